@@ -1,0 +1,173 @@
+"""Which images are in the study, and why the others are not. The one place that knows ``on_bad_slide``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, defaultdict
+from typing import Any
+
+from histotransfer import samples, store, tiles
+
+log = logging.getLogger("histotransfer")
+
+COLUMNS = (
+    *("image", "image_in_sheet", "slide", "patient", "labels", "split"),
+    *("status", "reason", "tiles", "excluded_tiles", "notice"),
+)
+
+
+class ExcludedSlidesError(ValueError):
+    """Slides that cannot be used, under ``on_bad_slide: fail``; all of them are named."""
+
+
+def gather_slides(
+    *,
+    descriptions: list[str],
+    grids: list[str],
+    cut: list[str],
+    slides_table: str,
+    sheet_rows: dict[str, dict[str, str]],
+    on_bad_slide: str,
+) -> None:
+    """Write one row a slide asked for, with what became of it.
+
+    Parameters
+    ----------
+    descriptions, grids : list of path
+        Of every slide, in the same order.
+    cut : list of path
+        The pixel files of every slide and size, or the feature manifests where pixels are streamed: a slide that
+        failed in one of them is in no method.
+    slides_table : path
+        The table to write.
+    sheet_rows : dict
+        By safe id: ``slide``, ``patient``, ``label``, ``split`` of the sheet.
+    on_bad_slide : {'exclude', 'fail'}
+
+    Raises
+    ------
+    ExcludedSlidesError
+        Under ``fail``, naming every slide that cannot be used; and always if none can.
+    """
+    failed = _failed_later(cut)
+    rows = []
+    for description, grid in zip(descriptions, grids, strict=True):
+        known, kept = store.read_json(description), tiles.read_kept(grid)
+        slide = known["slide"]
+        status, reason = kept.attributes["status"], kept.attributes["reason"]
+        if status == "ok" and slide in failed:
+            status, reason = failed[slide]
+        n_tiles = len(kept.tile) if status == "ok" else 0
+        sheet = sheet_rows[slide]
+        rows.append(
+            {
+                "image": slide,
+                "image_in_sheet": known["image_in_sheet"],
+                **{name: sheet[name] for name in ("slide", "patient", "split")},
+                "labels": json.dumps({sheet["label"]: n_tiles} if sheet["label"] else {}, ensure_ascii=False),
+                "status": status,
+                "reason": reason,
+                "tiles": n_tiles,
+                "excluded_tiles": 0,
+                "notice": kept.attributes.get("notice", ""),
+            }
+        )
+    _judge(rows, on_bad_slide)
+    store.write_table(slides_table, COLUMNS, rows)
+
+
+def _failed_later(cut: list[str]) -> dict[str, tuple[str, str]]:
+    """Return status and reason of the slides that could not be cut, from pixel files or feature manifests."""
+    import h5py
+
+    failed = {}
+    for path in cut:
+        if path.endswith(".json"):
+            said = [(entry["slide"], entry["status"], entry["reason"]) for entry in store.read_json(path)["slides"]]
+        else:
+            with h5py.File(path, "r") as file:
+                said = [tuple(file.attrs[name] for name in ("slide", "status", "reason"))]
+        failed.update({slide: (status, reason) for slide, status, reason in said if status != "ok"})
+    return failed
+
+
+def gather_table(
+    *, sheet: str, table: str, cut: list[str], slides_table: str, kind: str, root: str, on_bad_slide: str
+) -> None:
+    """Write one row an image of a table of patches or points, with the tiles it gave and those it did not.
+
+    Parameters
+    ----------
+    sheet, table : path
+        The sample sheet and what :func:`histotransfer.samples.check_table` wrote.
+    cut : list of path
+        The pixel files of every part and size.
+    slides_table : path
+        The table to write.
+    kind, root
+        See :func:`histotransfer.samples.rows_of_part`.
+    on_bad_slide : {'exclude', 'fail'}
+
+    Raises
+    ------
+    ExcludedSlidesError
+        See :func:`gather_slides`; here images.
+    """
+    excluded = _excluded_rows(cut)
+    images: dict[str, dict[str, Any]] = {}
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    every = samples.part_ids(1)[0]
+    for row in samples.rows_of_part(sheet=sheet, kind=kind, root=root, part=every, n_parts=1):
+        image = images.setdefault(
+            row.image,
+            {
+                **{"image": row.image, "image_in_sheet": row.image, "slide": row.slide, "patient": row.patient},
+                **{"split": row.split, "tiles": 0, "excluded_tiles": 0, "notice": ""},
+            },
+        )
+        reason = excluded.get((row.image, row.tile))
+        if reason:
+            image["excluded_tiles"] += 1
+            reasons[row.image][reason] += 1
+        else:
+            image["tiles"] += 1
+            labels[row.image][row.label] += 1
+    for name, image in images.items():
+        most = "; ".join(f"{reason} ({n})" for reason, n in reasons[name].most_common(3))
+        usable = image["tiles"] > 0
+        counts = {label: labels[name][label] for label in sorted(labels[name]) if label}
+        image |= {"labels": json.dumps(counts, ensure_ascii=False), "status": "ok" if usable else "unreadable"}
+        image |= {"reason": "" if usable else most, "notice": f"left out: {most}" if usable and most else ""}
+    rows = [images[name] for name in sorted(images)]
+    _judge(rows, on_bad_slide)
+    store.write_table(slides_table, COLUMNS, rows)
+
+
+def _excluded_rows(cut: list[str]) -> dict[tuple[str, str], str]:
+    import h5py
+
+    excluded = {}
+    for path in cut:
+        with h5py.File(path, "r") as file:
+            gone = file["excluded"]
+            names = (store.read_texts(gone, name) for name in ("image", "tile", "reason"))
+            excluded.update({(image, tile): reason for image, tile, reason in zip(*names, strict=True)})
+    return excluded
+
+
+def _judge(rows: list[dict[str, Any]], on_bad_slide: str) -> None:
+    bad = [row for row in rows if row["status"] != "ok"]
+    counts = Counter(row["status"] for row in bad)
+    summary = f"{len(rows) - len(bad)} of {len(rows)} images are used"
+    if bad:
+        summary += "; excluded: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+    lines = "".join(f"\n  {row['image_in_sheet']}: {row['status']}: {row['reason']}" for row in bad)
+    if bad and on_bad_slide == "fail":
+        raise ExcludedSlidesError(f"{summary} (on_bad_slide: fail){lines}")
+    if len(bad) == len(rows):
+        raise ExcludedSlidesError(f"no image is left: {summary}{lines}")
+    log.info("%s%s", summary, ", see slides.tsv and the report" if bad else "")
+    for row in bad:
+        log.debug("excluded %s: %s: %s", row["image_in_sheet"], row["status"], row["reason"])

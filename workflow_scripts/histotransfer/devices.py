@@ -1,0 +1,67 @@
+"""Whose turn it is on a GPU: one job a device, by a lock on a file."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger("histotransfer")
+
+
+@contextmanager
+def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: float = 1.0) -> Iterator[str]:
+    """Hold one of this machine's GPUs while the block runs, and show this process that device alone.
+
+    Must be entered before Keras or its backend is imported: they look at the visible devices once.
+
+    Parameters
+    ----------
+    gpu : int
+        GPUs that the rule asked for: 0 hides every device, 1 leases one.
+    gpus : int
+        GPUs that the config gives to the workflow on this machine.
+    folder : path, optional
+        Where the lock files lie; by default the system's temporary folder, so that two studies of one machine share.
+    poll_s : float
+        Seconds between two looks while every device is taken.
+
+    Yields
+    ------
+    str
+        The value that ``CUDA_VISIBLE_DEVICES`` was set to; ``"-1"`` for none.
+    """
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        yield "-1"
+        return
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if os.environ.get("SLURM_JOB_ID") and given:
+        yield given
+        return
+    devices = [name for name in given.split(",") if name and name != "-1"] or [str(index) for index in range(gpus)]
+    places = Path(folder or tempfile.gettempdir())
+    waited = False
+    while True:
+        for device in devices[:gpus]:
+            file = open(places / f"histotransfer-gpu-{device}.lock", "a")  # noqa: SIM115 - held beyond this block
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                continue
+            try:
+                os.environ["CUDA_VISIBLE_DEVICES"] = device
+                yield device
+            finally:
+                file.close()
+            return
+        if not waited:
+            log.info("every one of the GPUs %s is taken by another job: waiting", ", ".join(devices[:gpus]))
+            waited = True
+        time.sleep(poll_s)

@@ -1,0 +1,457 @@
+"""Reading whole-slide images: one reader over OpenSlide's formats, with libvips where it is exact and faster.
+
+Coordinate planes: ``l0_`` is pixels of level 0, ``level_`` pixels of one level, lengths in micrometres end in
+``_um``; mpp is micrometres per pixel of level 0 unless a level is named. Points are (x, y), sizes (width, height),
+arrays (height, width, 3) uint8 RGB.
+
+OpenSlide opens every slide. Pixels of JPEG-tiled TIFF pyramids come through libvips, which gives the same bits
+about five times faster; everything else comes through OpenSlide. Threads may share a reader; a forked process
+must not (libvips then returns wrong tiles without an error).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from histotransfer import store
+
+# One thread an image: parallel work is jobs and tiles, and libvips reads the variable once, when it is loaded.
+os.environ.setdefault("VIPS_CONCURRENCY", "1")
+
+# ASSUME: a level within 1 % of the asked resolution is that resolution: scanners state 0.499 for 0.5 um a pixel, and
+# resampling by 0.2 % would blur every tile for nothing.
+RESOLUTION_TOLERANCE = 0.01
+
+# ASSUME: two statements of the resolution that differ by more than 10 % are a contradiction, since nominal powers are
+# rounded (0.23 to 0.25 um a pixel are all sold as 40x).
+CONFLICT_TOLERANCE = 0.10
+
+# ASSUME: no bright-field slide scanner has pixels below 0.05 um or above 10 um; TIFF files without a resolution say
+# 72 dots an inch, that is 353 um.
+PLAUSIBLE_MPP = (0.05, 10.0)
+
+#: Vendors (OpenSlide's names) whose JPEG levels libvips decodes to the same bits; a test compares them.
+VIPS_VENDORS = frozenset({"aperio", "generic-tiff"})
+
+
+class UnreadableSlideError(Exception):
+    """A slide reader refused this file. It becomes the slide's status; nothing else does."""
+
+
+def _vips() -> Any:
+    """Return pyvips without its operation cache.
+
+    After a tile that could not be decoded, an image from the cache gives that tile again, filled with whatever the
+    memory held and without an error (seen with libvips 8.18).
+    """
+    import pyvips
+
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+@contextmanager
+def reader_errors() -> Iterator[None]:
+    """Turn the errors that OpenSlide and libvips raise about a file into :class:`UnreadableSlideError`."""
+    import openslide
+    import pyvips
+
+    try:
+        yield
+    except (openslide.OpenSlideError, pyvips.Error) as error:
+        raise UnreadableSlideError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a slide.
+
+    Attributes
+    ----------
+    width, height : int
+        In this level's own pixels.
+    downsample : float
+        Level-0 pixels per pixel of this level.
+    tiff_page : int or None
+        The TIFF directory through which libvips reads this level; None where OpenSlide reads it.
+    """
+
+    width: int
+    height: int
+    downsample: float
+    tiff_page: int | None
+
+
+class Slide:
+    """An open slide.
+
+    Parameters
+    ----------
+    path : path
+        The slide's file.
+
+    Raises
+    ------
+    UnreadableSlideError
+        If OpenSlide cannot open the file, or finds no level in it.
+
+    Examples
+    --------
+    >>> with Slide("CMU-1-Small-Region.svs") as slide:
+    ...     tile = slide.read(level=0, level_x=0, level_y=0, width=256, height=256)
+    >>> tile.shape
+    (256, 256, 3)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import openslide
+
+        self.path = Path(path)
+        self._local = threading.local()
+        self._vips_trusted = True
+        if not self.path.stat().st_size:
+            raise UnreadableSlideError("the file is empty (0 bytes)")
+        with reader_errors():
+            self._openslide = openslide.OpenSlide(str(self.path))
+        self.properties: dict[str, str] = dict(self._openslide.properties)
+        self.vendor: str = self.properties.get("openslide.vendor", "")
+        self.levels: tuple[Level, ...] = self._find_levels()
+        background = self.properties.get("openslide.background-color", "FFFFFF")
+        self._background = np.array([int(background[i : i + 2], 16) for i in (0, 2, 4)], np.uint8)
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._openslide.close()
+
+    @property
+    def l0_size(self) -> tuple[int, int]:
+        """Width and height in pixels of level 0."""
+        return self.levels[0].width, self.levels[0].height
+
+    @property
+    def l0_bounds(self) -> tuple[int, int, int, int]:
+        """The scanned part (x, y, width, height) in pixels of level 0; the whole slide where the file has no say."""
+        names = ("x", "y", "width", "height")
+        values = [self.properties.get(f"openslide.bounds-{name}") for name in names]
+        return tuple(map(int, values)) if all(values) else (0, 0, *self.l0_size)
+
+    def _find_levels(self) -> tuple[Level, ...]:
+        sizes = self._openslide.level_dimensions
+        pages = _jpeg_pages(self.path) if self.vendor in VIPS_VENDORS else {}
+        self._jpeg = {level: pages[size][1] for level, size in enumerate(sizes) if size in pages}
+        return tuple(
+            Level(*size, downsample, pages[size][0] if size in pages else None)
+            for size, downsample in zip(sizes, self._openslide.level_downsamples, strict=True)
+        )
+
+    def _region(self, level: int) -> Any:
+        """Return this thread's libvips region of a level."""
+        regions = self._local.__dict__.setdefault("regions", {})
+        if level not in regions:
+            pyvips = _vips()
+            image = pyvips.Image.tiffload(str(self.path), page=self.levels[level].tiff_page)
+            # the region holds no reference to its image
+            regions[level] = (pyvips.Region.new(image), image)
+        return regions[level][0]
+
+    def _read_by_vips(self, level: int, level_x: int, level_y: int, width: int, height: int) -> np.ndarray | None:
+        """Return the pixels, or None where libvips must not be trusted with them.
+
+        libvips decodes a JPEG stream that ends early without a word, and after an error it gives the same tile again
+        as black pixels: so each stream's end is looked at first, and after one error OpenSlide reads the rest.
+        """
+        import pyvips
+
+        tiles = self._jpeg.get(level)
+        if tiles is None or not self._vips_trusted or not tiles.are_whole(level_x, level_y, width, height):
+            return None
+        try:
+            data = self._region(level).fetch(level_x, level_y, width, height)
+        except pyvips.Error:
+            self._vips_trusted = False
+            return None
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    def read(self, *, level: int, level_x: int, level_y: int, width: int, height: int) -> np.ndarray:
+        """Read a rectangle of one level.
+
+        Parameters
+        ----------
+        level : int
+            Index into :attr:`levels`.
+        level_x, level_y, width, height : int
+            In pixels of that level; must lie inside it.
+
+        Returns
+        -------
+        ndarray of shape (height, width, 3), uint8
+            RGB; where the scanner has no pixels, the background colour that the file states, else white.
+
+        Raises
+        ------
+        UnreadableSlideError
+            If the data of a tile cannot be decoded.
+        ValueError
+            If the rectangle does not lie inside the level.
+        """
+        plane = self.levels[level]
+        if min(level_x, level_y) < 0 or level_x + width > plane.width or level_y + height > plane.height:
+            raise ValueError(
+                f"{self.path.name}: level {level} has {plane.width} x {plane.height} pixels; "
+                f"asked for {width} x {height} at ({level_x}, {level_y})"
+            )
+        pixels = self._read_by_vips(level, level_x, level_y, width, height)
+        if pixels is None:
+            l0_place = (round(level_x * plane.downsample), round(level_y * plane.downsample))
+            with reader_errors():
+                rgba = np.asarray(self._openslide.read_region(l0_place, level, (width, height)))
+            pixels = self._over_background(rgba)
+        return pixels
+
+    def _over_background(self, rgba: np.ndarray) -> np.ndarray:
+        alpha = rgba[:, :, 3:]
+        if alpha.min() == 255:
+            return np.ascontiguousarray(rgba[:, :, :3])
+        blended = rgba[:, :, :3] * (alpha / 255.0) + self._background * (1 - alpha / 255.0)
+        return np.rint(blended).astype(np.uint8)
+
+    def level_for(self, downsample: float, *, strict: bool = False) -> int:
+        """Return the coarsest level that is still at least as fine as asked.
+
+        Parameters
+        ----------
+        downsample : float
+            Level-0 pixels per pixel of the picture that is wanted.
+        strict : bool
+            True: always level 0 (strict reproduction of a study that read it).
+        """
+        if strict:
+            return 0
+        fine = [i for i, level in enumerate(self.levels) if level.downsample <= downsample * (1 + RESOLUTION_TOLERANCE)]
+        return max(fine, key=lambda i: self.levels[i].downsample, default=0)
+
+    def overview(self, downsample: float) -> tuple[np.ndarray, float]:
+        """Return the whole slide, reduced by area averaging.
+
+        Parameters
+        ----------
+        downsample : float
+            Level-0 pixels per pixel that are wanted.
+
+        Returns
+        -------
+        picture : ndarray of shape (h, w, 3), uint8
+        downsample : float
+            Level-0 pixels per pixel of `picture`: at most what was asked for.
+        """
+        index = self.level_for(downsample)
+        level = self.levels[index]
+        factor = max(1, math.floor(downsample / level.downsample * (1 + RESOLUTION_TOLERANCE)))
+        width, height = level.width // factor, level.height // factor
+        picture = np.empty((height, width, 3), np.uint8)
+        # strips of about 16 million source pixels, so that a slide without a pyramid does not fill the memory
+        rows = max(1, 16_000_000 // (level.width * factor))
+        for top in range(0, height, rows):
+            n = min(rows, height - top)
+            strip = self.read(
+                level=index, level_x=0, level_y=top * factor, width=width * factor, height=n * factor
+            ).reshape(n, factor, width, factor, 3)
+            picture[top : top + n] = np.rint(strip.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+        return picture, level.downsample * factor
+
+
+class _JpegTiles:
+    """Where the JPEG streams of one TIFF page lie in the file."""
+
+    def __init__(self, file: BinaryIO, page: Any) -> None:
+        self._file = file
+        self._width, self._height = page.tilewidth, page.tilelength
+        self._columns = -(-page.imagewidth // page.tilewidth)
+        self._offsets, self._lengths = page.dataoffsets, page.databytecounts
+
+    def are_whole(self, level_x: int, level_y: int, width: int, height: int) -> bool:
+        """Tell whether every stream under a rectangle begins and ends as a JPEG stream does."""
+        columns = range(level_x // self._width, (level_x + width - 1) // self._width + 1)
+        for row in range(level_y // self._height, (level_y + height - 1) // self._height + 1):
+            for column in columns:
+                index = row * self._columns + column
+                offset, length = self._offsets[index], self._lengths[index]
+                if length < 4:
+                    return False
+                if os.pread(self._file.fileno(), 2, offset + length - 2) != b"\xff\xd9":
+                    return False
+        return True
+
+
+def _jpeg_pages(path: Path) -> dict[tuple[int, int], tuple[int, _JpegTiles]]:
+    """Return the pages of a TIFF file that are tiled JPEG in RGB, by size: page number and tiles."""
+    import tifffile
+
+    file = open(path, "rb")  # noqa: SIM115 - lives as long as the slide
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages: dict[tuple[int, int], tuple[int, _JpegTiles]] = {}
+            for number, page in enumerate(tiff.pages):
+                whole = isinstance(page, tifffile.TiffPage) and page.is_tiled and page.samplesperpixel == 3
+                if whole and page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8:
+                    pages.setdefault((page.imagewidth, page.imagelength), (number, _JpegTiles(file, page)))
+            return pages
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError):
+        # a directory that tifffile does not understand: OpenSlide, which opened the file, reads it
+        return {}
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A slide's resolution and who states it, or the status of a slide whose resolution nobody states.
+
+    Attributes
+    ----------
+    mpp : float or None
+        Micrometres per pixel of level 0.
+    source : str
+        ``sheet``, ``file``, ``objective power``, or empty.
+    status, reason : str
+        ``ok``, ``no mpp`` or ``mpp conflict``, and why, with the remedies.
+    """
+
+    mpp: float | None
+    source: str
+    status: str = "ok"
+    reason: str = ""
+
+
+def find_resolution(properties: dict[str, str], sheet_mpp: float | None) -> Resolution:
+    """Decide a slide's resolution: from the sheet, else the file, else the nominal objective power.
+
+    Parameters
+    ----------
+    properties : dict
+        OpenSlide's properties.
+    sheet_mpp : float or None
+        Column ``mpp`` of the sample sheet; decides where it is given.
+    """
+    if sheet_mpp is not None:
+        return Resolution(sheet_mpp, "sheet")
+    stated = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+    axes = [value for value in map(_number, stated) if value is not None]
+    power = _number(properties.get("openslide.objective-power"))
+    # ASSUME: 10x is 1 um a pixel and so on, as for a camera pixel of 10 um; only where the file states nothing better
+    nominal = 10.0 / power if power and power > 0 else None
+    remedy = "write the resolution into the sheet's column mpp, or remove the slide"
+    if axes:
+        mpp = sum(axes) / len(axes)
+        low, high = PLAUSIBLE_MPP
+        if not all(low <= value <= high for value in axes):
+            said = " x ".join(f"{value:g}" for value in axes)
+            reason = f"the file states {said} um a pixel, outside the {low:g} to {high:g} of slide scanners; {remedy}"
+            return Resolution(None, "", "no mpp", reason)
+        if max(axes) > min(axes) * (1 + CONFLICT_TOLERANCE):
+            reason = f"the file states {axes[0]:g} um a pixel across and {axes[1]:g} down; {remedy}"
+            return Resolution(None, "", "mpp conflict", reason)
+        if nominal and abs(mpp - nominal) > CONFLICT_TOLERANCE * nominal:
+            reason = (
+                f"the file states {mpp:g} um a pixel, and an objective power of {power:g}x, "
+                f"that is {nominal:g} um; {remedy}"
+            )
+            return Resolution(None, "", "mpp conflict", reason)
+        return Resolution(mpp, "file")
+    if nominal:
+        return Resolution(nominal, "objective power")
+    return Resolution(None, "", "no mpp", f"the file states neither a resolution nor an objective power; {remedy}")
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def inspect_slide(
+    *,
+    description: str,
+    slide: str,
+    image_in_sheet: str,
+    path: str,
+    sheet_mpp: float | None,
+    missing_mpp: str,
+    slide_file: str | list[str] = (),
+) -> None:
+    """Write what is known about one slide, or why it cannot be used.
+
+    Parameters
+    ----------
+    description : path
+        The JSON file to write: ``slide``, ``status``, ``reason``, reader, size, levels, mpp and its source, identity.
+    slide, image_in_sheet, path : str
+        Its safe id, its id and its path as the sheet has them.
+    sheet_mpp : float or None
+        Micrometres per pixel of level 0 by the sheet.
+    missing_mpp : {'fail', 'exclude'}
+        What a slide whose resolution nobody states does.
+    slide_file : path, or empty list
+        The file; empty where it does not exist.
+
+    Raises
+    ------
+    ValueError
+        If the slide has no usable resolution and `missing_mpp` is ``fail``.
+    """
+    found: dict[str, Any] = {"slide": slide, "image_in_sheet": image_in_sheet, "path": path}
+    if not slide_file:
+        store.write_json(description, {**found, "status": "missing", "reason": f"no file at {path}"})
+        return
+    try:
+        with Slide(slide_file) as opened:
+            found |= _describe(opened)
+    except UnreadableSlideError as error:
+        store.write_json(description, {**found, "status": "unreadable", "reason": str(error)})
+        return
+    resolution = find_resolution(opened.properties, sheet_mpp)
+    if resolution.status != "ok" and missing_mpp == "fail":
+        raise ValueError(
+            f"slide {image_in_sheet} ({path}): {resolution.reason}; or set missing_mpp: exclude in the config "
+            "to go on without such slides"
+        )
+    found |= {"mpp": resolution.mpp, "mpp_source": resolution.source}
+    store.write_json(description, {**found, "status": resolution.status, "reason": resolution.reason})
+
+
+def _describe(slide: Slide) -> dict[str, Any]:
+    stat = slide.path.stat()
+    quickhash = slide.properties.get("openslide.quickhash-1")
+    return {
+        "vendor": slide.vendor,
+        "reader": "libvips" if slide.levels[0].tiff_page is not None else "openslide",
+        "size": list(slide.l0_size),
+        "levels": [
+            {"size": [level.width, level.height], "downsample": level.downsample, "tiff_page": level.tiff_page}
+            for level in slide.levels
+        ],
+        "objective_power": _number(slide.properties.get("openslide.objective-power")),
+        "quickhash": quickhash or _ends_sha256(slide.path),
+        "bytes": stat.st_size,
+        "mtime": stat.st_mtime,
+    }
+
+
+def _ends_sha256(path: Path, n: int = 1 << 20) -> str:
+    """Return a digest of a file's first and last megabyte, for formats without OpenSlide's quickhash."""
+    with open(path, "rb") as file:
+        start = file.read(n)
+        file.seek(max(0, path.stat().st_size - n))
+        return hashlib.sha256(start + file.read(n)).hexdigest()

@@ -1,0 +1,134 @@
+"""How results lie on disk: complete or absent, and saying what made them.
+
+Every writer of this project goes through :func:`replacing`: it writes ``.NAME.part`` beside the target,
+flushes it to the disk and renames it. A killed job leaves a part that the next attempt removes, never
+half a file under the target's name.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Attributes and keys that say when or where a file was made. They are no part of its content.
+OUTSIDE_CONTENT = frozenset({"mtime"})
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a path to write to; on success it becomes `path`, on any error nothing does.
+
+    Yields
+    ------
+    Path
+        ``.NAME.part`` beside the target. Its suffix tells no format: name the format to the writer.
+
+    Raises
+    ------
+    OSError
+        With the target's name in it, when the disk is full or the folder cannot be written.
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    try:
+        yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{error.strerror or error} (while writing {target})") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write `content` as UTF-8 JSON with sorted keys, complete or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read what :func:`write_json` wrote."""
+    return json.loads(Path(path).read_text("utf-8"))
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `rows` as a tab-separated table: a header line, ``\\n`` line ends, floats by ``repr``."""
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", extrasaction="raise")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _cell(row.get(name)) for name in columns})
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return repr(float(value))
+    return "" if value is None else value
+
+
+def read_table(path: str | Path) -> list[dict[str, str]]:
+    """Read a table of :func:`write_table`; every cell is text."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+@contextmanager
+def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[Any]:
+    """Give an open ``h5py.File`` that becomes `path` on success, with `attributes` and versions on it.
+
+    Nothing in the file depends on the time it was written. A value of ``None`` is written as ``""``,
+    lists and dictionaries as JSON.
+    """
+    import h5py
+
+    with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
+        set_attributes(file, {**attributes, "versions": versions()})
+        yield file
+
+
+def set_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
+    """Set HDF5 attributes on a file, group or dataset; lists and dictionaries become JSON."""
+    for name, value in attributes.items():
+        if value is None:
+            value = ""
+        elif isinstance(value, (dict, list, tuple)):
+            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        node.attrs[name] = value
+
+
+def write_texts(node: Any, name: str, texts: Iterable[str]) -> None:
+    """Write strings as a variable-length UTF-8 dataset `name` of shape (n,)."""
+    import h5py
+
+    texts = list(texts)
+    data = np.array(texts, dtype=object) if texts else np.empty(0, dtype=object)
+    node.create_dataset(name, data=data, shape=(len(texts),), dtype=h5py.string_dtype())
+
+
+def read_texts(node: Any, name: str) -> list[str]:
+    """Read what :func:`write_texts` wrote."""
+    return list(node[name].asstr()[:])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package and of the libraries that this process has loaded."""
+    import sys
+
+    from histotransfer import __version__
+
+    known = ("numpy", "h5py", "openslide", "pyvips", "sklearn", "keras", "tensorflow", "openvino", "jax", "torch")
+    loaded = {name: sys.modules[name] for name in known if name in sys.modules}
+    found = {name: str(module.__version__) for name, module in loaded.items() if hasattr(module, "__version__")}
+    return {"histotransfer": __version__, **found}

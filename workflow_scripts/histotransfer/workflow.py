@@ -1,0 +1,86 @@
+"""What a rule's script calls: log, threads, device, then one library function with the rule's names as keywords."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("histotransfer")
+
+#: Params that decide when a rule reruns and are no arguments of its function.
+ABOUT_RERUNS = frozenset({"code"})
+
+
+def run(snakemake: Any, function: Callable[..., None]) -> None:
+    """Call `function` with the rule's named inputs, outputs and params, and let an error reach log and terminal.
+
+    Parameters
+    ----------
+    snakemake : object
+        What Snakemake gives to a script.
+    function : callable
+        Takes every named input, output and param of the rule as a keyword; ``code`` and ``threads`` if it names them.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after an error, whose message stands on the terminal and whose traceback in the log.
+    """
+    from histotransfer import devices
+
+    _open_log(snakemake.log[0] if snakemake.log else None)
+    started = time.monotonic()
+    parameters = inspect.signature(function).parameters
+    arguments = {**_named(snakemake.input), **_named(snakemake.output), **_named(snakemake.params)}
+    arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
+    if "threads" in parameters:
+        arguments["threads"] = snakemake.threads
+    _limit_threads(snakemake.threads)
+    try:
+        with devices.leased(int(snakemake.resources.get("gpu", 0)), int(snakemake.config.get("gpus", 0))):
+            function(**arguments)
+    except Exception as error:
+        log.error("rule %s failed: %s", snakemake.rule, error if str(error) else type(error).__name__)
+        for line in traceback.format_exc().splitlines():
+            log.debug(line)
+        raise SystemExit(1) from None
+    log.info("done in %.1f s", time.monotonic() - started)
+
+
+def _named(items: Any) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in items.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Turn Snakemake's own list and string types into Python's."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _limit_threads(threads: int) -> None:
+    os.environ["VIPS_CONCURRENCY"] = "1"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _open_log(path: str | None) -> None:
+    """Send everything to the log file, and what a person at the terminal needs to standard error."""
+    log.setLevel(logging.DEBUG)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.INFO)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(terminal)
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(file)
