@@ -1,0 +1,643 @@
+"""Drawn slides of the demo: three kinds of tissue, and patients whose stains and textures differ.
+
+A slide is drawn as two maps, how much hematoxylin and how much eosin lies on each pixel, which become
+colours by the law of Beer and Lambert with the patient's own stain vectors [1]_. What belongs to the
+patient (stain, section thickness, size of nuclei, course of fibres, focus, how much of the slide is other
+tissue) is drawn by the patient's id alone, never by the label, so that colour tells nothing about the
+class and a held-out patient looks like nobody in the training set.
+
+The numbers in this module were fixed by looking at pictures, before any method was run on the slides.
+
+Coordinates are level-0 pixels, x before y for points and rows before columns for arrays. Smooth fields
+live on a `coarse` grid of one value per 16 x 16 level-0 pixels, fibres on a `half` grid of one per 2 x 2.
+
+References
+----------
+.. [1] A. C. Ruifrok, D. A. Johnston (2001), "Quantification of histochemical staining by color
+   deconvolution", Analytical and Quantitative Cytology and Histology 23, 291-299, equation 1 (I = I0 exp(-A c))
+   and the normalised optical densities of hematoxylin and eosin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from histotransfer import seeds, store
+
+#: The kinds of tissue that can be drawn: the legal labels of a drawn slide.
+CLASSES = ("fibrous", "glandular", "lymphoid")
+#: What can be drawn: tissue; the same in a file cut off in the middle; an empty slide.
+DRAWINGS = ("tissue", "truncated", "blank")
+#: Width and height of a drawn slide at level 0, pixels.
+SIZE = (6000, 4500)
+#: Resolution of a drawn slide at level 0, µm per pixel, and the objective power that goes with it.
+MPP = 0.5
+OBJECTIVE_POWER = 20
+#: Quality and tile side of the JPEG pyramid.
+JPEG_QUALITY = 82
+TILE = 256
+
+#: Directions of hematoxylin and eosin in optical density (red, green, blue): Ruifrok & Johnston (2001).
+HEMATOXYLIN_OD = (0.65, 0.70, 0.29)
+EOSIN_OD = (0.07, 0.99, 0.11)
+#: Optical density of one unit of a stain map (uint8).
+OD_PER_UNIT = 0.01
+#: Level-0 pixels per cell of the two reduced grids.
+COARSE, HALF = 16, 2
+
+# ASSUME Inks of a marker pen, as optical densities (red, green, blue): what is seen on scanned slides.
+INKS = {"blue": (1.5, 0.9, 0.15), "green": (1.3, 0.35, 0.9)}
+
+# ASSUME What else lies on a slide of each class, as relative weights: infiltrates of lymphocytes are the
+# commonest stranger in fibrous and glandular tissue, fibrous septa in lymphoid tissue.
+NEIGHBOURS: Mapping[str, Mapping[str, float]] = {
+    "fibrous": {"lymphoid": 0.6, "glandular": 0.4},
+    "glandular": {"lymphoid": 0.5, "fibrous": 0.5},
+    "lymphoid": {"fibrous": 0.7, "glandular": 0.3},
+}
+
+
+@dataclass(frozen=True)
+class Stain:
+    """How one patient's sections are stained and scanned.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (2, 3)
+        Unit vectors of hematoxylin and eosin in optical density (red, green, blue).
+    strengths : tuple of 2 floats
+        Factors on the amounts of hematoxylin and eosin; both follow the section's thickness.
+    white : ndarray of shape (3,)
+        Grey level of the empty slide, 0 to 255.
+    """
+
+    vectors: np.ndarray
+    strengths: tuple[float, float]
+    white: np.ndarray
+
+
+@dataclass(frozen=True)
+class Texture:
+    """How one patient's tissue is built; lengths in level-0 pixels.
+
+    Attributes
+    ----------
+    nucleus : float
+        Factor on the size of every nucleus.
+    crowding : float
+        Factor on the number of nuclei.
+    chromatin : float
+        Depth of the mottling inside nuclei, 0 to 1.
+    fibre_width, fibre_wave, fibre_contrast : float
+        Factor on the width of fibres, how far they swing to the side (px), contrast of fibre and gap (0 to 1).
+    gland_radius, lumen : float
+        Outer radius of a gland (px), and the lumen's share of it.
+    stray_lymphocytes : float
+        Lymphocytes per 100 x 100 px outside lymphoid tissue.
+    neighbour_share : float
+        Share of the tissue that is of another class than the slide.
+    blur : float
+        Standard deviation of the scanner's focus (px).
+    """
+
+    nucleus: float
+    crowding: float
+    chromatin: float
+    fibre_width: float
+    fibre_wave: float
+    fibre_contrast: float
+    gland_radius: float
+    lumen: float
+    stray_lymphocytes: float
+    neighbour_share: float
+    blur: float
+
+
+def patient_stain(*, patient: str, master_seed: int) -> Stain:
+    """Return the stain of a patient, which depends on the patient's id and the master seed alone."""
+    rng = seeds.generator(master_seed, "demo stain", patient)
+    # ASSUME Between laboratories stain vectors turn by a few degrees and amounts differ by a third.
+    vectors = np.array([HEMATOXYLIN_OD, EOSIN_OD]) + rng.normal(0, 0.05, (2, 3))
+    vectors = np.clip(vectors, 0.02, None)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    thickness = rng.uniform(0.85, 1.15)
+    strengths = (thickness * rng.uniform(0.75, 1.2), thickness * rng.uniform(0.7, 1.25))
+    white = rng.uniform(238, 248) + rng.uniform(-4, 4, 3)
+    return Stain(vectors=vectors, strengths=strengths, white=white)
+
+
+def patient_texture(*, patient: str, master_seed: int) -> Texture:
+    """Return the texture of a patient's tissue, which depends on the patient's id and the master seed alone."""
+    rng = seeds.generator(master_seed, "demo texture", patient)
+    return Texture(
+        nucleus=rng.uniform(0.88, 1.15),
+        crowding=rng.uniform(0.75, 1.2),
+        chromatin=rng.uniform(0.2, 0.5),
+        fibre_width=rng.uniform(0.7, 1.5),
+        fibre_wave=rng.uniform(20, 70),
+        fibre_contrast=rng.uniform(0.45, 0.9),
+        gland_radius=rng.uniform(55, 90),
+        lumen=rng.uniform(0.3, 0.55),
+        stray_lymphocytes=rng.uniform(0.3, 2.0),
+        neighbour_share=rng.uniform(0.12, 0.32),
+        blur=rng.uniform(0.6, 1.3),
+    )
+
+
+def draw_slide(
+    *,
+    slide_file: str | Path,
+    slide: str,
+    patient: str,
+    label: str,
+    drawing: str,
+    master_seed: int,
+    size: tuple[int, int] = SIZE,
+) -> None:
+    """Draw one slide as a pyramidal, JPEG-tiled TIFF that OpenSlide takes for an Aperio scan.
+
+    The same arguments give the same bytes (with the same versions of the libraries).
+
+    Parameters
+    ----------
+    slide_file : str or Path
+        The file to write; its folder is made.
+    slide : str
+        Id of the slide: where its tissue lies.
+    patient : str
+        Id of the patient: stain and texture.
+    label : str
+        One of :data:`CLASSES`: what most of the tissue is. Not looked at where `drawing` is ``blank``.
+    drawing : str
+        One of :data:`DRAWINGS`.
+    master_seed : int
+        The study's seed.
+    size : tuple of 2 ints
+        Width and height at level 0, pixels; at least 256 each.
+
+    Raises
+    ------
+    ValueError
+        If `drawing` or `label` is none of the legal words, or `size` is too small.
+    OSError
+        If the file cannot be written.
+    """
+    if drawing not in DRAWINGS:
+        raise ValueError(f"slide {slide}: drawing must be one of {', '.join(DRAWINGS)}, found {drawing!r}")
+    if drawing != "blank" and label not in CLASSES:
+        raise ValueError(f"slide {slide}: label of a drawn slide must be one of {', '.join(CLASSES)}, found {label!r}")
+    if min(size) < TILE:
+        raise ValueError(f"slide {slide}: width and height must be at least {TILE} px, found {size[0]} x {size[1]}")
+
+    rgb = draw_pixels(
+        slide=slide,
+        patient=patient,
+        label=None if drawing == "blank" else label,
+        master_seed=master_seed,
+        size=size,
+    )
+    content = encode_pyramid(rgb)
+    if drawing == "truncated":
+        # The directory of the first level lies behind its pixels: without it nothing opens the file.
+        content = content[: len(content) // 2]
+    with store.replacing(slide_file) as part:
+        part.write_bytes(content)
+
+
+def encode_pyramid(rgb: np.ndarray) -> bytes:
+    """Return `rgb`, uint8 of shape (height, width, 3), as an Aperio-like TIFF pyramid at :data:`MPP`."""
+    import pyvips
+
+    height, width = rgb.shape[:2]
+    image = pyvips.Image.new_from_array(rgb).copy(interpretation="srgb")
+    description = (
+        f"Aperio Image Library (drawn by histotransfer)\n{width}x{height} ({TILE}x{TILE}) JPEG/RGB Q={JPEG_QUALITY}"
+        f"|AppMag = {OBJECTIVE_POWER}|MPP = {MPP}"
+    )
+    image.set_type(pyvips.GValue.gstr_type, "image-description", description)
+    return image.tiffsave_buffer(
+        tile=True,
+        pyramid=True,
+        tile_width=TILE,
+        tile_height=TILE,
+        compression="jpeg",
+        Q=JPEG_QUALITY,
+        resunit="cm",
+        xres=1000 / MPP,
+        yres=1000 / MPP,
+    )
+
+
+def draw_pixels(
+    *, slide: str, patient: str, label: str | None, master_seed: int, size: tuple[int, int] = SIZE
+) -> np.ndarray:
+    """Draw the pixels of a slide.
+
+    Parameters
+    ----------
+    slide, patient, master_seed, size
+        As in :func:`draw_slide`.
+    label : str or None
+        One of :data:`CLASSES`, or None for a slide without tissue.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+    """
+    width, height = size
+    stain = patient_stain(patient=patient, master_seed=master_seed)
+    rng = seeds.generator(master_seed, "demo slide", slide)
+    if label is None:
+        hematoxylin = np.zeros((height, width), np.uint8)
+        eosin = np.zeros((height, width), np.uint8)
+        tissue = None
+    else:
+        texture = patient_texture(patient=patient, master_seed=master_seed)
+        tissue = _tissue_field(rng, size)
+        hematoxylin, eosin = _stain_maps(rng, size, tissue=tissue, label=label, texture=texture)
+    # Dust, and the noise of the camera: a few hundredths of optical density, everywhere.
+    noise = np.frombuffer(rng.bytes(width * height), np.uint8).reshape(height, width)
+    hematoxylin += noise & 3
+    eosin += (noise >> 2) & 3
+    rgb = _beer_lambert(hematoxylin, eosin, stain)
+    # ASSUME Two slides in five carry a pen mark, whatever their class.
+    if rng.random() < 0.4:
+        _draw_pen_mark(rng, rgb, tissue)
+    return rgb
+
+
+def _beer_lambert(hematoxylin: np.ndarray, eosin: np.ndarray, stain: Stain) -> np.ndarray:
+    """Return colours of two stain maps (uint8): I = I0 exp(-A c), Ruifrok & Johnston (2001), equation 1.
+
+    Both maps have 256 values, so each channel is one table of 256 x 256 that is looked up.
+    """
+    amounts = np.arange(256) * OD_PER_UNIT
+    index = hematoxylin.astype(np.uint16) << 8 | eosin
+    rgb = np.empty((*hematoxylin.shape, 3), np.uint8)
+    for channel in range(3):
+        density = np.add.outer(
+            amounts * stain.strengths[0] * stain.vectors[0, channel],
+            amounts * stain.strengths[1] * stain.vectors[1, channel],
+        )
+        table = np.rint(stain.white[channel] * np.exp(-density)).astype(np.uint8)
+        rgb[..., channel] = np.take(table.ravel(), index)
+    return rgb
+
+
+# --- where what lies ---------------------------------------------------------------------------------------------
+
+
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float, mode: str = "nearest") -> np.ndarray:
+    """Return Gaussian noise of mean 0 and deviation 1 that changes over about `scale` cells, float32."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), scale, mode=mode, truncate=3)
+    return (noise - noise.mean()) / noise.std()
+
+
+def _enlarged(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a float32 field on the coarse grid brought to `shape` (rows, columns), bilinear."""
+    return np.asarray(Image.fromarray(field.astype(np.float32)).resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def _grid_shape(size: tuple[int, int], cell: int) -> tuple[int, int]:
+    return -(-size[1] // cell), -(-size[0] // cell)
+
+
+def _at(field: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return the values of a field on the coarse grid at level-0 `points` (n, 2)."""
+    columns, rows = (points // COARSE).astype(np.intp).T
+    return field[np.clip(rows, 0, field.shape[0] - 1), np.clip(columns, 0, field.shape[1] - 1)]
+
+
+def _tissue_field(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Return a field on the coarse grid that is positive in tissue: one to three pieces with ragged outlines."""
+    shape = _grid_shape(size, COARSE)
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    pieces = int(rng.integers(1, 4))
+    field = np.full(shape, -np.inf)
+    for piece in range(pieces):
+        centre_x = (piece + 0.5) * 2 / pieces - 1 + rng.uniform(-0.08, 0.08)
+        centre_y = rng.uniform(-0.15, 0.15)
+        radius_x, radius_y = rng.uniform(0.75, 0.95) / pieces, rng.uniform(0.65, 0.85)
+        field = np.maximum(field, 1 - ((x - centre_x) / radius_x) ** 2 - ((y - centre_y) / radius_y) ** 2)
+    scale = shape[1] / 25
+    field = field + 0.28 * _smooth_noise(rng, shape, scale) + 0.1 * _smooth_noise(rng, shape, scale / 4)
+    # Nothing reaches the edge of the slide.
+    field -= 12 * np.clip(np.hypot(x**4, y**4) - 0.45, 0, None)
+    share = rng.uniform(0.42, 0.56)
+    return (field - np.quantile(field, 1 - share)).astype(np.float32)
+
+
+def _class_weights(
+    rng: np.random.Generator, tissue: np.ndarray, *, label: str, neighbour_share: float
+) -> dict[str, np.ndarray]:
+    """Return how much of each coarse cell belongs to each class, float32 that adds up to 1 everywhere.
+
+    Patches of neighbouring tissue cover `neighbour_share` of the tissue, and change over into the slide's
+    own class within about 100 level-0 pixels.
+    """
+    shape = tissue.shape
+    inside = tissue > 0
+    place = _smooth_noise(rng, shape, 14)
+    foreign = np.clip((place - np.quantile(place[inside], 1 - neighbour_share)) * 3 + 0.5, 0, 1)
+    kind = _smooth_noise(rng, shape, 20)
+    first, second = NEIGHBOURS[label]
+    border = np.quantile(kind[inside], NEIGHBOURS[label][first])
+    is_first = np.clip((border - kind) * 3 + 0.5, 0, 1)
+    return {label: 1 - foreign, first: foreign * is_first, second: foreign * (1 - is_first)}
+
+
+def _scattered(rng: np.random.Generator, size: tuple[int, int], spacing: float, jitter: float) -> np.ndarray:
+    """Return points (n, 2) on a triangular lattice of `spacing`, each moved by up to `jitter` spacings."""
+    width, height = size
+    y, x = np.mgrid[0 : height : spacing * 3**0.5 / 2, 0:width:spacing]
+    x = x + spacing / 2 * (np.arange(len(x)) % 2)[:, None]
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    return points + rng.uniform(-jitter, jitter, points.shape) * spacing
+
+
+# --- what is drawn there -----------------------------------------------------------------------------------------
+
+
+def _stain_maps(
+    rng: np.random.Generator, size: tuple[int, int], *, tissue: np.ndarray, label: str, texture: Texture
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maps of hematoxylin and eosin, uint8 of shape (height, width)."""
+    width, height = size
+    weights = _class_weights(rng, tissue, label=label, neighbour_share=texture.neighbour_share)
+    course = _fibre_course(rng, tissue.shape, texture)
+    eosin_half, inside_half = _ground(rng, size, tissue=tissue, weights=weights, course=course, texture=texture)
+    hematoxylin = Image.new("L", size, 6)
+    eosin = Image.fromarray(eosin_half).resize(size, Image.Resampling.BILINEAR)
+
+    _draw_fibroblasts(rng, hematoxylin, tissue=tissue, weights=weights, course=course, texture=texture)
+    _draw_stray_lymphocytes(rng, hematoxylin, tissue=tissue, texture=texture)
+    _draw_lymphoid_nuclei(rng, hematoxylin, tissue=tissue, weights=weights, texture=texture)
+    _draw_glands(rng, hematoxylin, eosin, tissue=tissue, weights=weights, texture=texture)
+
+    inside = np.asarray(Image.fromarray(inside_half).resize(size, Image.Resampling.BILINEAR))
+    maps = []
+    for drawn, depth in ((hematoxylin, texture.chromatin), (eosin, 0.25)):
+        amount = np.asarray(drawn).astype(np.uint16)
+        amount *= _mottle(rng, (height, width), depth)
+        amount >>= 7
+        np.minimum(amount, 240, out=amount)
+        amount *= inside
+        amount >>= 8
+        maps.append(ndimage.gaussian_filter(amount.astype(np.uint8), texture.blur, truncate=2))
+    return maps[0], maps[1]
+
+
+def _mottle(rng: np.random.Generator, shape: tuple[int, int], depth: float) -> np.ndarray:
+    """Return factors in 128ths, uint16 of `shape`, around 128: a fine grain, repeated every 512 pixels."""
+    grain = np.tanh(_smooth_noise(rng, (512, 512), 1.2, mode="wrap"))
+    factors = np.rint(128 * (1 + depth * grain)).astype(np.uint16)
+    repeats = [-(-side // 512) for side in shape]
+    return np.tile(factors, repeats)[: shape[0], : shape[1]]
+
+
+@dataclass(frozen=True)
+class _FibreCourse:
+    """Where fibres run: `along` and `across` are a fibre's own coordinates (px), `angle` its direction (radians).
+
+    All three lie on the coarse grid, float32.
+    """
+
+    along: np.ndarray
+    across: np.ndarray
+    angle: np.ndarray
+
+
+def _fibre_course(rng: np.random.Generator, shape: tuple[int, int], texture: Texture) -> _FibreCourse:
+    theta = rng.uniform(0, np.pi)
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]] * float(COARSE)
+    along = x * np.cos(theta) + y * np.sin(theta) + texture.fibre_wave * _smooth_noise(rng, shape, 12)
+    across = -x * np.sin(theta) + y * np.cos(theta)
+    across = across + texture.fibre_wave * (2.5 * _smooth_noise(rng, shape, 16) + 0.5 * _smooth_noise(rng, shape, 5))
+    # A fibre runs where `across` does not change: at right angles to its gradient.
+    gradient_y, gradient_x = np.gradient(across)
+    angle = np.arctan2(-gradient_x, gradient_y)
+    return _FibreCourse(*(field.astype(np.float32) for field in (along, across, angle)))
+
+
+def _ground(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    *,
+    tissue: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    course: _FibreCourse,
+    texture: Texture,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return, on the half grid and as uint8, the eosin between the cells and what is inside the tissue (0 or 255).
+
+    Fibres are a strip of noise, long in one direction, that is looked up in the coordinates of the fibres' course.
+    """
+    shape = _grid_shape(size, HALF)
+    # One cell of the strip is a level-0 pixel across the fibre and 4 along it.
+    strip = _smooth_noise(rng, (1024, 256), (2.2 * texture.fibre_width, 14), mode="wrap")
+    strip += 0.8 * _smooth_noise(rng, (1024, 256), (7 * texture.fibre_width, 22), mode="wrap")
+    strip = 1 / (1 + np.exp(-2.5 * strip))
+    rows = _enlarged(course.across, shape).astype(np.int32) & 1023
+    columns = (_enlarged(course.along, shape) / 4).astype(np.int32) & 255
+    fibres = strip[rows, columns]
+
+    lymphoid, glandular = (_enlarged(weights[name], shape) for name in ("lymphoid", "glandular"))
+    # ASSUME Amounts of eosin: dense collagen most, stroma between glands less, lymphoid tissue little.
+    amount = 88 - 62 * lymphoid - 30 * glandular
+    amount *= 1 - texture.fibre_contrast * (1 - 0.8 * lymphoid - 0.35 * glandular) * (1 - fibres)
+    cloud = _enlarged(_smooth_noise(rng, tissue.shape, 10), shape)
+    amount *= 1 + 0.1 * cloud
+
+    edge = _enlarged(tissue, shape) + 0.05 * (fibres - 0.5)
+    return np.clip(amount, 0, 200).astype(np.uint8), np.where(edge > 0, np.uint8(255), np.uint8(0))
+
+
+def _draw_outlines(image: Image.Image, outlines: np.ndarray, amounts: np.ndarray) -> None:
+    """Fill polygons `outlines` (n, corners, 2) of level-0 points with `amounts` (n,)."""
+    draw = ImageDraw.Draw(image)
+    for corners, amount in zip(
+        outlines.reshape(len(outlines), 2 * outlines.shape[1]).tolist(), amounts.tolist(), strict=True
+    ):
+        draw.polygon(corners, fill=amount)
+
+
+def _ellipses(
+    rng: np.random.Generator,
+    centres: np.ndarray,
+    half_axes: np.ndarray,
+    angles: np.ndarray,
+    *,
+    corners: int = 11,
+    uneven: float = 0.08,
+) -> np.ndarray:
+    """Return outlines (n, corners, 2) of slightly uneven ellipses.
+
+    Parameters
+    ----------
+    centres, half_axes : ndarray of shape (n, 2)
+        Level-0 pixels; the first half axis points along the angle.
+    angles : ndarray of shape (n,)
+        Radians, from the x axis to the y axis (which points down).
+    """
+    turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    radius = 1 + rng.uniform(-uneven, uneven, (len(centres), corners))
+    a = half_axes[:, :1] * radius * np.cos(turn)
+    b = half_axes[:, 1:] * radius * np.sin(turn)
+    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    return np.stack([centres[:, :1] + a * cos - b * sin, centres[:, 1:] + a * sin + b * cos], axis=2)
+
+
+def _drawn_amounts(rng: np.random.Generator, n: int, mean: float, deviation: float) -> np.ndarray:
+    """Return `n` amounts of a stain, integers of 20 to 220."""
+    return np.clip(rng.normal(mean, deviation, n), 20, 220).astype(int)
+
+
+def _draw_lymphoid_nuclei(
+    rng: np.random.Generator,
+    hematoxylin: Image.Image,
+    *,
+    tissue: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    texture: Texture,
+) -> None:
+    """Draw small, round, dark nuclei, densely packed, in clusters."""
+    points = _scattered(rng, hematoxylin.size, 16.5 * texture.nucleus, 0.3)
+    crowd = _smooth_noise(rng, tissue.shape, 4)
+    density = texture.crowding * (0.85 + 0.2 * crowd)
+    keep = rng.random(len(points)) < np.clip(_at(density, points), 0.25, 1) * _at(weights["lymphoid"], points)
+    _draw_lymphocytes(rng, hematoxylin, points[keep & (_at(tissue, points) > 0)], texture)
+
+
+def _draw_stray_lymphocytes(
+    rng: np.random.Generator, hematoxylin: Image.Image, *, tissue: np.ndarray, texture: Texture
+) -> None:
+    """Draw single lymphocytes everywhere, more in some places than in others."""
+    points = _scattered(rng, hematoxylin.size, 40, 0.5)
+    per_point = texture.stray_lymphocytes * (40 * 40 * 3**0.5 / 2) / 100**2
+    density = per_point * np.exp(0.8 * _smooth_noise(rng, tissue.shape, 6) - 0.32)
+    keep = rng.random(len(points)) < _at(density, points)
+    _draw_lymphocytes(rng, hematoxylin, points[keep & (_at(tissue, points) > 0)], texture)
+
+
+def _draw_lymphocytes(rng: np.random.Generator, hematoxylin: Image.Image, points: np.ndarray, texture: Texture) -> None:
+    n = len(points)
+    half_axes = rng.normal(6.6, 0.6, (n, 1)) * texture.nucleus * rng.uniform(0.88, 1.0, (n, 2))
+    outlines = _ellipses(rng, points, half_axes, rng.uniform(0, np.pi, n))
+    _draw_outlines(hematoxylin, outlines, _drawn_amounts(rng, n, 150, 18))
+
+
+def _draw_fibroblasts(
+    rng: np.random.Generator,
+    hematoxylin: Image.Image,
+    *,
+    tissue: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    course: _FibreCourse,
+    texture: Texture,
+) -> None:
+    """Draw few, elongated nuclei along the fibres, in fibrous tissue and in the stroma between glands."""
+    points = _scattered(rng, hematoxylin.size, 46, 0.45)
+    density = texture.crowding * (0.75 * weights["fibrous"] + 0.6 * weights["glandular"] + 0.1 * weights["lymphoid"])
+    points = points[(rng.random(len(points)) < _at(density, points)) & (_at(tissue, points) > 0)]
+    n = len(points)
+    half_axes = np.stack([rng.normal(13, 2.5, n).clip(7), rng.normal(3.6, 0.7, n).clip(2.2)], axis=1)
+    angles = _at(course.angle, points) + rng.normal(0, 0.15, n)
+    outlines = _ellipses(rng, points, half_axes * texture.nucleus, angles)
+    _draw_outlines(hematoxylin, outlines, _drawn_amounts(rng, n, 115, 22))
+
+
+def _draw_glands(
+    rng: np.random.Generator,
+    hematoxylin: Image.Image,
+    eosin: Image.Image,
+    *,
+    tissue: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    texture: Texture,
+) -> None:
+    """Draw glands: a round lumen, a wall of cytoplasm, and a row of nuclei near the wall's outer side."""
+    points = _scattered(rng, hematoxylin.size, 2.35 * texture.gland_radius, 0.14)
+    keep = (_at(weights["glandular"], points) > 0.5) & (_at(tissue, points) > 0.06)
+    points = points[keep & (rng.random(len(points)) < 0.92)]
+    n = len(points)
+    outer = texture.gland_radius * rng.uniform(0.72, 1.1, n)
+    turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    # Each outline is a circle with three slow waves around it; wall, nuclei and lumen follow the same one.
+    waves = np.zeros((n, len(turn)))
+    for frequency, height in ((2, 0.14), (3, 0.07), (5, 0.03)):
+        phase = rng.uniform(0, 2 * np.pi, (n, 1))
+        waves += height * rng.uniform(0.2, 1, (n, 1)) * np.cos(frequency * turn + phase)
+
+    def outlines(share: np.ndarray) -> np.ndarray:
+        radius = (outer * share)[:, None] * (1 + waves)
+        return points[:, None] + np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=2)
+
+    wall, lumen = outlines(np.ones(n)), outlines(texture.lumen * rng.uniform(0.75, 1.2, n))
+    _draw_outlines(eosin, wall, _drawn_amounts(rng, n, 62, 6))
+    _draw_outlines(hematoxylin, wall, _drawn_amounts(rng, n, 24, 3))
+    _draw_wall_nuclei(rng, hematoxylin, points=points, outer=outer, waves=waves, texture=texture)
+    _draw_outlines(eosin, lumen, np.full(n, 3))
+    _draw_outlines(hematoxylin, lumen, np.full(n, 2))
+
+
+def _draw_wall_nuclei(
+    rng: np.random.Generator,
+    hematoxylin: Image.Image,
+    *,
+    points: np.ndarray,
+    outer: np.ndarray,
+    waves: np.ndarray,
+    texture: Texture,
+) -> None:
+    """Draw the nuclei of glands at `points` (n, 2) with radii `outer` (n,) and outlines `waves` (n, corners)."""
+    row = outer * 0.83
+    counts = np.maximum(6, (2 * np.pi * row * texture.crowding / (13.5 * texture.nucleus)).astype(int))
+    gland = np.repeat(np.arange(len(points)), counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    spread = rng.uniform(-0.3, 0.3, len(gland))
+    around = 2 * np.pi * (np.arange(len(gland)) - first + spread) / counts[gland]
+    wave = waves[gland, (around / (2 * np.pi) * waves.shape[1]).astype(int) % waves.shape[1]]
+    radius = row[gland] * (1 + wave) * rng.normal(1, 0.035, len(gland))
+    centres = points[gland] + np.stack([radius * np.cos(around), radius * np.sin(around)], axis=1)
+    half_axes = np.stack([rng.normal(9, 1.2, len(gland)), rng.normal(5.6, 0.6, len(gland))], axis=1)
+    outlines = _ellipses(rng, centres, half_axes * texture.nucleus, around + rng.normal(0, 0.2, len(gland)))
+    _draw_outlines(hematoxylin, outlines, _drawn_amounts(rng, len(gland), 112, 14))
+
+
+def _draw_pen_mark(rng: np.random.Generator, rgb: np.ndarray, tissue: np.ndarray | None) -> None:
+    """Draw one stroke of a marker pen on `rgb` in place, from the slide's empty margin towards the tissue.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+    tissue : ndarray or None
+        The field of :func:`_tissue_field`; without it the stroke lies anywhere.
+    """
+    height, width = rgb.shape[:2]
+    ink = np.array(INKS[str(rng.choice(sorted(INKS)))])
+    margin = np.s_[height // (8 * COARSE) : -height // (8 * COARSE), width // (8 * COARSE) : -width // (8 * COARSE)]
+    free = np.zeros(_grid_shape((width, height), COARSE), bool)
+    free[margin] = True if tissue is None else tissue[margin] < -0.1
+    rows, columns = np.nonzero(free if free.any() else np.ones_like(free))
+    start = int(rng.integers(len(rows)))
+    # 30 steps that turn a little at each: a third of the slide's width, on a grid of 4 x 4 level-0 pixels.
+    cell = 4
+    turns = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, 30))
+    step = width / 90 / cell
+    x = columns[start] * COARSE / cell + step * np.cumsum(np.cos(turns))
+    y = rows[start] * COARSE / cell + step * np.cumsum(np.sin(turns))
+    stroke = Image.new("L", _grid_shape((width, height), cell)[::-1])
+    thickness = max(2, round(rng.uniform(0.8, 1.3) * step))
+    ImageDraw.Draw(stroke).line(np.stack([x, y], axis=1).ravel().tolist(), fill=255, width=thickness, joint="curve")
+    left, top, right, bottom = stroke.getbbox() or (0, 0, 1, 1)
+    window = rgb[top * cell : bottom * cell, left * cell : right * cell]
+    enlarged = stroke.crop((left, top, right, bottom)).resize(window.shape[1::-1], Image.Resampling.BILINEAR)
+    cover = np.asarray(enlarged, np.float32)[..., None] / 255
+    streaks = 0.9 + 0.12 * _enlarged(_smooth_noise(rng, (bottom - top, right - left), 2), window.shape[:2])[..., None]
+    window[:] = np.rint(window * np.exp(-cover * streaks * ink)).astype(np.uint8)
