@@ -13,7 +13,7 @@ import numpy as np
 import openslide
 import pytest
 
-from histotransfer import demo, store
+from histotransfer import demo, samples, store
 
 REPOSITORY = Path(__file__).parents[1]
 SHEET = REPOSITORY / "data" / "demo" / "slides.tsv"
@@ -204,3 +204,13 @@ def test_the_sheet_is_complete():
     assert broken["patient"] not in {row["patient"] for row in readable}
     assert len({row["image"] for row in rows}) == len({row["path"] for row in rows}) == 16
     assert all(row["path"] == f"{row['image']}.tif" and row["image"].startswith(row["patient"]) for row in rows)
+
+
+@pytest.mark.parametrize("kind", sorted(samples.COLUMNS))
+def test_the_readme_of_data_describes_every_column_of_a_sheet(kind):
+    text = (REPOSITORY / "data" / "README.md").read_text("utf-8")
+    section = text.split(f"### `kind: {kind}`")[1].split("\n#")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    described = [name.strip(" `") for row in rows for name in row.split(",")]
+    required, optional = samples.COLUMNS[kind]
+    assert sorted(described) == sorted([*required, *optional])

@@ -611,13 +611,13 @@ def _draw_wall_nuclei(
 
 
 def _draw_pen_mark(rng: np.random.Generator, rgb: np.ndarray, tissue: np.ndarray | None) -> None:
-    """Draw one stroke of a marker pen on `rgb` in place, from the slide's empty margin towards the tissue.
+    """Draw one stroke of a marker pen on `rgb` in place; it starts on empty glass and goes in any direction.
 
     Parameters
     ----------
     rgb : ndarray of shape (height, width, 3), uint8
     tissue : ndarray or None
-        The field of :func:`_tissue_field`; without it the stroke lies anywhere.
+        The field of :func:`_tissue_field`; without it the stroke starts anywhere.
     """
     height, width = rgb.shape[:2]
     ink = np.array(INKS[str(rng.choice(sorted(INKS)))])
