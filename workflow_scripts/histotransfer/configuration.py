@@ -1,0 +1,395 @@
+"""The config, checked before any job runs: what was asked for, as one :class:`Study`.
+
+The schema says what each key may hold. Here stands what it cannot say: names that must exist in other catalogues,
+layers that a network must have, and what the sample sheets must hold for the splits that were asked for. All
+problems, of the config and of the sheets, are told together.
+
+This module is used while the jobs are planned, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from histotransfer import definitions, networks, samples
+from histotransfer import schema as schemas
+from histotransfer.definitions import Catalogue, Method
+from histotransfer.problems import Problems, counted, listing
+from histotransfer.samples import SlideRow
+
+#: What can be held out together, from fine to coarse.
+UNITS = ("tile", "image", "slide", "patient")
+
+
+class ConfigurationError(ValueError):
+    """The config or a sample sheet is wrong; the message tells every problem, one a line, by file."""
+
+    def __init__(self, problems: Mapping[str, Problems]) -> None:
+        self.problems = {file: found for file, found in problems.items() if found}
+        total = sum(found.count for found in self.problems.values())
+        lines = [f"{counted(total, 'problem')} in the config and the sample sheets; nothing was run"]
+        for file, found in self.problems.items():
+            lines += [f"{file}:", *(f"  {line}" for line in found.lines())]
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset of the study. Paths are relative to the working directory.
+
+    Attributes
+    ----------
+    name : str
+    kind : {'slides', 'patches', 'points'}
+    sheet, root : str
+    drawn : bool
+        Whether a rule makes the files.
+    tiling : dict or None
+        Of slides: ``size_um``, or ``size_px`` and ``mpp`` (the others None), ``overlap``, ``tissue_min``,
+        ``homogeneity``, ``homogeneity_drop_at``, ``max_tiles_per_slide``, ``grayscale``, ``upsample``, ``level``.
+    crop : dict or None
+        Of points: ``px``, ``border``.
+    grayscale : bool
+        Of patches and points (slides: see `tiling`).
+    mpp : float or None
+        Of patches and points: micrometres per pixel, if known.
+    tasks : dict
+        Name to ``{"classes": [...], "labels": {label of the sheet: class}, "leave_out": [...]}``.
+    parts : list of str
+        What the per-slide files are made for: slides by safe id, or parts of the table.
+    rows : dict
+        Safe id to :class:`histotransfer.samples.SlideRow`; empty for patches and points.
+    shards : dict
+        ``shard-0`` and on to the parts in it; shards with nothing in them are left out.
+    sheet_check : dict
+        What :func:`histotransfer.samples.check_table` takes of the study: ``labels`` (legal ones in order, or None
+        for any), ``needs`` (columns), ``given`` (units).
+    """
+
+    name: str
+    kind: str
+    sheet: str
+    root: str
+    drawn: bool
+    tiling: dict[str, Any] | None
+    crop: dict[str, Any] | None
+    grayscale: bool
+    mpp: float | None
+    tasks: dict[str, dict[str, Any]]
+    parts: list[str]
+    rows: dict[str, SlideRow]
+    shards: dict[str, list[str]]
+    sheet_check: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked for, with every default filled in and every name known to exist.
+
+    Attributes
+    ----------
+    name : str
+    methods : tuple of Method
+    splits : dict
+        The study's splits by name: ``unit``, ``test``, ``validation``, ``folds``, ``groups``, ``share_groups`` (a
+        reason or ""), ``stratify``, ``train_tiles``, ``train_tiles_per_class``.
+    seeds : tuple of int
+    master_seed, gpus, n_shards : int
+    on_bad_slide, missing_mpp, pixels : str
+    datasets : dict
+        The study's, by name: :class:`Dataset`.
+    networks : dict
+        Those that the methods use: ``architecture``, ``alpha``, ``weights``, ``px``, ``rescale``, ``layer``,
+        ``layers`` (inner ones to store besides it, by depth); see :func:`histotransfer.networks.specification`.
+    feature_sets : dict
+        Those that the methods use: ``network``, ``layer`` (an inner one; None is the network's own).
+    classifiers : dict
+        Those that the methods use.
+    evaluation, extraction : dict
+    config : dict
+        The whole config with its defaults.
+    """
+
+    name: str
+    methods: tuple[Method, ...]
+    splits: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...]
+    master_seed: int
+    gpus: int
+    n_shards: int
+    on_bad_slide: str
+    missing_mpp: str
+    pixels: str
+    datasets: dict[str, Dataset]
+    networks: dict[str, dict[str, Any]]
+    feature_sets: dict[str, dict[str, Any]]
+    classifiers: dict[str, dict[str, Any]]
+    evaluation: dict[str, Any]
+    extraction: dict[str, Any]
+    config: dict[str, Any]
+
+    def px_of(self, dataset: str) -> list[int]:
+        """Return the input sizes (pixels) of the networks that run on `dataset`, ascending."""
+        if dataset not in self.datasets:
+            raise ValueError(f"datasets of the study are {listing(self.datasets)}; found {dataset!r}")
+        return sorted({network["px"] for network in self.networks.values()})
+
+
+def load(
+    config: Mapping[str, Any], schema_file: str | os.PathLike[str], *, folder: str | os.PathLike[str] = "."
+) -> Study:
+    """Check a config and the sample sheets that it names, and return the study.
+
+    Parameters
+    ----------
+    config : mapping
+        As Snakemake merged it. It is not changed.
+    schema_file : path
+        The JSON schema of the config, as YAML.
+    folder : path
+        The working directory, which every relative path is relative to.
+
+    Raises
+    ------
+    ConfigurationError
+        With all problems of the config and of the sheets.
+
+    Notes
+    -----
+    Sheets of slides are read whole. Of sheets of patches and points, which may have a million rows, the header is
+    read, and a job checks the rest (:func:`histotransfer.samples.check_table`).
+    """
+    with open(schema_file, encoding="utf-8") as file:
+        rules = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    problems = {"config": Problems()}
+    written = schemas.plain(config, "", problems["config"])
+    asked = schemas.Defaults(rules).filled(written, rules)
+    catalogue = Catalogue(asked, problems["config"], schemas.refused(written, rules, problems["config"]))
+    definitions.check(catalogue, folder)
+    methods = definitions.methods_of(catalogue)
+    datasets = {
+        name: dataset
+        for name in catalogue.chosen("datasets")
+        if (dataset := _dataset(name, catalogue, problems, folder)) is not None
+    }
+    if any(problems.values()):
+        raise ConfigurationError(problems)
+    feature_sets = {method.features: catalogue.feature_set(method.features) for method in methods}
+    used = _resolved_networks(asked["networks"], feature_sets)
+    return Study(
+        name=asked["study"]["name"],
+        methods=methods,
+        splits={name: _resolved_split(asked["splits"][name]) for name in asked["study"]["splits"]},
+        seeds=tuple(asked["study"]["seeds"]),
+        master_seed=asked["seed"],
+        gpus=asked["gpus"],
+        n_shards=asked["n_shards"],
+        on_bad_slide=asked["on_bad_slide"],
+        missing_mpp=asked["missing_mpp"],
+        pixels=asked["pixels"],
+        datasets=datasets,
+        networks=used,
+        feature_sets={
+            name: {**spec, "layer": None if spec["layer"] == used[spec["network"]]["layer"] else spec["layer"]}
+            for name, spec in feature_sets.items()
+        },
+        classifiers={method.classifier: asked["classifiers"][method.classifier] for method in methods},
+        evaluation=asked["evaluation"],
+        extraction=asked["extraction"],
+        config=asked,
+    )
+
+
+# ---- what is handed on
+
+
+def _resolved_split(split: Mapping[str, Any]) -> dict[str, Any]:
+    return {**split, "share_groups": split["share_groups"] or ""}
+
+
+def _resolved_networks(defined: Mapping[str, Any], feature_sets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the networks in use, each with the inner layers that it lists and that feature sets of the study need."""
+    result = {}
+    for name in dict.fromkeys(spec["network"] for spec in feature_sets.values()):
+        network = {key: value for key, value in defined[name].items() if value is not None}
+        if network["layers"] != "all":
+            needed = [spec["layer"] for spec in feature_sets.values() if spec["network"] == name and spec["layer"]]
+            network["layers"] = [*network["layers"], *needed]
+        found = networks.specification(network)
+        result[name] = {
+            "architecture": found.architecture.name,
+            "alpha": found.alpha,
+            "weights": found.weights,
+            "px": found.px,
+            "rescale": found.rescale,
+            "layer": found.layer,
+            "layers": list(found.layers),
+        }
+    return result
+
+
+def _resolved_task(task: Mapping[str, Any]) -> dict[str, Any]:
+    members = definitions.class_members(task)
+    return {
+        "classes": list(members),
+        "labels": {label: name for name, labels in members.items() for label in labels},
+        "leave_out": list(task["leave_out"]),
+    }
+
+
+# ---- datasets and their sheets
+
+
+def _dataset(
+    name: str, catalogue: Catalogue, problems: dict[str, Problems], folder: str | os.PathLike[str]
+) -> Dataset | None:
+    """Read what is known of one dataset before any job runs; problems of its sheet go under the sheet's name."""
+    spec = catalogue.sound("datasets", name)
+    if spec is None:
+        return None
+    tasks = {task: catalogue.sound("tasks", task) for task in spec["tasks"]}
+    splits = {split: catalogue.sound("splits", split) for split in catalogue.chosen("splits")}
+    splits = {split: found for split, found in splits.items() if found is not None}
+    kind, sheet = spec["kind"], spec["sheet"]
+    root = os.path.normpath(os.path.dirname(sheet) if spec["root"] is None else spec["root"])
+    resolved = {task: _resolved_task(found) for task, found in tasks.items() if found is not None}
+    check = {
+        # a task that is wrong itself would make every label unknown
+        "labels": _labels(resolved) if resolved and None not in tasks.values() else None,
+        "needs": _needed_columns(kind, splits.values()),
+        "given": _given_units(splits.values()),
+    }
+    rows: list[SlideRow] = []
+    if kind == "slides":
+        rows, found = samples.read_slide_sheet(sheet, root=root, drawn=spec["drawn"], folder=folder, **check)
+        if not found:
+            _check_groups(rows, resolved, splits, found)
+    else:
+        arguments = {key: value for key, value in check.items() if key != "given"}
+        found = samples.check_header(sheet, kind=kind, folder=folder, **arguments)
+    problems[sheet if sheet not in problems else f"{sheet} (dataset {name})"] = found
+    n_shards, tiling = catalogue.setting("n_shards"), catalogue.sound("tilings", spec.get("tiling", ""))
+    if not isinstance(n_shards, int) or n_shards < 1:
+        return None
+    parts = [row.id for row in rows] if kind == "slides" else samples.part_ids(n_shards)
+    return Dataset(
+        name=name,
+        kind=kind,
+        sheet=sheet,
+        root=root,
+        drawn=spec.get("drawn", False),
+        tiling=None if tiling is None else {**tiling, "tissue_min": tiling["tissue_min"] or 0.0},
+        crop=spec.get("crop"),
+        grayscale=spec.get("grayscale", False),
+        mpp=spec.get("mpp"),
+        tasks=resolved,
+        parts=parts,
+        rows={row.id: row for row in rows},
+        shards=_shards(parts, n_shards, by_hash=kind == "slides"),
+        sheet_check=check,
+    )
+
+
+def _labels(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the labels that a sheet may hold: those of any task, in the order of the tasks."""
+    legal: dict[str, None] = {}
+    for task in tasks.values():
+        legal.update(dict.fromkeys([*task["labels"], *task["leave_out"]]))
+    return list(legal)
+
+
+def _needed_columns(kind: str, splits: Collection[Mapping[str, Any]]) -> list[str]:
+    """Return the columns that the splits need, besides those that every sheet of its kind has."""
+    units = {split["groups"] if split["unit"] == "given" else split["unit"] for split in splits}
+    given = any(split["unit"] == "given" for split in splits)
+    return [*(["patient"] if "patient" in units else []), *(["split"] if given else [])]
+
+
+def _given_units(splits: Collection[Mapping[str, Any]]) -> list[str]:
+    """Return the units whose groups must each lie in one given set: the declared ones and all that are coarser."""
+    units: set[str] = set()
+    for split in splits:
+        if split["unit"] == "given" and split["groups"] is not None and not split["share_groups"]:
+            units.update(UNITS[UNITS.index(split["groups"]) :])
+    return [unit for unit in UNITS if unit in units]
+
+
+def _shards(parts: Sequence[str], n_shards: int, *, by_hash: bool) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for place, part in enumerate(parts):
+        # a part of a table is a share already
+        number = samples.bucket(part, n_shards) if by_hash else place
+        members.setdefault(f"shard-{number}", []).append(part)
+    return dict(sorted(members.items(), key=lambda item: int(item[0].removeprefix("shard-"))))
+
+
+def _check_groups(
+    rows: Sequence[SlideRow],
+    tasks: Mapping[str, Mapping[str, Any]],
+    splits: Mapping[str, Mapping[str, Any]],
+    problems: Problems,
+) -> None:
+    """Check that every class has groups enough for every split, as far as the sheet tells."""
+    for split_name, split in splits.items():
+        unit = split["groups"] if split["unit"] == "given" else split["unit"]
+        if split["unit"] in ("slide", "image") and not split["share_groups"]:
+            _check_apart(split_name, unit, rows, problems)
+        # tiles are not cut yet, regions are not read yet, and given sets may share their groups for a reason
+        if unit in (None, "tile") or any(row.annotation for row in rows):
+            continue
+        if split["unit"] == "given" and split["share_groups"]:
+            continue
+        for task, resolved in tasks.items():
+            classes: dict[str, list[SlideRow]] = {f"class {of!r} of task {task}": [] for of in resolved["classes"]}
+            for row in rows:
+                if row.label in resolved["labels"]:
+                    classes[f"class {resolved['labels'][row.label]!r} of task {task}"].append(row)
+            if split["stratify"] == "none":
+                classes = {f"task {task}": [row for members in classes.values() for row in members]}
+            for what, members in classes.items():
+                _check_enough(f"split {split_name}, {what}", unit, split, members, problems)
+
+
+def _check_enough(
+    where: str, unit: str, split: Mapping[str, Any], rows: Sequence[SlideRow], problems: Problems
+) -> None:
+    folds = split["folds"]
+    if split["unit"] == "given":
+        held_out = {_group(row, unit) for row in rows if row.split == "test"}
+        trained = {_group(row, unit) for row in rows if row.split != "test"}
+        if len(trained) < folds or not held_out:
+            legal = f"it takes {counted(folds, unit)} in train and validation (one a fold) and 1 in test"
+            problems.add(where, legal, f"{len(trained)} and {len(held_out)}")
+        return
+    groups = {_group(row, unit) for row in rows}
+    parts = f"{folds} to train (one a fold), 1 for the test" + (", 1 to validate" if split["validation"] else "")
+    needed = folds + 1 + bool(split["validation"])
+    if len(groups) < needed:
+        problems.add(where, f"it takes {counted(needed, unit)}: {parts}", str(len(groups)))
+
+
+def _check_apart(name: str, unit: str, rows: Sequence[SlideRow], problems: Problems) -> None:
+    """Check that a unit finer than the patient parts no patient whom the sheet names, unless a reason is given."""
+    for coarser in UNITS[UNITS.index(unit) + 1 :]:
+        groups: dict[str, set[str]] = {}
+        for row in rows:
+            if _group(row, coarser):
+                groups.setdefault(_group(row, coarser), set()).add(_group(row, unit))
+        several = sorted(group for group, members in groups.items() if len(members) > 1)
+        if several:
+            legal = (
+                f"the unit {unit} can put {unit}s of one {coarser} on both sides: split by {coarser}, or say in "
+                "`share_groups` why they may be shared"
+            )
+            found = f"{counted(len(several), coarser)} with several {unit}s: {listing(several, 5)}"
+            problems.add(f"split {name}", legal, found)
+            return
+
+
+def _group(row: SlideRow, unit: str) -> str:
+    return {"image": row.image_in_sheet, "slide": row.slide, "patient": row.patient}[unit]

@@ -1,0 +1,267 @@
+"""The config's definitions against one another: names that must exist, keys that must agree.
+
+What a single key may hold is in the schema.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from histotransfer import networks
+from histotransfer.problems import Problems, closest, listing
+
+#: Names of datasets that would meet other folders under results/.
+RESERVED = ("drawn", "studies")
+
+#: Files that may hold a pickle, which runs code when it is read.
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A feature set with a classifier; `name` is FEATURES+CLASSIFIER."""
+
+    name: str
+    features: str
+    classifier: str
+
+
+class Catalogue:
+    """The config's definitions by name, knowing which of them are too wrong to look into."""
+
+    def __init__(self, config: dict[str, Any], problems: Problems, broken: set[tuple[str, ...]]) -> None:
+        self._config = config
+        self._broken = broken
+        self.problems = problems
+
+    def known(self, section: str) -> bool:
+        """Return whether a section is a table of definitions, so that a missing name means something."""
+        return isinstance(self._config.get(section), dict) and (section,) not in self._broken
+
+    def names(self, section: str) -> list[str]:
+        """Return the names that a section defines."""
+        return list(self._config[section]) if isinstance(self._config.get(section), dict) else []
+
+    def sound(self, section: str, name: str) -> dict[str, Any] | None:
+        """Return a definition if it is there and the schema had nothing against it."""
+        if name not in self.names(section) or (section, name) in self._broken:
+            return None
+        definition = self._config[section][name]
+        return definition if isinstance(definition, dict) else None
+
+    def each(self, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the sound definitions of a section."""
+        for name in self.names(section):
+            definition = self.sound(section, name)
+            if definition is not None:
+                yield name, definition
+
+    def setting(self, *keys: str) -> Any:
+        """Return a value by its path, or None."""
+        value: Any = self._config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def chosen(self, key: str) -> list[str]:
+        """Return the names that ``study.KEY`` lists, without what is no text."""
+        names = self.setting("study", key)
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def refer(self, where: str, section: str, name: str, *, also: Sequence[str] = ()) -> bool:
+        """Return whether `name` is defined in `section`; a problem if not."""
+        names = [*self.names(section), *(name for name in also if name not in self.names(section))]
+        if name in names:
+            return True
+        if self.known(section):
+            self.problems.add(where, f"must be one of `{section}`: {listing(names)}{closest(name, names)}", repr(name))
+        return False
+
+    def feature_set(self, name: str) -> dict[str, Any] | None:
+        """Return a feature set; a network is one by its own name."""
+        if name in self.names("feature_sets"):
+            return self.sound("feature_sets", name)
+        return {"network": name, "layer": None} if name in self.names("networks") else None
+
+
+def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
+    add = catalogue.problems.add
+    for key, section in (("datasets", "datasets"), ("splits", "splits")):
+        for place, name in enumerate(catalogue.chosen(key)):
+            catalogue.refer(f"study.{key}[{place}]", section, name)
+    for name in catalogue.names("datasets"):
+        if name in RESERVED:
+            add(f"datasets.{name}", f"{listing(RESERVED)} are folders of results", repr(name))
+    for name, dataset in catalogue.each("datasets"):
+        if "tiling" in dataset:
+            catalogue.refer(f"datasets.{name}.tiling", "tilings", dataset["tiling"])
+        for place, task in enumerate(dataset["tasks"]):
+            catalogue.refer(f"datasets.{name}.tasks[{place}]", "tasks", task)
+        streamed = catalogue.setting("pixels") == "stream" and name in catalogue.chosen("datasets")
+        if streamed and dataset["kind"] != "slides":
+            add("pixels", f"stream is for datasets of slides alone, and {name} has {dataset['kind']}", "'stream'")
+    for name, tiling in catalogue.each("tilings"):
+        _check_tiling(f"tilings.{name}", tiling, catalogue.problems)
+    for name, task in catalogue.each("tasks"):
+        _check_task(f"tasks.{name}", task, catalogue.problems)
+    for name, network in catalogue.each("networks"):
+        _check_network(name, network, catalogue.problems)
+    for name, spec in catalogue.each("feature_sets"):
+        _check_feature_set(name, spec, catalogue)
+    for name, split in catalogue.each("splits"):
+        _check_split(f"splits.{name}", split, catalogue.problems)
+    for name in _used_networks(catalogue):
+        network = catalogue.sound("networks", name)
+        if network is not None:
+            _check_weights(f"networks.{name}.weights", network["weights"], folder, catalogue.problems)
+    if catalogue.setting("extraction", "engine") == "openvino":
+        if catalogue.setting("gpus"):
+            add("extraction.engine", "openvino runs on the CPU: set gpus to 0, or take keras", "'openvino'")
+        precision = catalogue.setting("extraction", "precision")
+        if precision != "float32":
+            add("extraction.precision", "must be float32 with the engine openvino", repr(precision))
+
+
+def _check_tiling(where: str, tiling: Mapping[str, Any], problems: Problems) -> None:
+    given = [key for key in ("size_um", "size_px", "mpp") if tiling[key] is not None]
+    if given not in (["size_um"], ["size_px", "mpp"]):
+        problems.add(where, "give size_um, or size_px and mpp", listing(given) or "none of them")
+    measured, drop_at = tiling["homogeneity"] != "none", tiling["homogeneity_drop_at"]
+    if measured and drop_at is None:
+        problems.add(where, "homogeneity needs homogeneity_drop_at, 0 to 1", "nothing")
+    elif not measured and drop_at is not None:
+        legal = "homogeneity_drop_at needs a homogeneity: bright or glcm"
+        problems.add(f"{where}.homogeneity", legal, "'none'")
+    elif not measured and tiling["tissue_min"] is None:
+        legal = "give tissue_min (least share of tissue, 0 to 1; 0 keeps background too) or homogeneity"
+        problems.add(where, legal, "neither")
+
+
+def _check_task(where: str, task: Mapping[str, Any], problems: Problems) -> None:
+    owner: dict[str, str] = {}
+    for name, members in class_members(task).items():
+        for label in members:
+            if owner.setdefault(label, name) != name:
+                legal = f"a label belongs to one class, and {label!r} belongs to {owner[label]!r} already"
+                problems.add(f"{where}.classes.{name}", legal, repr(label))
+    for label in task["leave_out"]:
+        if label in owner:
+            problems.add(f"{where}.leave_out", f"{label!r} belongs to the class {owner[label]!r}", repr(label))
+
+
+def _check_network(name: str, network: Mapping[str, Any], problems: Problems) -> None:
+    for key, legal, found in _network_problems(network):
+        problems.add(f"networks.{name}.{key}", legal, found)
+    if network["weights"].lower().endswith(PICKLES):
+        legal = "must be imagenet, random, or a file of Keras weights (.h5 or .keras); a pickle is never read"
+        problems.add(f"networks.{name}.weights", legal, repr(network["weights"]))
+
+
+def _network_problems(network: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what the table of architectures has against an entry of ``networks``: (key, legal, found)."""
+    result = []
+    for sentence in networks.problems({key: value for key, value in network.items() if value is not None}):
+        key, _, text = sentence.partition(": ")
+        legal, _, found = text.rpartition("; found ")
+        if key == "architecture":
+            legal += closest(network["architecture"], networks.ARCHITECTURES)
+        result.append((key, legal, found))
+    return result
+
+
+def _check_weights(where: str, weights: str, folder: str | os.PathLike[str], problems: Problems) -> None:
+    if weights in ("imagenet", "random") or weights.lower().endswith(PICKLES):
+        return
+    if not os.path.isfile(os.path.join(folder, weights)):
+        near = closest(weights, ("imagenet", "random"))
+        problems.add(where, f"must be imagenet, random, or the path of a file{near}", f"{weights!r}, no such file")
+
+
+def _check_feature_set(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
+    where = f"feature_sets.{name}"
+    if name in catalogue.names("networks"):
+        catalogue.problems.add(where, "a network is a feature set by its own name: take another name", repr(name))
+    if not catalogue.refer(f"{where}.network", "networks", spec["network"]):
+        return
+    network = catalogue.sound("networks", spec["network"])
+    if network is None or spec["layer"] is None:
+        return
+    # what the network has against it without the layer is told of the network
+    known = _network_problems(network)
+    for key, legal, found in _network_problems({**network, "layer": spec["layer"]}):
+        if (key, legal, found) not in known:
+            place = f"{where}.layer" if key == "layer" else f"networks.{spec['network']}.{key}"
+            catalogue.problems.add(
+                place,
+                legal
+                + (closest(spec["layer"], networks.legal_layers(network["architecture"])) if key == "layer" else ""),
+                found,
+            )
+
+
+def _check_split(where: str, split: Mapping[str, Any], problems: Problems) -> None:
+    unit, reason = split["unit"], split["share_groups"]
+    if unit == "given":
+        if split["groups"] is None:
+            legal = "the unit given needs `groups`: what is resampled and kept in one fold, patient, slide or image"
+            problems.add(where, legal, "no groups")
+        for key in ("test", "validation"):
+            if split[key]:
+                legal = "the sets are given by the sheet: leave it out"
+                problems.add(f"{where}.{key}", legal, repr(split[key]))
+    else:
+        if split["groups"] is not None:
+            legal = "only the unit given has `groups`: leave it out"
+            problems.add(f"{where}.groups", legal, repr(split["groups"]))
+        if split["test"] is None:
+            problems.add(where, "needs `test`, the share of the groups held out, above 0 and below 1", "nothing")
+        elif split["test"] + split["validation"] >= 1:
+            legal = "test and validation together must be below 1, to leave groups to train"
+            problems.add(where, legal, f"{split['test']:g} and {split['validation']:g}")
+    if unit == "tile" and not reason:
+        legal = (
+            "the unit tile puts tiles of one slide on both sides: say in `share_groups` why that is wanted, in words "
+            "that the report states first"
+        )
+        problems.add(where, legal, "no reason")
+    if unit == "patient" and reason:
+        problems.add(f"{where}.share_groups", "patients are held apart: leave it out", repr(reason))
+    if split["train_tiles"] is not None and split["train_tiles_per_class"] is not None:
+        problems.add(where, "give train_tiles or train_tiles_per_class", "both")
+
+
+def methods_of(catalogue: Catalogue) -> tuple[Method, ...]:
+    """Return the methods whose parts are known; problems of the others."""
+    methods = []
+    for place, name in enumerate(catalogue.chosen("methods")):
+        where = f"study.methods[{place}]"
+        features, mark, classifier = name.partition("+")
+        if not mark or "+" in classifier or not features or not classifier:
+            catalogue.problems.add(where, "must be FEATURE_SET+CLASSIFIER", repr(name))
+            continue
+        defined = catalogue.known("networks") and catalogue.known("feature_sets")
+        legal = [*catalogue.names("feature_sets"), *catalogue.names("networks")]
+        if features not in legal and defined:
+            text = f"must begin with a feature set or a network: {listing(legal)}{closest(features, legal)}"
+            catalogue.problems.add(where, text, repr(features))
+        catalogue.refer(where, "classifiers", classifier)
+        methods.append(Method(name, features, classifier))
+    return tuple(methods)
+
+
+def _used_networks(catalogue: Catalogue) -> list[str]:
+    names = []
+    for method in catalogue.chosen("methods"):
+        spec = catalogue.feature_set(method.partition("+")[0])
+        if spec is not None and spec["network"] not in names:
+            names.append(spec["network"])
+    return names
+
+
+def class_members(task: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the labels of the sheet that belong to each class."""
+    classes = task["classes"]
+    return {name: [name] for name in classes} if isinstance(classes, list) else classes
