@@ -128,7 +128,7 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
 def _check_tiling(where: str, tiling: Mapping[str, Any], problems: Problems) -> None:
     given = [key for key in ("size_um", "size_px", "mpp") if tiling[key] is not None]
     if given not in (["size_um"], ["size_px", "mpp"]):
-        problems.add(where, "give size_um, or size_px and mpp", listing(given) or "none of them")
+        problems.add(where, "give size_um, or size_px and mpp", listing(given) if given else "none of them")
     measured, drop_at = tiling["homogeneity"] != "none", tiling["homogeneity_drop_at"]
     if measured and drop_at is None:
         problems.add(where, "homogeneity needs homogeneity_drop_at, 0 to 1", "nothing")

@@ -126,7 +126,7 @@ def _sentences(error: Any) -> Iterator[tuple[str, str, str]]:
             if key not in value:
                 meaning = schema.get("properties", {}).get(key, {}).get("description", "")
                 legal = f"the key {key!r} is missing" + (f" ({meaning.rstrip('.')})" if meaning else "")
-                yield where, legal, listing(value) or "no key"
+                yield where, legal, listing(value) if value else "no key"
     elif "propertyNames" in error.absolute_schema_path:
         yield where, f"a name must be {schema.get('description', error.validator)}", repr(value)
     else:
