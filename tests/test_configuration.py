@@ -261,6 +261,15 @@ def test_only_what_the_methods_use_is_handed_on_with_the_layers_that_they_need(f
         study.px_of("cells")
 
 
+def test_all_layers_and_a_dense_one_that_a_feature_set_needs(folder):
+    text = """
+    study: {methods: [dense+svm]}
+    networks: {net: {layers: all}}
+    feature_sets: {dense: {network: net, layer: fc2}}
+    """
+    assert load(folder, text).networks["net"]["layers"] == ["block1", "block2", "block3", "block4", "fc2"]
+
+
 def test_a_split_that_shares_groups_carries_its_reason(folder):
     split = "{unit: tile, test: 0.2, folds: 5, share_groups: as the paper has it}"
     study = load(folder, f"study: {{splits: [by-tile]}}\nsplits: {{by-tile: {split}}}")

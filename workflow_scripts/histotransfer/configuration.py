@@ -217,9 +217,9 @@ def _resolved_networks(defined: Mapping[str, Any], feature_sets: Mapping[str, An
     result = {}
     for name in dict.fromkeys(spec["network"] for spec in feature_sets.values()):
         network = {key: value for key, value in defined[name].items() if value is not None}
-        if network["layers"] != "all":
-            needed = [spec["layer"] for spec in feature_sets.values() if spec["network"] == name and spec["layer"]]
-            network["layers"] = [*network["layers"], *needed]
+        needed = [spec["layer"] for spec in feature_sets.values() if spec["network"] == name and spec["layer"]]
+        # "all" leaves dense layers out, and a feature set may need one
+        network["layers"] = [*networks.specification(network).layers, *needed]
         found = networks.specification(network)
         result[name] = {
             "architecture": found.architecture.name,
