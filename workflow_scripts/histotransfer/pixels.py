@@ -18,6 +18,9 @@ from histotransfer import slides, store, tiles
 # share are decoded once, and 12 MB stay in the processor's cache.
 LARGEST_READ = 4_000_000
 
+# Tiles written at a time: a few megabytes.
+BLOCK = 32
+
 #: How pixels are reduced; written into every file.
 KERNEL = "bilinear with antialiasing (Pillow, reducing_gap 2)"
 
@@ -69,10 +72,8 @@ class SlideTiles:
     Attributes
     ----------
     slide, status, reason : str
-    tile, image : list of str
-        Ids of the tiles, and of the image that they lie in, shape (n,).
-    coords : ndarray of shape (n, 2), int64
-        Level-0 x and y.
+    n, px : int
+        Number of tiles, and their edge in pixels.
     digest : str
         Of everything that decides the pixels; known before any is read.
     attributes : dict
@@ -83,12 +84,10 @@ class SlideTiles:
         kept = tiles.read_kept(grid)
         known = kept.attributes
         self.slide, self.status, self.reason = known["slide"], known["status"], known["reason"]
-        self.tile, self.coords = kept.tile, kept.coords
-        if self.status != "ok":
-            self.tile, self.coords = [], kept.coords[:0]
-        self.n = len(self.tile)
-        self.image = [self.slide] * self.n
-        self._file, self._px, self._tiling, self._threads = slide_file, px, tiling, threads
+        self.n = len(kept.tile) if self.status == "ok" else 0
+        self._tile, self._coords = kept.tile[: self.n], kept.coords[: self.n]
+        self.px = px
+        self._file, self._tiling, self._threads = slide_file, tiling, threads
         self._l0_size = known.get("l0_size", 0)
         recipe = [known.get("tiles_digest", ""), px, tiling["level"], tiling["grayscale"], KERNEL, self.status]
         self.digest = hashlib.sha256("\n".join(map(str, recipe)).encode()).hexdigest()
@@ -102,6 +101,18 @@ class SlideTiles:
             "tiles_digest": known.get("tiles_digest", ""),
             "notice": known.get("notice", ""),
         }
+
+    def tile_ids(self) -> list[str]:
+        """Return the id of each tile, ``col_row``."""
+        return self._tile
+
+    def image_ids(self) -> list[str]:
+        """Return the image that each tile was cut from: the slide."""
+        return [self.slide] * self.n
+
+    def coords(self) -> np.ndarray:
+        """Return the tiles' upper left corners in pixels of level 0, int64 of shape (n, 2): x, y."""
+        return self._coords
 
     def blocks(self, batch: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the tiles in order, `batch` at a time.
@@ -123,7 +134,7 @@ class SlideTiles:
         with slides.Slide(self._file) as slide, ThreadPoolExecutor(self._threads) as pool:
             self.attributes["level"] = self._level(slide)
             for start in range(0, self.n, batch):
-                block = np.empty((min(batch, self.n - start), self._px, self._px, 3), np.uint8)
+                block = np.empty((min(batch, self.n - start), self.px, self.px, 3), np.uint8)
                 runs = self._runs(slide, start, len(block))
                 if self._threads == 1:
                     for run in runs:
@@ -134,7 +145,7 @@ class SlideTiles:
                 yield start, block
 
     def _level(self, slide: slides.Slide) -> int:
-        return slide.level_for(self._l0_size / self._px, strict=self._tiling["level"] == 0)
+        return slide.level_for(self._l0_size / self.px, strict=self._tiling["level"] == 0)
 
     def _runs(self, slide: slides.Slide, start: int, n: int) -> list[range]:
         """Return stretches of neighbouring tiles of one grid row, short enough for one read."""
@@ -148,7 +159,7 @@ class SlideTiles:
         return runs
 
     def _are_neighbours(self, index: int, following: int) -> bool:
-        (x, y), (next_x, next_y) = self.coords[index], self.coords[following]
+        (x, y), (next_x, next_y) = self._coords[index], self._coords[following]
         return y == next_y and 0 < next_x - x <= self._l0_size
 
     def _read_run(self, slide: slides.Slide, run: range, start: int, block: np.ndarray) -> None:
@@ -156,12 +167,12 @@ class SlideTiles:
         level = slide.levels[index]
         size = min(round(self._l0_size / level.downsample), level.width, level.height)
         # a rounded place may stand one pixel beyond the level's edge
-        x = np.clip(np.rint(self.coords[run, 0] / level.downsample).astype(int), 0, level.width - size)
-        y = int(np.clip(round(self.coords[run[0], 1] / level.downsample), 0, level.height - size))
+        x = np.clip(np.rint(self._coords[run, 0] / level.downsample).astype(int), 0, level.width - size)
+        y = int(np.clip(round(self._coords[run[0], 1] / level.downsample), 0, level.height - size))
         left = int(x[0])
         strip = slide.read(level=index, level_x=left, level_y=y, width=int(x[-1]) + size - left, height=size)
         for place, offset in zip(run, x - left, strict=True):
-            picture = resized(strip[:, offset : offset + size], self._px)
+            picture = resized(strip[:, offset : offset + size], self.px)
             block[place - start] = in_grey(picture) if self._tiling["grayscale"] else picture
 
 
@@ -187,22 +198,21 @@ def write_pixels(
         try:
             with store.writing_hdf5(pixels, {}) as file:
                 data = file.create_dataset("tiles", (source.n, px, px, 3), np.uint8)
-                for start, block in source.blocks(32):
+                for start, block in source.blocks(BLOCK):
                     data.write_direct(block, dest_sel=np.s_[start : start + len(block)])
-                _describe(file, source, status, reason)
+                _describe(file, source, source.n, status, reason)
             return
         except slides.UnreadableSlideError as error:
             status, reason = "unreadable", str(error)
     with store.writing_hdf5(pixels, {}) as file:
         file.create_dataset("tiles", (0, px, px, 3), np.uint8)
-        source.tile, source.image, source.coords = [], [], source.coords[:0]
-        _describe(file, source, status, reason)
+        _describe(file, source, 0, status, reason)
 
 
-def _describe(file: Any, source: SlideTiles, status: str, reason: str) -> None:
-    store.write_texts(file, "tile", source.tile)
-    store.write_texts(file, "image", source.image)
-    file.create_dataset("coords", data=source.coords)
+def _describe(file: Any, source: SlideTiles, n: int, status: str, reason: str) -> None:
+    store.write_texts(file, "tile", source.tile_ids()[:n])
+    store.write_texts(file, "image", source.image_ids()[:n])
+    file.create_dataset("coords", data=source.coords()[:n])
     digest = source.digest if status == source.status else f"{status}: {reason}"
     said = {"slide": source.slide, "status": status, "reason": reason, "digest": digest, **source.attributes}
     store.set_attributes(file, said)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import zipfile
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ PACKAGE = "histotransfer"
 class CodeDigests:
     """Digests of the package's functions, from its syntax trees; nothing is imported.
 
-    The digest of ``"tissue.write_mask"`` covers the module ``tissue`` and every module of the package that it
-    imports, directly or through others, without docstrings and comments. An edited docstring changes no digest.
+    The digest of ``"tissue.write_mask"`` covers that function and every function, class and constant of the package
+    that it reaches by name, in its own module or through imports, without docstrings and comments. An edited
+    docstring changes no digest, nor does a function that this one never reaches. What is looked up by text
+    (``getattr`` on a module) is not seen: modules of this package do not do that with one another.
 
     Parameters
     ----------
@@ -35,8 +37,8 @@ class CodeDigests:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self._modules = cache(self._read_module)
-        self._digests = cache(self._module_digest)
+        self._modules: dict[str, _Module] = {}
+        self._digests: dict[str, str] = {}
 
     def __call__(self, function: str) -> str:
         """Return the digest of ``"module.function"``, 16 hexadecimal digits.
@@ -46,36 +48,100 @@ class CodeDigests:
         ValueError
             If the module has no function of that name.
         """
-        module, _, name = function.partition(".")
-        tree, _ = self._modules(module)
-        defined = sorted(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-        if name not in defined:
-            raise ValueError(f"{module}.py has no function {name!r}; it has {', '.join(defined)}")
-        return self._digests(module)
+        if function not in self._digests:
+            module, _, name = function.partition(".")
+            definitions = self._module(module).definitions
+            if name not in definitions:
+                raise ValueError(f"{module}.py defines {', '.join(sorted(definitions))}; found {name!r}")
+            self._digests[function] = self._digest(module, name)
+        return self._digests[function]
 
-    def _read_module(self, module: str) -> tuple[ast.Module, tuple[str, ...]]:
-        tree = ast.parse((self._folder / f"{module}.py").read_text("utf-8"))
-        imported = set()
+    def _module(self, name: str) -> _Module:
+        if name not in self._modules:
+            own = {path.stem for path in self._folder.glob("*.py")}
+            self._modules[name] = _Module((self._folder / f"{name}.py").read_text("utf-8"), own)
+        return self._modules[name]
+
+    def _digest(self, module: str, name: str) -> str:
+        reached: set[tuple[str, str]] = set()
+        waiting = [(module, name)]
+        while waiting:
+            place = waiting.pop()
+            if place in reached:
+                continue
+            reached.add(place)
+            home = self._module(place[0])
+            waiting.extend((place[0], other) for other in home.local_names(place[1]))
+            for other_module, other in home.foreign_names(place[1]):
+                there = self._module(other_module)
+                waiting.append((other_module, other if other in there.definitions else _ON_IMPORT))
+            waiting.append((place[0], _ON_IMPORT))
+        text = "\n".join(f"{module}.{name}\n{self._module(module).text(name)}" for module, name in sorted(reached))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# The name under which a module's statements that define nothing (they run on import) are kept.
+_ON_IMPORT = ""
+
+
+class _Module:
+    """One module's top-level definitions, and which names each of them uses."""
+
+    def __init__(self, source: str, package: set[str]) -> None:
+        tree = _without_docstrings(ast.parse(source))
+        self.definitions: dict[str, list[ast.stmt]] = {_ON_IMPORT: []}
+        for statement in tree.body:
+            for name in _defined(statement):
+                self.definitions.setdefault(name, []).append(statement)
+        # names bound by imports anywhere in the module: to a module of the package, or to a name in one
+        self._imported: dict[str, tuple[str, str | None]] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
-                imported.update(alias.name for alias in node.names)
+                found = {alias.asname or alias.name: (alias.name, None) for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
-                imported.add(node.module.split(".")[1])
-            elif isinstance(node, ast.Import):
-                names = (alias.name.split(".") for alias in node.names)
-                imported.update(parts[1] for parts in names if parts[0] == PACKAGE and len(parts) > 1)
-        own = {path.stem for path in self._folder.glob("*.py")}
-        return _without_docstrings(tree), tuple(sorted(imported & own))
+                home = (node.module or "").split(".")[1]
+                found = {alias.asname or alias.name: (home, alias.name) for alias in node.names}
+            else:
+                continue
+            self._imported |= {bound: place for bound, place in found.items() if place[0] in package}
 
-    def _module_digest(self, module: str) -> str:
-        reached, waiting = set(), [module]
-        while waiting:
-            name = waiting.pop()
-            if name not in reached:
-                reached.add(name)
-                waiting.extend(self._modules(name)[1])
-        text = "\n".join(f"{name}\n{ast.dump(self._modules(name)[0])}" for name in sorted(reached))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def text(self, name: str) -> str:
+        return "\n".join(ast.dump(statement) for statement in self.definitions[name])
+
+    def local_names(self, name: str) -> set[str]:
+        used = {node.id for node in self._nodes(name) if isinstance(node, ast.Name)}
+        return used & self.definitions.keys()
+
+    def foreign_names(self, name: str) -> set[tuple[str, str]]:
+        found = set()
+        for node in self._nodes(name):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                home, bound = self._imported.get(node.value.id, (None, None))
+                if home and bound is None:
+                    found.add((home, node.attr))
+            if isinstance(node, ast.Name):
+                home, bound = self._imported.get(node.id, (None, None))
+                if home:
+                    found.add((home, bound or _ON_IMPORT))
+        return found
+
+    def _nodes(self, name: str) -> Iterator[ast.AST]:
+        for statement in self.definitions[name]:
+            yield from ast.walk(statement)
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    """Return the names that a top-level statement defines; imports define none, what else runs is on import."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return [statement.name]
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return []
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        if names:
+            return names
+    return [_ON_IMPORT]
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -84,7 +150,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-                node.body = body[1:]
+                node.body = body[1:] or [ast.Pass()]
     return tree
 
 

@@ -249,7 +249,7 @@ def judge(cells: dict[str, np.ndarray], *, tiling: dict[str, Any], slide: str, m
     status = np.zeros(len(cells["col"]), np.uint8)
     if tiling["homogeneity"] != "none":
         status[cells["homogeneity"] >= tiling["homogeneity_drop_at"]] = STATUSES.index("homogeneous")
-    status[cells["tissue"] < tiling["tissue_min"]] = STATUSES.index("background")
+    status[cells["tissue"] < (tiling["tissue_min"] or 0)] = STATUSES.index("background")
     cap = tiling["max_tiles_per_slide"]
     kept = np.flatnonzero(status == 0)
     if cap and len(kept) > cap:

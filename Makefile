@@ -1,0 +1,80 @@
+# What a user calls. `make demo` needs Python 3.11 or newer and a package index, nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= all
+BIN := $(VENV)/bin
+RUN := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: $(VENV)/.workflow ## The whole chain on drawn slides, to results/report.html
+	$(RUN)
+	@echo "open results/report.html"
+
+.PHONY: test
+test: $(VENV)/.test $(VENV)/.browser ## The tests (one backend, small networks, the browser)
+	$(BIN)/python -m pytest -m "not full and not faults"
+
+.PHONY: test-faults
+test-faults: $(VENV)/.test ## Killed jobs, full disks, broken slides
+	$(BIN)/python -m pytest -m "faults and not full"
+
+.PHONY: test-full
+test-full: $(VENV)/.test $(VENV)/.browser ## Every test, also those too long for every day
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.test ## ruff, snakefmt, snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+.PHONY: bench
+bench: $(VENV)/.test ## The table of speed and memory: ratios within one run
+	$(BIN)/python bench/run.py
+
+.PHONY: nuclei
+nuclei: $(VENV)/.workflow ## The real run on labelled nuclei (NUCLEI and WEIGHTS name the folders)
+	$(BIN)/python studies/nuclei_sheets.py --nuclei $(NUCLEI) --weights $(WEIGHTS)
+	$(RUN) --configfile studies/nuclei.yaml
+
+.PHONY: digest
+digest: $(VENV)/.workflow ## One digest of the content of results/, and of each file with DIGEST_FILES=1
+	@$(BIN)/python workflow_scripts/print_digest.py results $(if $(DIGEST_FILES),--files)
+
+.PHONY: lock
+lock: ## Pin every version and hash anew (needs uv)
+	cd envs && uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header \
+	    --custom-compile-command "make lock" requirements.in -o requirements.txt
+	cd envs && uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header -c requirements.txt \
+	    --custom-compile-command "make lock" requirements-test.in -o requirements-test.txt
+
+.PHONY: clean
+clean: ## Remove results, logs and benchmarks, keep the environment
+	rm -rf results logs benchmarks .snakemake
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "histotransfer needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.workflow: envs/requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
+	touch $@
+
+$(VENV)/.test: envs/requirements-test.txt $(VENV)/.workflow
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-test.txt
+	touch $@
+
+# The browser tests skip, saying so, where no Chromium is found and none can be installed.
+$(VENV)/.browser: | $(VENV)/bin/python
+	@command -v chromium chromium-browser google-chrome >/dev/null || tests/install_chromium.sh
+	touch $@

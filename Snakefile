@@ -1,0 +1,29 @@
+# histotransfer: from histology slides to an honest comparison of transfer-learning strategies.
+# Data flow, one file of rules a stage: slides -> tissue -> tiles -> pixels -> features; labels, cohort and splits
+# join at the classifiers; then scores and the report. Targets by name: slides, tissue, tiles, pixels, features,
+# classifiers, report.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/slides.smk"
+include: "rules/tissue.smk"
+include: "rules/tiles.smk"
+include: "rules/pixels.smk"
+include: "rules/features.smk"
+include: "rules/labels.smk"
+include: "rules/cohort.smk"
+include: "rules/splits.smk"
+include: "rules/classifiers.smk"
+include: "rules/evaluation.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/studies/{STUDY.name}/scores.tsv",

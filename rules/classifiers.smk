@@ -1,0 +1,43 @@
+# Classifiers. Needs features, labels and the split.
+# Gives results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}/: model, predictions, tuning.
+
+
+rule train_classifier:
+    input:
+        features=manifests,
+        labels=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+        slides_table="results/{dataset}/slides.tsv",
+        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+    output:
+        model=f"{RUN}/model.skops",
+        predictions=f"{RUN}/predictions.h5",
+        tuning=f"{RUN}/tuning.tsv",
+    log:
+        "logs/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.log",
+    benchmark:
+        "benchmarks/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.tsv"
+    threads: 2
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        classifier=lambda wildcards: STUDY.classifiers[wildcards.classifier],
+        feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features],
+        classes=classes,
+        split=lambda wildcards: STUDY.splits[wildcards.split],
+        dataset="{dataset}",
+        task="{task}",
+        split_name="{split}",
+        features_name="{features}",
+        classifier_name="{classifier}",
+        split_seed=lambda wildcards: int(wildcards.seed),
+        master_seed=STUDY.master_seed,
+        code=code("classifiers.train"),
+    message:
+        "Training {wildcards.classifier} on {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/train_classifier.py"
+
+
+rule classifiers:
+    input:
+        each_run(f"{RUN}/model.skops"),

@@ -1,0 +1,53 @@
+# Cohort. Needs slides, tiles and pixels (or features, where pixels are streamed).
+# Gives results/{dataset}/slides.tsv: every image asked for, and why it is not used. Alone knows `on_bad_slide`.
+
+
+rule cohort:
+    input:
+        descriptions=each_slide("results/{dataset}/slides/{slide}.json"),
+        grids=each_slide("results/{dataset}/tiles/{slide}.h5"),
+        cut=where_slides_fail,
+    output:
+        slides_table="results/{dataset}/slides.tsv",
+    log:
+        "logs/{dataset}/cohort.log",
+    benchmark:
+        "benchmarks/{dataset}/cohort.tsv"
+    wildcard_constraints:
+        dataset=SLIDES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        sheet_rows=cohort_rows,
+        on_bad_slide=STUDY.on_bad_slide,
+        code=code("cohort.gather_slides"),
+    message:
+        "Gathering which slides of {wildcards.dataset} are in the study"
+    script:
+        "../workflow_scripts/cohort.py"
+
+
+rule cohort_of_table:
+    input:
+        sheet=of_dataset("sheet"),
+        table="results/{dataset}/table.json",
+        cut=where_slides_fail,
+    output:
+        slides_table="results/{dataset}/slides.tsv",
+    log:
+        "logs/{dataset}/cohort.log",
+    benchmark:
+        "benchmarks/{dataset}/cohort.tsv"
+    wildcard_constraints:
+        dataset=TABLES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        kind=of_dataset("kind"),
+        root=of_dataset("root"),
+        on_bad_slide=STUDY.on_bad_slide,
+        code=code("cohort.gather_table"),
+    message:
+        "Gathering which images of {wildcards.dataset} are in the study"
+    script:
+        "../workflow_scripts/cohort_of_table.py"

@@ -1,0 +1,78 @@
+# Features. Needs pixels, or tiles where pixels are streamed.
+# Gives results/{dataset}/features/{network}/{shard}.json, a manifest, and beside it one {slide}.h5 a slide. The job
+# keeps the slides whose digest still fits, makes the others, and builds the network once.
+
+if STUDY.pixels == "cache":
+
+    rule extract_features:
+        input:
+            tiles=lambda wildcards: in_shard(f"results/{{dataset}}/pixels/{of_network('px')(wildcards)}/{{slide}}.h5")(
+                wildcards
+            ),
+            weights_file=weights_file,
+        output:
+            manifest="results/{dataset}/features/{network}/{shard}.json",
+        log:
+            "logs/{dataset}/extract_features/{network}/{shard}.log",
+        benchmark:
+            "benchmarks/{dataset}/extract_features/{network}/{shard}.tsv"
+        threads: 8
+        resources:
+            gpu=GPU,
+        conda:
+            "../envs/histotransfer.yaml"
+        params:
+            network_name="{network}",
+            network=network_definition,
+            shard="{shard}",
+            master_seed=STUDY.master_seed,
+            code=code("features.extract"),
+            **STUDY.extraction,
+        message:
+            "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}"
+        script:
+            "../workflow_scripts/extract_features.py"
+
+else:
+
+    rule stream_features:
+        input:
+            slide_files=lambda wildcards: [
+                row.path for row in rows_in_shard(wildcards) if row.exists or (dataset(wildcards).drawn and row.drawing)
+            ],
+            grids=in_shard("results/{dataset}/tiles/{slide}.h5"),
+            weights_file=weights_file,
+        output:
+            manifest="results/{dataset}/features/{network}/{shard}.json",
+        log:
+            "logs/{dataset}/stream_features/{network}/{shard}.log",
+        benchmark:
+            "benchmarks/{dataset}/stream_features/{network}/{shard}.tsv"
+        threads: 8
+        resources:
+            gpu=GPU,
+        conda:
+            "../envs/histotransfer.yaml"
+        params:
+            paths=lambda wildcards: [row.path for row in rows_in_shard(wildcards)],
+            tiling=tiling("level", "grayscale", "upsample"),
+            network_name="{network}",
+            network=network_definition,
+            shard="{shard}",
+            master_seed=STUDY.master_seed,
+            code=code("streaming.extract_from_slides"),
+            **STUDY.extraction,
+        message:
+            "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}, from the slides"
+        script:
+            "../workflow_scripts/stream_features.py"
+
+
+rule features:
+    input:
+        [
+            f"results/{dataset.name}/features/{network}/{shard}.json"
+            for dataset in STUDY.datasets.values()
+            for network in STUDY.networks
+            for shard in dataset.shards
+        ],

@@ -1,0 +1,53 @@
+# Labels. Needs tiles, or a sheet of patches or points.
+# Gives results/{dataset}/labels/{task}/{slide}.tsv. Joined first at the classifiers: a corrected label re-extracts nothing.
+
+
+rule label_tiles:
+    input:
+        grid="results/{dataset}/tiles/{slide}.h5",
+    output:
+        labels="results/{dataset}/labels/{task}/{slide}.tsv",
+    log:
+        "logs/{dataset}/label_tiles/{task}/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/label_tiles/{task}/{slide}.tsv"
+    wildcard_constraints:
+        dataset=SLIDES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        group=lambda wildcards: {unit: getattr(slide_row(wildcards), unit) for unit in ("slide", "patient")},
+        label=of_slide("label"),
+        classes=classes_of_labels,
+        code=code("labels.label_slide"),
+    message:
+        "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
+    script:
+        "../workflow_scripts/label_tiles.py"
+
+
+rule label_part:
+    input:
+        sheet=of_dataset("sheet"),
+        table="results/{dataset}/table.json",
+    output:
+        labels="results/{dataset}/labels/{task}/{slide}.tsv",
+    log:
+        "logs/{dataset}/label_part/{task}/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/label_part/{task}/{slide}.tsv"
+    wildcard_constraints:
+        dataset=TABLES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        kind=of_dataset("kind"),
+        root=of_dataset("root"),
+        part="{slide}",
+        n_parts=n_parts,
+        classes=classes_of_labels,
+        code=code("labels.label_part"),
+    message:
+        "Labelling {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
+    script:
+        "../workflow_scripts/label_part.py"

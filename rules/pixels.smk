@@ -1,0 +1,91 @@
+# Pixels. Needs tiles, or a sheet of patches or points.
+# Gives results/{dataset}/pixels/{px}/{slide}.h5: uint8 (n, px, px, 3); for tables {slide} is a part of the rows.
+
+
+rule tile_pixels:
+    input:
+        slide_file=slide_file,
+        grid="results/{dataset}/tiles/{slide}.h5",
+    output:
+        pixels="results/{dataset}/pixels/{px}/{slide}.h5",
+    log:
+        "logs/{dataset}/tile_pixels/{px}/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/tile_pixels/{px}/{slide}.tsv"
+    wildcard_constraints:
+        dataset=SLIDES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        px=lambda wildcards: int(wildcards.px),
+        tiling=tiling("level", "grayscale", "upsample"),
+        code=code("pixels.write_pixels"),
+    message:
+        "Cutting slide {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
+    script:
+        "../workflow_scripts/tile_pixels.py"
+
+
+rule check_table:
+    input:
+        sheet=of_dataset("sheet"),
+    output:
+        table_file="results/{dataset}/table.json",
+    log:
+        "logs/{dataset}/check_table.log",
+    benchmark:
+        "benchmarks/{dataset}/check_table.tsv"
+    wildcard_constraints:
+        dataset=TABLES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        kind=of_dataset("kind"),
+        root=of_dataset("root"),
+        labels=sheet_check("labels"),
+        needs=sheet_check("needs"),
+        given=sheet_check("given"),
+        code=code("samples.check_table"),
+    message:
+        "Checking every row of the sheet of {wildcards.dataset}"
+    script:
+        "../workflow_scripts/check_table.py"
+
+
+rule part_pixels:
+    input:
+        sheet=of_dataset("sheet"),
+        table="results/{dataset}/table.json",
+    output:
+        pixels="results/{dataset}/pixels/{px}/{slide}.h5",
+    log:
+        "logs/{dataset}/part_pixels/{px}/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/part_pixels/{px}/{slide}.tsv"
+    wildcard_constraints:
+        dataset=TABLES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        kind=of_dataset("kind"),
+        root=of_dataset("root"),
+        part="{slide}",
+        n_parts=n_parts,
+        px=lambda wildcards: int(wildcards.px),
+        crop=of_dataset("crop"),
+        grayscale=of_dataset("grayscale"),
+        code=code("patches.write_part"),
+    message:
+        "Cutting {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
+    script:
+        "../workflow_scripts/part_pixels.py"
+
+
+rule pixels:
+    input:
+        [
+            f"results/{dataset.name}/pixels/{px}/{slide}.h5"
+            for dataset in STUDY.datasets.values()
+            for px in STUDY.px_of(dataset.name)
+            for slide in dataset.parts
+        ],

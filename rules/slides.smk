@@ -1,0 +1,55 @@
+# Slides. Needs the sample sheet and the slides' files.
+# Gives results/{dataset}/slides/{slide}.json: reader, size, levels, resolution and who states it, or status and reason.
+
+
+rule draw_slide:
+    output:
+        slide_file="results/drawn/{slide}.tif",
+    log:
+        "logs/draw_slide/{slide}.log",
+    benchmark:
+        "benchmarks/draw_slide/{slide}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        slide="{slide}",
+        patient=of_drawn("patient"),
+        label=of_drawn("label"),
+        drawing=of_drawn("drawing"),
+        master_seed=STUDY.master_seed,
+        code=code("demo.draw_slide"),
+    message:
+        "Drawing slide {wildcards.slide}"
+    script:
+        "../workflow_scripts/draw_slide.py"
+
+
+rule inspect_slide:
+    input:
+        slide_file=slide_file,
+    output:
+        description="results/{dataset}/slides/{slide}.json",
+    log:
+        "logs/{dataset}/inspect_slide/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/inspect_slide/{slide}.tsv"
+    wildcard_constraints:
+        dataset=SLIDES,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        slide="{slide}",
+        image_in_sheet=of_slide("image_in_sheet"),
+        path=of_slide("path_in_sheet"),
+        sheet_mpp=of_slide("mpp"),
+        missing_mpp=STUDY.missing_mpp,
+        code=code("slides.inspect_slide"),
+    message:
+        "Inspecting slide {wildcards.slide} of {wildcards.dataset}"
+    script:
+        "../workflow_scripts/inspect_slide.py"
+
+
+rule slides:
+    input:
+        study_wide("results/{dataset}/slides/{slide}.json", kinds=["slides"]),

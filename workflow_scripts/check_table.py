@@ -1,0 +1,3 @@
+from histotransfer import samples, workflow
+
+workflow.run(snakemake, samples.check_table)

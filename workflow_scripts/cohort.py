@@ -1,0 +1,3 @@
+from histotransfer import cohort, workflow
+
+workflow.run(snakemake, cohort.gather_slides)

@@ -1,0 +1,3 @@
+from histotransfer import evaluation, workflow
+
+workflow.run(snakemake, evaluation.collect)

@@ -1,0 +1,3 @@
+from histotransfer import demo, workflow
+
+workflow.run(snakemake, demo.draw_slide)

@@ -1,0 +1,3 @@
+from histotransfer import slides, workflow
+
+workflow.run(snakemake, slides.inspect_slide)

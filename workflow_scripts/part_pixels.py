@@ -1,0 +1,3 @@
+from histotransfer import patches, workflow
+
+workflow.run(snakemake, patches.write_part)

@@ -1,0 +1,3 @@
+from histotransfer import splits, workflow
+
+workflow.run(snakemake, splits.assign_groups)

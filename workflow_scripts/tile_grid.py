@@ -1,0 +1,3 @@
+from histotransfer import tiles, workflow
+
+workflow.run(snakemake, tiles.write_grid)

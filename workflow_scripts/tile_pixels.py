@@ -1,0 +1,3 @@
+from histotransfer import pixels, workflow
+
+workflow.run(snakemake, pixels.write_pixels)

@@ -1,0 +1,3 @@
+from histotransfer import tissue, workflow
+
+workflow.run(snakemake, tissue.write_mask)

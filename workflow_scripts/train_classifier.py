@@ -1,0 +1,3 @@
+from histotransfer import classifiers, workflow
+
+workflow.run(snakemake, classifiers.train)
