@@ -1,0 +1,177 @@
+"""The table that every classifier learns from: one row a tile, its features, label, group, set and fold."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from histotransfer import features as feature_files
+from histotransfer import seeds, splits, store
+from histotransfer.predictions import NO_LABEL
+
+
+@dataclass(frozen=True)
+class TileTable:
+    """Tiles with features, sorted by image and tile, whatever the order of the files.
+
+    Attributes
+    ----------
+    features : ndarray of float32, shape (n, n_features)
+    tile, image, slide, group : ndarray of str, shape (n,)
+    label : ndarray of int16, shape (n,)
+        Index into the task's classes; -1 without a label.
+    set : ndarray of str, shape (n,)
+        ``train``, ``validation`` or ``test``.
+    fold : ndarray of int16, shape (n,)
+        -1 in the test set.
+    unit : str
+        What a group is.
+    attributes : dict
+        Of the features: network, weights, untrained and more.
+    """
+
+    features: np.ndarray
+    tile: np.ndarray
+    image: np.ndarray
+    slide: np.ndarray
+    group: np.ndarray
+    label: np.ndarray
+    set: np.ndarray
+    fold: np.ndarray
+    unit: str
+    attributes: dict[str, Any]
+
+    def rows(self, chosen: np.ndarray) -> TileTable:
+        """Return the rows of a mask or of indices; features are copied."""
+        columns = ("features", "tile", "image", "slide", "group", "label", "set", "fold")
+        return TileTable(
+            **{name: getattr(self, name)[chosen] for name in columns}, unit=self.unit, attributes=self.attributes
+        )
+
+
+def read(
+    *,
+    features: Sequence[str],
+    labels: Sequence[str],
+    slides_table: str,
+    split_file: str,
+    split: Mapping[str, Any],
+    feature_set: Mapping[str, Any],
+    classes: Sequence[str],
+) -> TileTable:
+    """Join features, labels and split by image and tile.
+
+    Parameters
+    ----------
+    features : sequence of path
+        Manifests of a network's shards.
+    labels : sequence of path
+        The task's label tables.
+    slides_table : path
+        The cohort's table: images that are not ``ok`` in it are left out, though this network could read them.
+    split_file : path
+    split : mapping
+        ``unit`` and ``share_groups``.
+    feature_set : mapping
+        ``layer``: an inner layer's name; absent, the last.
+    classes : sequence of str
+        In declared order.
+
+    Raises
+    ------
+    ValueError
+        If a tile has no row in the label tables, a label is no class of the task, a feature is not finite
+        (:func:`features.read_matrix`), or the split is not kept (:func:`splits.read`).
+    """
+    table = feature_files.read_matrix(manifests=list(features), layer=feature_set.get("layer"))
+    rows_of = _label_rows(labels, classes)
+    usable = {row["image"] for row in store.read_table(slides_table) if row["status"] == "ok"}
+    keys = list(zip(table.image, table.tile, strict=True))
+    order = sorted((k for k in range(len(keys)) if keys[k][0] in usable), key=keys.__getitem__)
+    if not order:
+        raise ValueError(f"{slides_table}: training needs images with status 'ok' that have features; found none")
+    without = [keys[k] for k in order if keys[k] not in rows_of]
+    if without:
+        raise ValueError(
+            f"every tile with features needs a row in the label tables (its label may be empty); {len(without)} have "
+            f"none, the first is tile {without[0][1]!r} of image {without[0][0]!r}"
+        )
+    twice = next((keys[a] for a, b in itertools.pairwise(order) if keys[a] == keys[b]), None)
+    if twice:
+        raise ValueError(f"a tile stands once in the features; tile {twice[1]!r} of image {twice[0]!r} stands twice")
+    matrix = table.features if order == list(range(len(keys))) else table.features[order]
+    rows = [rows_of[keys[k]] for k in order]
+    places = splits.read(split_file, rows, split["unit"], split.get("share_groups"))
+    index = {name: k for k, name in enumerate(classes)} | {"": NO_LABEL}
+    return TileTable(
+        features=matrix,
+        tile=_texts(row["tile"] for row in rows),
+        image=_texts(row["image"] for row in rows),
+        slide=_texts(row["slide"] for row in rows),
+        group=_texts(places.group),
+        label=np.array([index[row["label"]] for row in rows], dtype=np.int16),
+        set=places.set,
+        fold=places.fold,
+        unit=places.unit,
+        attributes=dict(table.attributes),
+    )
+
+
+def draw(
+    table: TileTable, *, tiles: int | None, tiles_per_class: int | None, split_seed: int, master_seed: int
+) -> np.ndarray:
+    """Choose the labelled tiles to train on; without a cap, all of train and validation.
+
+    Parameters
+    ----------
+    table : TileTable
+    tiles, tiles_per_class : int or None
+        At most so many, and so many of each class.
+    split_seed, master_seed : int
+        A tile's place in the random order depends on the seeds and its name alone, so every method of a study
+        trains on the same tiles.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    chosen = (table.set != "test") & (table.label != NO_LABEL)
+    if tiles is None and tiles_per_class is None:
+        return chosen
+    ranked = sorted(
+        np.flatnonzero(chosen),
+        key=lambda k: seeds.unit_hash(master_seed, "train tiles", split_seed, table.image[k], table.tile[k]),
+    )
+    if tiles_per_class is not None:
+        taken = dict.fromkeys(table.label[ranked].tolist(), 0)
+        kept = []
+        for k in ranked:
+            taken[int(table.label[k])] += 1
+            if taken[int(table.label[k])] <= tiles_per_class:
+                kept.append(k)
+        ranked = kept
+    chosen = np.zeros_like(chosen)
+    chosen[ranked[:tiles]] = True
+    return chosen
+
+
+def _label_rows(labels: Sequence[str], classes: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
+    rows = {}
+    legal = {*classes, ""}
+    for path in labels:
+        for number, row in enumerate(store.read_table(path), start=2):
+            if row["label"] not in legal:
+                raise ValueError(
+                    f"{path}, line {number}: a label must be one of {', '.join(classes)}, or empty; "
+                    f"found {row['label']!r}"
+                )
+            rows[row["image"], row["tile"]] = row
+    return rows
+
+
+def _texts(texts: Any) -> np.ndarray:
+    return np.array(list(texts), dtype=object)
