@@ -42,8 +42,8 @@ bench: $(VENV)/.test ## The table of speed and memory: ratios within one run
 	$(BIN)/python bench/run.py
 
 .PHONY: nuclei
-nuclei: $(VENV)/.workflow ## The real run on labelled nuclei (NUCLEI and WEIGHTS name the folders)
-	$(BIN)/python studies/nuclei_sheets.py --nuclei $(NUCLEI) --weights $(WEIGHTS)
+nuclei: $(VENV)/.workflow ## The study of 9,896 labelled nuclei; data/nuclei holds patches, labels.csv and weights
+	$(BIN)/python studies/nuclei_sheet.py data/nuclei/labels.csv data/nuclei/sheet.tsv
 	$(RUN) --configfile studies/nuclei.yaml
 
 .PHONY: digest

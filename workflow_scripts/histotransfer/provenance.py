@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,13 @@ class CodeDigests:
             if place in reached:
                 continue
             reached.add(place)
-            home = self._module(place[0])
-            waiting.extend((place[0], other) for other in home.local_names(place[1]))
-            for other_module, other in home.foreign_names(place[1]):
-                there = self._module(other_module)
-                waiting.append((other_module, other if other in there.definitions else _ON_IMPORT))
+            local, foreign = self._module(place[0]).reached(place[1])
             waiting.append((place[0], _ON_IMPORT))
-        text = "\n".join(f"{module}.{name}\n{self._module(module).text(name)}" for module, name in sorted(reached))
+            waiting.extend((place[0], other) for other in local)
+            for module_name, other in foreign:
+                there = self._module(module_name).definitions
+                waiting.append((module_name, other if other in there else _ON_IMPORT))
+        text = "\n".join(f"{home}.{name} {self._module(home).digest(name)}" for home, name in sorted(reached))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -105,29 +105,29 @@ class _Module:
                 continue
             self._imported |= {bound: place for bound, place in found.items() if place[0] in package}
 
-    def text(self, name: str) -> str:
-        return "\n".join(ast.dump(statement) for statement in self.definitions[name])
+    @cache  # noqa: B019 - lives as long as its module's digests
+    def digest(self, name: str) -> str:
+        """Return the digest of a definition's syntax tree."""
+        text = "\n".join(ast.dump(statement) for statement in self.definitions[name])
+        return hashlib.sha256(text.encode()).hexdigest()
 
-    def local_names(self, name: str) -> set[str]:
-        used = {node.id for node in self._nodes(name) if isinstance(node, ast.Name)}
-        return used & self.definitions.keys()
-
-    def foreign_names(self, name: str) -> set[tuple[str, str]]:
-        found = set()
-        for node in self._nodes(name):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                home, bound = self._imported.get(node.value.id, (None, None))
-                if home and bound is None:
-                    found.add((home, node.attr))
-            if isinstance(node, ast.Name):
-                home, bound = self._imported.get(node.id, (None, None))
-                if home:
-                    found.add((home, bound or _ON_IMPORT))
-        return found
-
-    def _nodes(self, name: str) -> Iterator[ast.AST]:
+    @cache  # noqa: B019
+    def reached(self, name: str) -> tuple[set[str], set[tuple[str, str]]]:
+        """Return the names that a definition uses: those of this module, and (module, name) of others."""
+        local, foreign = set(), set()
         for statement in self.definitions[name]:
-            yield from ast.walk(statement)
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name):
+                    if node.id in self.definitions:
+                        local.add(node.id)
+                    home, bound = self._imported.get(node.id, (None, None))
+                    if home:
+                        foreign.add((home, bound or _ON_IMPORT))
+                elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    home, bound = self._imported.get(node.value.id, (None, None))
+                    if home and bound is None:
+                        foreign.add((home, node.attr))
+        return local, foreign
 
 
 def _defined(statement: ast.stmt) -> list[str]:
