@@ -531,3 +531,20 @@ def test_predictions_must_be_complete(tmp_path):
     refused(r"lie in -1\.\.1; found 2\.\.2", true=np.array([2]))
     del said["untrained"]
     refused(r"missing \['untrained'\]")
+
+
+@pytest.mark.parametrize("classifier", list(SETTINGS))
+def test_a_fold_model_depends_on_its_own_rows_alone(classifier):
+    x, y = blobs(700, 20, 3)
+    rows = np.flatnonzero(np.arange(700) % 5 != 2)
+    spoilt = x.copy()
+    spoilt[np.arange(700) % 5 == 2] = 1e3
+    kind, settings = classifiers.KINDS[classifier], SETTINGS[classifier]
+    grid = cross_validation.parameter_grid(settings, kind.tuned)
+    fixed = {"trees": 5} if classifier == "extratrees" else {}
+    scores = []
+    for features in (x, spoilt):
+        models = kind.prepare(features, y, threads=1, **fixed)(rows, grid, 3)
+        scores.append([classifiers.TileClassifier(model, CLASSES).decision_function(x).tobytes() for model in models])
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == len(grid)

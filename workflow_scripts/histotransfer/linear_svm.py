@@ -7,13 +7,15 @@ product instead of a sum over support vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC, LinearSVC
+
+from histotransfer.cross_validation import Fit
 
 #: Up to so many training rows the Gram matrix is kept (8 n^2 bytes: 800 MB). Beyond, LIBSVM computes scalar products
 #: as it needs them: the same solution, 2 to 8 times slower.
@@ -86,9 +88,6 @@ class OneVsRestMargins(ClassifierMixin, BaseEstimator):
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return class indices, int64 (n,)."""
         return self.decision_function(x).argmax(axis=1)
-
-
-Fit = Callable[[np.ndarray, Sequence[Mapping[str, Any]], int], Iterator[Any]]
 
 
 def libsvm(x: np.ndarray, y: np.ndarray, *, threads: int, gram_rows: int = GRAM_ROWS, **_: Any) -> Fit:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+
+from histotransfer.cross_validation import Fit
 
 #: ASSUME Adam's own defaults (Kingma and Ba 2015); the papers name none.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -47,9 +49,7 @@ class SoftmaxPerceptron(ClassifierMixin, BaseEstimator):
         return self.predict_proba(x).argmax(axis=1)
 
 
-def perceptron(
-    x: np.ndarray, y: np.ndarray, **_: Any
-) -> Callable[[np.ndarray, Sequence[Mapping[str, Any]], int], Iterator[SoftmaxPerceptron]]:
+def perceptron(x: np.ndarray, y: np.ndarray, **_: Any) -> Fit:
     """Prepare fits on subsets of the same rows.
 
     Parameters
