@@ -14,6 +14,7 @@ import skops.io
 from cohort_factory import CLASSES
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
 
 from histotransfer import (
     calibration,
@@ -255,6 +256,16 @@ def test_threads_shards_and_order_change_nothing(tmp_path, classifier):
     if classifier in ("extratrees", "perceptron"):
         other_seed = digests(train(cohort, "other", classifier=classifier, master_seed=5))
         assert other_seed["predictions"] != one["predictions"]
+
+
+def test_threads_of_blas_change_nothing(tmp_path):
+    # of this size, OpenBLAS gives other last bits on two threads than on one
+    cohort = cohort_factory.separable(tmp_path, distance=1, tiles=25, n_features=300)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            found.append(digests(train(cohort, str(threads), threads=threads)))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("classifier", list(SETTINGS))
