@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
 
 from histotransfer.cross_validation import Fit
 
@@ -142,7 +143,7 @@ def gram_matrix(x: np.ndarray, *, threads: int) -> np.ndarray:
     """Return all scalar products of rows, float64 (n, n), exactly symmetric.
 
     BLAS' own threads change the order of its sums, and so the last bits; fixed blocks, each by one thread, do not.
-    The caller limits BLAS to one thread; `threads` blocks are computed side by side.
+    `threads` blocks are computed side by side.
     """
     x = x.astype(np.float64)
     n = len(x)
@@ -152,7 +153,7 @@ def gram_matrix(x: np.ndarray, *, threads: int) -> np.ndarray:
         stop = min(start + _BLOCK, n)
         gram[start:stop, :stop] = x[start:stop] @ x[:stop].T
 
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, reversed(range(0, n, _BLOCK))))
     for start in range(0, n, _BLOCK):
         stop = min(start + _BLOCK, n)
