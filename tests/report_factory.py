@@ -281,16 +281,19 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         images = pictures.sample_slides([row["image"] for row in rows], at_most=40, master_seed=1)
         if dataset == "demo":
             paths = [
-                add(home / f"figures/slides/{image}.jpg", section="slides", rule="draw_slides", slide=image, **place)
+                add(
+                    home / f"figures/slides/{image}.jpg",
+                    section="slides",
+                    rule="draw_slide_tiles",
+                    slide=image,
+                    **place,
+                )
                 for image in images
             ]
             described = [str(home / f"slides/{image}.json") for image in images]
-            pictures.draw_slides(
-                overlays=[home / f"tissue/{image}.jpg" for image in images],
-                tiles=[home / f"tiles/{image}.h5" for image in images],
-                descriptions=described,
-                figures=paths,
-            )
+            for image, description, path in zip(images, described, paths, strict=True):
+                overlay, grid = home / f"tissue/{image}.jpg", home / f"tiles/{image}.h5"
+                pictures.draw_slide(overlay=overlay, grid=grid, description=description, figure=path)
             descriptions += described
             descriptions_of += [dataset] * len(described)
         paths = [
@@ -301,14 +304,15 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
             for n, name in enumerate(classes)
         ]
         labels = [str(home / f"labels/{task}/{image}.tsv") for image in images]
-        pictures.draw_tiles(
-            pixels=[home / f"pixels/64/{image}.h5" for image in images],
-            label_files=labels,
-            figures=paths,
-            classes=classes,
-            per_class=12,
-            master_seed=1,
-        )
+        for name, path in zip(classes, paths, strict=True):
+            pictures.draw_tiles(
+                pixels=[home / f"pixels/64/{image}.h5" for image in images],
+                label_files=labels,
+                figure=path,
+                class_name=name,
+                per_class=12,
+                master_seed=1,
+            )
         for split in splits:
             key = {**place, "task": task, "split": split}
             for seed in seeds:
@@ -377,7 +381,13 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         "figures_of": about,
         "rules": RULES,
         "study": study,
-        "config": {"study": study, "splits": SPLITS, "seed": 2018, "networks": {"mobilenetv2": {"weights": "random"}}},
+        "config": {
+            "datasets": {"demo": {"kind": "slides"}, "nuclei": {"kind": "points"}},
+            "study": study,
+            "splits": SPLITS,
+            "seed": 2018,
+            "networks": {"mobilenetv2": {"weights": "random"}},
+        },
         "metric": "balanced_accuracy",
         "code_version": "0.1.0, 3fb3da0",
     }

@@ -278,13 +278,13 @@ class TestPictures:
         with store.writing_hdf5(tmp_path / "tiles.h5", about) as file:
             file["l0_x"], file["l0_y"] = np.array([256, 512]), np.array([512, 512])
             file["status"] = np.array([0, 1], np.uint8)
-        said = pictures.draw_slides(
-            overlays=[tmp_path / "overlay.png"],
-            tiles=[tmp_path / "tiles.h5"],
-            descriptions=[tmp_path / "slide.json"],
-            figures=[tmp_path / "out.png"],
+        said = pictures.draw_slide(
+            overlay=tmp_path / "overlay.png",
+            grid=tmp_path / "tiles.h5",
+            description=tmp_path / "slide.json",
+            figure=tmp_path / "out.png",
         )
-        assert said == ["1 of 2 grid cells kept as tiles"]
+        assert said == "1 of 2 grid cells kept as tiles"
         # 720 px high, so 0.3516 px a level-0 pixel: the kept tile is 90 to 180 wide, 180 to 270 high
         drawn = np.asarray(Image.open(tmp_path / "out.png").convert("RGB"))
         assert drawn.shape == (720, 360, 3)
@@ -297,13 +297,13 @@ class TestPictures:
         store.write_json(tmp_path / "slide.json", {"slide": "s", "size": None})
         with store.writing_hdf5(tmp_path / "tiles.h5", {"status": "unreadable", "reason": "no header"}):
             pass
-        said = pictures.draw_slides(
-            overlays=[tmp_path / "overlay.jpg"],
-            tiles=[tmp_path / "tiles.h5"],
-            descriptions=[tmp_path / "slide.json"],
-            figures=[tmp_path / "out.jpg"],
+        said = pictures.draw_slide(
+            overlay=tmp_path / "overlay.jpg",
+            grid=tmp_path / "tiles.h5",
+            description=tmp_path / "slide.json",
+            figure=tmp_path / "out.jpg",
         )
-        assert said == ["unreadable: no header"]
+        assert said == "unreadable: no header"
         assert canvas.read_statement(tmp_path / "out.jpg") == "unreadable: no header"
 
     def draw_tiles(self, folder, tiles_of, px=16, excluded=(), **more):
@@ -318,20 +318,20 @@ class TestPictures:
                 {"tile": f"{n}_0", "image": slide, "slide": slide, "label": label} for n, label in enumerate(labels)
             ]
             store.write_table(folder / f"{slide}.tsv", ("tile", "image", "slide", "patient", "label"), rows)
-        said = pictures.draw_tiles(
-            **{
+        said, levels = [], []
+        for name in "ab":
+            arguments = {
                 "pixels": [folder / f"{slide}.h5" for slide in tiles_of],
                 "label_files": [folder / f"{slide}.tsv" for slide in tiles_of],
-                "figures": [folder / "a.png", folder / "b.png"],
-                "classes": ["a", "b"],
+                "figure": folder / f"{name}.png",
+                "class_name": name,
                 "per_class": 6,
                 "master_seed": 1,
-                **more,
             }
-        )
-        sheets = [np.asarray(Image.open(folder / name)) for name in ("a.png", "b.png")]
-        pitch = pictures.TILE_SIDE + pictures.GAP
-        levels = [[int(sheet[100, 100 + pitch * place, 0]) for place in range(pictures.COLUMNS)] for sheet in sheets]
+            said.append(pictures.draw_tiles(**arguments | more))
+            sheet = np.asarray(Image.open(folder / f"{name}.png"))
+            pitch = pictures.TILE_SIDE + pictures.GAP
+            levels.append([int(sheet[100, 100 + pitch * place, 0]) for place in range(pictures.COLUMNS)])
         return said, levels
 
     def test_every_slide_has_a_tile_before_any_has_two(self, tmp_path):
@@ -355,7 +355,7 @@ class TestPictures:
         assert said == ["1 of 2 tiles of 1 image, drawn by the master seed", "No tile has this label"]
 
     def test_lists_must_be_equally_long(self, tmp_path):
-        with pytest.raises(ValueError, match="found 0, 1, 2 and 2"):
+        with pytest.raises(ValueError, match="found 0 and 1"):
             self.draw_tiles(tmp_path, {"s1": "a"}, pixels=[])
 
     def test_a_sample_of_slides_keeps_their_order_and_changes_by_one(self):

@@ -22,7 +22,8 @@ class Page(HTMLParser):
         self._open: list[tuple[str, dict[str, str | None]]] = []
         self._found: list[tuple[list[str], str]] = []
         self.source = Path(path).read_text("utf-8")
-        self.feed(self.source)
+        # a place where a line may break is no gap in the text
+        self.feed(self.source.replace("<wbr>", ""))
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
@@ -140,11 +141,12 @@ class TestWhatIsSaidFirst:
     def test_every_number_of_an_untrained_network_is_marked(self, tmp_path, write):
         methods = [("resnet50", "svm", "imagenet"), ("mobilenet", "svm", "untrained")]
         written = write(scores=scores(tmp_path, methods, ["by-patient"]))
-        cells = re.findall(r"<td class=\"number\">(?:<b>)?0\.\d+.*?</td>", written.source)
+        source = written.source.replace("<wbr>", "")
+        cells = re.findall(r"<td class=\"number\">(?:<b>)?0\.\d+.*?</td>", source)
         assert cells
-        rows = re.findall(r"<tr><th>(\S+).*?</tr>", written.source, flags=re.DOTALL)
+        rows = re.findall(r"<tr><th>(\S+).*?</tr>", source, flags=re.DOTALL)
         assert {"resnet50+svm", "mobilenet+svm"} <= {re.sub("<.*", "", row) for row in rows}
-        for row in re.findall(r"<tr><th>(?:resnet50|mobilenet)\+svm.*?</tr>", written.source, flags=re.DOTALL):
+        for row in re.findall(r"<tr><th>(?:resnet50|mobilenet)\+svm.*?</tr>", source, flags=re.DOTALL):
             numbers = len(re.findall(r"<td class=\"number\">(?:<b>)?\d", row))
             marks = row.split("</th>")[1].count(">untrained</span>")
             assert marks == (numbers if "mobilenet+svm" in row else 0)

@@ -28,43 +28,25 @@ def sample_slides(slides: Sequence[str], *, at_most: int = 40, master_seed: int)
     return [slide for slide in slides if slide in shown]
 
 
-def draw_slides(
-    *,
-    overlays: Sequence[str | Path],
-    tiles: Sequence[str | Path],
-    descriptions: Sequence[str | Path],
-    figures: Sequence[str | Path],
-) -> list[str]:
-    """Draw the kept tiles of slides onto their tissue overlays.
+def draw_slide(*, overlay: str | Path, grid: str | Path, description: str | Path, figure: str | Path) -> str:
+    """Draw a slide's kept tiles onto its tissue overlay.
 
     Parameters
     ----------
-    overlays : sequence of path
+    overlay : path
         ``tissue/{slide}.jpg``: the whole slide at low resolution, or a card that says why there is none.
-    tiles : sequence of path
-        ``tiles/{slide}.h5``: the grid.
-    descriptions : sequence of path
+    grid : path
+        ``tiles/{slide}.h5``.
+    description : path
         ``slides/{slide}.json``: the size of level 0.
-    figures : sequence of path
-        JPEG or PNG to write for each slide.
+    figure : path
+        JPEG or PNG to write.
 
     Returns
     -------
-    list of str
-        What each picture shows.
-
-    Raises
-    ------
-    ValueError
-        If the four are not equally long.
+    str
+        What the picture shows.
     """
-    lengths = {len(overlays), len(tiles), len(descriptions), len(figures)}
-    if len(lengths) > 1:
-        raise ValueError(f"overlays, tiles, descriptions and figures go together; found {sorted(lengths)} of them")
-    return [_draw_slide(*one) for one in zip(overlays, tiles, descriptions, figures, strict=True)]
-
-
-def _draw_slide(overlay: str | Path, tiles: str | Path, description: str | Path, figure: str | Path) -> str:
     import h5py
     from PIL import Image, ImageDraw
 
@@ -72,22 +54,22 @@ def _draw_slide(overlay: str | Path, tiles: str | Path, description: str | Path,
     with Image.open(overlay) as stored:
         picture = stored.convert("RGB")
     picture.thumbnail((SLIDE_SIDE, SLIDE_SIDE), Image.Resampling.LANCZOS)
-    with h5py.File(tiles, "r") as grid:
-        status, reason = str(grid.attrs["status"]), str(grid.attrs["reason"])
+    with h5py.File(grid, "r") as file:
+        status, reason = str(file.attrs["status"]), str(file.attrs["reason"])
         if status != "ok" or not size:
             statement = f"{status}: {reason}" if reason else status
             canvas.save_picture(picture, figure, statement)
             return statement
-        codes = grid["status"][:]
-        kept = codes == _kept_code(grid)
-        corners = np.stack([grid["l0_x"][:][kept], grid["l0_y"][:][kept]], axis=1)
-        side = float(grid.attrs["l0_size"])
+        codes = file["status"][:]
+        kept = codes == _kept_code(file)
+        corners = np.stack([file["l0_x"][:][kept], file["l0_y"][:][kept]], axis=1)
+        side = float(file.attrs["l0_size"])
     scale = picture.width / float(size[0])
     brush = ImageDraw.Draw(picture, "RGBA")
     for left, top in corners * scale:
         # at least 2 px wide, so that tiles of a huge slide still show
         right, bottom = max(left + side * scale, left + 2), max(top + side * scale, top + 2)
-        brush.rectangle((left, top, right, bottom), fill=(0, 114, 178, 60), outline=(0, 90, 142, 255))
+        brush.rectangle((left, top, right, bottom), fill=(0, 114, 178, 34), outline=(0, 90, 142, 255))
     statement = f"{len(corners):,} of {len(codes):,} grid cells kept as tiles"
     canvas.save_picture(picture, figure, statement)
     return statement
@@ -105,13 +87,13 @@ def draw_tiles(
     *,
     pixels: Sequence[str | Path],
     label_files: Sequence[str | Path],
-    figures: Sequence[str | Path],
-    classes: Sequence[str],
+    figure: str | Path,
+    class_name: str,
     per_class: int,
     master_seed: int,
     noun: str = "slide",
-) -> list[str]:
-    """Draw sample tiles, one picture a class; as many slides as possible have one before any has two.
+) -> str:
+    """Draw sample tiles of one class; as many slides as possible have one before any has two.
 
     Parameters
     ----------
@@ -119,12 +101,12 @@ def draw_tiles(
         ``pixels/{px}/{slide}.h5``; only the tiles that are drawn are read.
     label_files : sequence of path
         ``labels/{task}/{slide}.tsv`` of the same slides.
-    figures : sequence of path
-        JPEG or PNG to write for each class.
-    classes : sequence of str
-        The task's classes.
+    figure : path
+        JPEG or PNG to write.
+    class_name : str
+        A class of the task.
     per_class : int
-        Tiles of each class, at most.
+        Tiles, at most.
     master_seed : int
         Draws the sample.
     noun : str
@@ -132,66 +114,59 @@ def draw_tiles(
 
     Returns
     -------
-    list of str
-        What each picture shows.
+    str
+        What the picture shows.
 
     Raises
     ------
     ValueError
-        If pixels and labels, or figures and classes, are not equally long.
+        If pixels and labels are not equally long.
     """
-    if len(pixels) != len(label_files) or len(figures) != len(classes):
-        raise ValueError(
-            "each file of pixels has one of labels, each figure a class; found "
-            f"{len(pixels)}, {len(label_files)}, {len(figures)} and {len(classes)}"
-        )
-    sample = _Sample(classes, per_class, master_seed)
+    if len(pixels) != len(label_files):
+        found = f"{len(pixels)} and {len(label_files)}"
+        raise ValueError(f"each file of pixels has one of labels; found {found}")
+    sample = _Sample(class_name, per_class, master_seed)
     for number, path in enumerate(label_files):
         sample.add(number, path)
-    chosen = {name: sample.chosen(name) for name in classes}
+    chosen = sample.chosen()
     read: dict[tuple[int, str, str], np.ndarray] = {}
-    for number in sorted({key[0] for keys in chosen.values() for key in keys}):
-        wanted = {(image, tile) for keys in chosen.values() for file, image, tile in keys if file == number}
+    for number in sorted({key[0] for key in chosen}):
+        wanted = {(image, tile) for file, image, tile in chosen if file == number}
         read |= {(number, *key): tile for key, tile in _read_tiles(pixels[number], wanted).items()}
-    statements = []
-    for name, figure in zip(classes, figures, strict=True):
-        # a tile that could not be read is in no sheet
-        shown = [read[key] for key in chosen[name] if key in read]
-        slides = scoreboard.counted(len(sample.slides[name]), noun)
-        statement = f"{len(shown)} of {sample.tiles[name]:,} tiles of {slides}, drawn by the master seed"
-        if not sample.tiles[name]:
-            statement = "No tile has this label"
-        canvas.save_picture(_sheet(shown, per_class), figure, statement)
-        statements.append(statement)
-    return statements
+    # a tile that could not be read is in no sheet
+    shown = [read[key] for key in chosen if key in read]
+    sources = scoreboard.counted(len(sample.slides), noun)
+    statement = f"{len(shown)} of {sample.tiles:,} tiles of {sources}, drawn by the master seed"
+    if not sample.tiles:
+        statement = "No tile has this label"
+    canvas.save_picture(_sheet(shown, per_class), figure, statement)
+    return statement
 
 
 class _Sample:
-    """The first tiles of each class in a random order that no other file changes; memory grows with files only."""
+    """The first tiles of a class in a random order that no other file changes; memory grows with files only."""
 
-    def __init__(self, classes: Sequence[str], per_class: int, master_seed: int) -> None:
-        self._per_class, self._seed = per_class, master_seed
-        self._first: dict[str, list[tuple[int, float, int, str, str]]] = {name: [] for name in classes}
-        self.tiles = dict.fromkeys(classes, 0)
-        self.slides: dict[str, set[str]] = {name: set() for name in classes}
+    def __init__(self, class_name: str, at_most: int, master_seed: int) -> None:
+        self._class, self._at_most, self._seed = class_name, at_most, master_seed
+        self._first: list[tuple[int, float, int, str, str]] = []
+        self.tiles = 0
+        self.slides: set[str] = set()
 
     def add(self, number: int, labels: str | Path) -> None:
-        by_slide: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
+        by_slide: dict[str, list[tuple[float, str, str]]] = {}
         for row in store.read_table(labels):
-            name = row["label"]
-            if name not in self.tiles:
-                continue
-            self.tiles[name] += 1
-            self.slides[name].add(row["slide"])
-            place = seeds.unit_hash(self._seed, "tiles shown", row["image"], row["tile"])
-            by_slide.setdefault((name, row["slide"]), []).append((place, row["image"], row["tile"]))
-        for (name, _), found in by_slide.items():
-            nearest = heapq.nsmallest(self._per_class, found)
-            self._first[name] += [(turn, place, number, *key) for turn, (place, *key) in enumerate(nearest)]
+            if row["label"] == self._class:
+                place = seeds.unit_hash(self._seed, "tiles shown", row["image"], row["tile"])
+                by_slide.setdefault(row["slide"], []).append((place, row["image"], row["tile"]))
+        for slide, found in by_slide.items():
+            self.tiles += len(found)
+            self.slides.add(slide)
+            nearest = heapq.nsmallest(self._at_most, found)
+            self._first += [(turn, place, number, *key) for turn, (place, *key) in enumerate(nearest)]
 
-    def chosen(self, name: str) -> list[tuple[int, str, str]]:
-        """Return (number of the file, image, tile) of the class's sample."""
-        first = heapq.nsmallest(self._per_class, self._first[name])
+    def chosen(self) -> list[tuple[int, str, str]]:
+        """Return (number of the file, image, tile) of the sample."""
+        first = heapq.nsmallest(self._at_most, self._first)
         return [(number, image, tile) for _, _, number, image, tile in first]
 
 

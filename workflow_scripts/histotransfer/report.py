@@ -216,6 +216,7 @@ def _write_page(template: str, page: str | Path, **context: Any) -> None:
         lstrip_blocks=True,
     )
     environment.filters["anchor"] = _anchor
+    environment.filters["breakable"] = _breakable
     environment.filters["counted"] = scoreboard.counted
     look = Markup((TEMPLATES / "look.css").read_text("utf-8"))
     text = environment.get_template(template).render(look=look, **context)
@@ -225,6 +226,13 @@ def _write_page(template: str, page: str | Path, **context: Any) -> None:
 
 def _anchor(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def _breakable(name: str) -> Any:
+    """Return a name, escaped, that a line may break after each of its signs."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.split(r"(?<=[+\-_.])", name))
 
 
 def _plates(paths: Sequence[str | Path], about: Sequence[Mapping[str, str]]) -> list[Plate]:
@@ -359,6 +367,7 @@ def _dataset_block(
         "tiles": sum(int(row["tiles"] or 0) for row in rows),
         "excluded": excluded,
         "notices": [row for row in rows if row["notice"] or int(row["excluded_tiles"] or 0)],
+        "lost_tiles": sum(int(row["excluded_tiles"] or 0) for row in rows),
         "attrition": _chosen(plates, "attrition", dataset=dataset),
         "cards": cards,
         "samples": _chosen(plates, "tiles", dataset=dataset),
