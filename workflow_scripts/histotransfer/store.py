@@ -8,6 +8,7 @@ half a file under the target's name.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,10 +47,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OSError(error.errno, f"{error.strerror or error} (while writing {target})") from error
+        raise _naming(target, error, part) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _naming(target: Path, error: OSError, part: Path) -> OSError:
+    """Return the error with the target's name in it, and with the name of another file that it is about."""
+    said = f"{error.strerror or error} (while writing {target})"
+    if error.errno is None:
+        return OSError(said)
+    if error.filename in (None, str(part)):
+        return OSError(error.errno, said)
+    return OSError(error.errno, said, error.filename)
 
 
 def write_json(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -64,7 +75,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `rows` as a tab-separated table: a header line, ``\\n`` line ends, floats by ``repr``."""
+    """Write `rows` as a tab-separated table: a header line, ``\\n`` line ends (in cells too), floats by ``repr``."""
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", extrasaction="raise")
         writer.writeheader()
@@ -75,6 +86,9 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping
 def _cell(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return repr(float(value))
+    if isinstance(value, str):
+        # a carriage return without quotes, as the csv module writes it, ends the row when it is read
+        return value.replace("\r\n", "\n").replace("\r", "\n")
     return "" if value is None else value
 
 
@@ -93,9 +107,47 @@ def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[An
     """
     import h5py
 
-    with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
-        set_attributes(file, {**attributes, "versions": versions()})
-        yield file
+    with replacing(path) as part, open(part, "w+b", buffering=0) as raw:
+        disk = _HDF5Disk(raw)
+        try:
+            with h5py.File(disk, "w", libver="latest") as file:
+                set_attributes(file, {**attributes, "versions": versions()})
+                yield file
+        finally:
+            # whatever else goes wrong after a failed write is its consequence
+            if disk.error:
+                raise disk.error
+
+
+class _HDF5Disk:
+    """A file for HDF5 to write to, which remembers its first failed write and swallows what follows.
+
+    HDF5 cannot close a file of which a write failed: it reports another error, keeps the file open, and the process
+    ends in a segmentation fault (seen with HDF5 1.14 on a full disk). So HDF5 does not hear of it.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        # h5py takes what has `read` and `seek` for a file
+        self.read, self.readinto, self.seek = raw.read, raw.readinto, raw.seek
+        self.tell, self.flush = raw.tell, raw.flush
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        try:
+            while left and not self.error:
+                left = left[self._raw.write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        try:
+            return size if self.error else self._raw.truncate(size)
+        except OSError as error:
+            self.error = error
+            return size
 
 
 def set_attributes(node: Any, attributes: Mapping[str, Any]) -> None:

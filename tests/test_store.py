@@ -1,0 +1,296 @@
+"""Files are complete or absent, whatever happens while they are written, and say the same when they are read again."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from histotransfer import store
+
+PACKAGE = Path(store.__file__).parents[1]
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int):
+    """Let no file of this process grow beyond `n_bytes`: a write then fails as on a full disk, with EFBIG."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
+
+
+def write_contiguous(path):
+    with store.writing_hdf5(path, {}) as file:
+        data = file.create_dataset("x", (200, 1000), np.uint8)
+        for row in range(200):
+            data.write_direct(np.ones((1, 1000), np.uint8), dest_sel=np.s_[row : row + 1])
+
+
+def write_chunked(path):
+    with store.writing_hdf5(path, {}) as file:
+        data = file.create_dataset("x", (0, 1000), np.uint8, maxshape=(None, 1000), chunks=(1, 1000))
+        for row in range(200):
+            data.resize(row + 1, axis=0)
+            data[row:] = np.ones((1, 1000), np.uint8)
+
+
+def write_held_back(path):
+    """So little that HDF5 writes none of it before it closes the file."""
+    with store.writing_hdf5(path, {}) as file:
+        file.create_dataset("x", data=np.ones(60_000, np.uint8))
+        store.write_texts(file, "texts", ["x" * 400] * 100)
+
+
+def write_text(path):
+    store.write_table(path, ["a"], ({"a": "x" * 1000} for _ in range(200)))
+
+
+def write_large_json(path):
+    store.write_json(path, ["x" * 1000] * 200)
+
+
+WRITERS = [write_contiguous, write_chunked, write_held_back, write_text, write_large_json]
+
+
+# replacing
+
+
+def test_a_written_file_takes_the_place_of_the_old_one(tmp_path):
+    target = tmp_path / "new" / "deeper" / "a.txt"
+    with store.replacing(target) as part:
+        assert part == tmp_path / "new" / "deeper" / ".a.txt.part"
+        part.write_text("one")
+        assert not target.exists()
+    with store.replacing(target) as part:
+        part.write_text("two")
+        assert target.read_text() == "one"
+    assert target.read_text() == "two"
+    assert os.listdir(target.parent) == ["a.txt"]
+
+
+def write_half(target, error):
+    with store.replacing(target) as part:
+        part.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("there_before", [True, False])
+def test_an_error_leaves_what_was_there_before(tmp_path, error, there_before):
+    target = tmp_path / "a.txt"
+    if there_before:
+        target.write_text("before")
+    with pytest.raises(type(error)):
+        write_half(target, error)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == ({"a.txt": "before"} if there_before else {})
+
+
+def test_an_error_of_the_system_names_the_target(tmp_path):
+    with pytest.raises(OSError, match=r"Input/output error \(while writing .*a\.txt\)") as caught:
+        write_half(tmp_path / "a.txt", OSError(5, "Input/output error"))
+    assert caught.value.errno == 5
+
+
+def test_an_error_about_another_file_names_both(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"while writing .*a\.txt\): '.*source\.txt'"),
+        store.replacing(tmp_path / "a.txt"),
+    ):
+        (tmp_path / "source.txt").read_text()
+
+
+def test_an_error_without_a_number_is_said_as_it_is(tmp_path):
+    with pytest.raises(OSError, match=r"^image file is truncated \(while writing .*a\.txt\)$"):
+        write_half(tmp_path / "a.txt", OSError("image file is truncated"))
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"while writing .*a\.txt"), store.replacing(tmp_path / "a.txt"):
+        pass
+
+
+@pytest.mark.parametrize("hdf5", [True, False])
+def test_a_killed_writer_leaves_no_target_and_the_next_attempt_clears_up(tmp_path, hdf5):
+    target = tmp_path / "a.h5"
+    target.write_bytes(b"before")
+    begin = (
+        "with store.writing_hdf5(target, {}) as file:\n    file['x'] = np.ones(10_000_000)\n"
+        if hdf5
+        else "with store.replacing(target) as part:\n    part.write_text('half')\n"
+    )
+    script = (
+        "import os, signal, sys\nimport numpy as np\nfrom histotransfer import store\ntarget = sys.argv[1]\n"
+        f"{begin}    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run([sys.executable, "-c", script, str(target)], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert target.read_bytes() == b"before"
+    assert sorted(os.listdir(tmp_path)) == [".a.h5.part", "a.h5"]
+    with store.writing_hdf5(target, {}) as file:
+        file["x"] = [1, 2]
+    assert os.listdir(tmp_path) == ["a.h5"]
+    with h5py.File(target) as file:
+        assert file["x"][:].tolist() == [1, 2]
+
+
+# a full disk
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("room", [0, 1000, 90_000])
+def test_a_failed_write_names_the_target_and_leaves_nothing(tmp_path, write, room):
+    with files_of_at_most(room), pytest.raises(OSError, match=r"File too large \(while writing .*target\.h5\)"):
+        write(tmp_path / "target.h5")
+    assert os.listdir(tmp_path) == []
+    # the process can go on
+    write(tmp_path / "target.h5")
+    assert os.listdir(tmp_path) == ["target.h5"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_names_the_target_and_leaves_nothing(tmp_path, write):
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk (root)")
+    try:
+        with pytest.raises(OSError, match=r"No space left on device \(while writing .*target\.h5\)"):
+            write(tmp_path / "target.h5")
+        assert os.listdir(tmp_path) == []
+        # nothing holds the failed file open, so its room is free again
+        (tmp_path / "other").write_bytes(b"x" * 80_000)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_ends_a_process_with_the_error_and_not_with_a_crash(tmp_path):
+    script = (
+        "import resource, sys\nimport numpy as np\nfrom histotransfer import store\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
+        "with store.writing_hdf5(sys.argv[1], {}) as file:\n"
+        "    file['x'] = np.ones(100_000)\n    file['y'] = np.ones(100_000)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.h5")],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(f"File too large (while writing {tmp_path / 'a.h5'})")
+
+
+def test_what_follows_from_a_failed_write_is_not_reported_in_its_place(tmp_path):
+    def write():
+        with store.writing_hdf5(tmp_path / "a.h5", {}) as file:
+            file["x"] = np.ones(1_000_000)
+            file.flush()
+            raise ValueError("found something that is not there")
+
+    with files_of_at_most(50_000), pytest.raises(OSError, match="File too large"):
+        write()
+
+
+# tables and JSON
+
+
+def test_a_table_as_it_stands_on_disk(tmp_path):
+    path = tmp_path / "a.tsv"
+    rows = [
+        {"name": "a", "value": 0.1, "n": 3},
+        {"name": "b", "value": np.float32(0.5), "n": None},
+        {"name": "c", "value": float("nan")},
+    ]
+    store.write_table(path, ["name", "value", "n"], rows)
+    assert path.read_bytes() == b"name\tvalue\tn\na\t0.1\t3\nb\t0.5\t\nc\tnan\t\n"
+    assert store.read_table(path)[0] == {"name": "a", "value": "0.1", "n": "3"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a\tb", "a\nb", 'a "b"', '"', " a ", "", "\N{MICROSCOPE} µm", "\N{LINE SEPARATOR}", "a\vb"]
+)
+def test_any_text_comes_back_from_a_table(tmp_path, text):
+    store.write_table(tmp_path / "a.tsv", ["x", "y"], [{"x": text, "y": "end"}])
+    assert store.read_table(tmp_path / "a.tsv") == [{"x": text, "y": "end"}]
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\r\nb"])
+def test_a_line_break_in_a_cell_ends_no_row(tmp_path, text):
+    store.write_table(tmp_path / "a.tsv", ["x", "y"], [{"x": text, "y": "end"}])
+    assert store.read_table(tmp_path / "a.tsv") == [{"x": "a\nb", "y": "end"}]
+
+
+def test_a_table_of_no_rows_has_its_header(tmp_path):
+    store.write_table(tmp_path / "a.tsv", ["x", "y"], [])
+    assert (tmp_path / "a.tsv").read_text() == "x\ty\n"
+    assert store.read_table(tmp_path / "a.tsv") == []
+
+
+def test_json_has_sorted_keys_and_no_escapes(tmp_path):
+    store.write_json(tmp_path / "a.json", {"b": "µ", "a": [1, None]})
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n "a": [\n  1,\n  null\n ],\n "b": "µ"\n}\n'
+    assert store.read_json(tmp_path / "a.json") == {"a": [1, None], "b": "µ"}
+
+
+# HDF5
+
+
+def test_attributes_come_back(tmp_path):
+    said = {"a": 1, "b": 0.1, "c": "µ", "none": None, "list": [1, "µ"], "tuple": (2,), "dict": {"y": 1, "x": 2}}
+    with store.writing_hdf5(tmp_path / "a.h5", {**said, "yes": True, "long": "x" * 100_000}):
+        pass
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = dict(file.attrs)
+    versions = json.loads(found.pop("versions"))
+    assert {"histotransfer", "numpy", "h5py"} <= versions.keys()
+    assert found.pop("long") == "x" * 100_000
+    assert found == {
+        **{"a": 1, "b": 0.1, "c": "µ", "none": "", "yes": True},
+        **{"list": '[1, "µ"]', "tuple": "[2]", "dict": '{"x": 2, "y": 1}'},
+    }
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "", "µ\N{MICROSCOPE}", "x" * 10_000]])
+def test_texts_come_back(tmp_path, texts):
+    with store.writing_hdf5(tmp_path / "a.h5", {}) as file:
+        store.write_texts(file, "texts", iter(texts))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["texts"].shape == (len(texts),)
+        assert store.read_texts(file, "texts") == texts
+
+
+def test_hdf5_files_of_the_same_content_are_the_same_bytes(tmp_path):
+    written = []
+    for name in ("a.h5", "b.h5"):
+        with store.writing_hdf5(tmp_path / name, {"x": [1]}) as file:
+            file.create_dataset("x", data=np.arange(1000))
+            store.write_texts(file, "t", ["a", "b"])
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_datasets_that_grow_and_datasets_written_in_pieces_come_back(tmp_path):
+    write_contiguous(tmp_path / "a.h5")
+    write_chunked(tmp_path / "b.h5")
+    for name in ("a.h5", "b.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert file["x"].shape == (200, 1000)
+            assert (file["x"][:] == 1).all()
