@@ -27,7 +27,8 @@ class CodeDigests:
     The digest of ``"tissue.write_mask"`` covers that function and every function, class and constant of the package
     that it reaches by name, in its own module or through imports, without docstrings and comments. An edited
     docstring changes no digest, nor does a function that this one never reaches. What is looked up by text
-    (``getattr`` on a module) is not seen: modules of this package do not do that with one another.
+    (``getattr`` on a module) is not seen: modules of this package do not do that with one another. They import one
+    another by ``from histotransfer import x`` or ``from histotransfer.x import y``; other ways are refused.
 
     Parameters
     ----------
@@ -46,37 +47,47 @@ class CodeDigests:
         Raises
         ------
         ValueError
-            If the module has no function of that name.
+            If the module has no function of that name, or a module that it reaches imports another in a way that
+            is not followed.
         """
         if function not in self._digests:
             module, _, name = function.partition(".")
             definitions = self._module(module).definitions
             if name not in definitions:
-                raise ValueError(f"{module}.py defines {', '.join(sorted(definitions))}; found {name!r}")
+                defined = ", ".join(sorted(definitions.keys() - {_ON_IMPORT}))
+                raise ValueError(f"{module}.py defines {defined}; found {name!r}")
             self._digests[function] = self._digest(module, name)
         return self._digests[function]
 
     def _module(self, name: str) -> _Module:
         if name not in self._modules:
             own = {path.stem for path in self._folder.glob("*.py")}
-            self._modules[name] = _Module((self._folder / f"{name}.py").read_text("utf-8"), own)
+            try:
+                self._modules[name] = _Module((self._folder / f"{name}.py").read_text("utf-8"), own)
+            except ValueError as error:
+                raise ValueError(f"{name}.py: {error}") from error
         return self._modules[name]
 
     def _digest(self, module: str, name: str) -> str:
-        reached: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str]] = set()
+        digests = []
         waiting = [(module, name)]
         while waiting:
             place = waiting.pop()
-            if place in reached:
+            if place in seen:
                 continue
-            reached.add(place)
-            local, foreign = self._module(place[0]).reached(place[1])
+            seen.add(place)
+            home, name = self._module(place[0]), place[1]
             waiting.append((place[0], _ON_IMPORT))
-            waiting.extend((place[0], other) for other in local)
-            for module_name, other in foreign:
-                there = self._module(module_name).definitions
-                waiting.append((module_name, other if other in there else _ON_IMPORT))
-        text = "\n".join(f"{home}.{name} {self._module(home).digest(name)}" for home, name in sorted(reached))
+            if name in home.definitions:
+                digests.append(f"{place[0]}.{name} {home.digest(name)}")
+                local, foreign = home.reached(name)
+                waiting.extend((place[0], other) for other in local)
+                waiting.extend(foreign)
+            else:
+                # a name that this module has from another
+                waiting.extend(home.imported.get(name, ()))
+        text = "\n".join(sorted(digests))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -93,17 +104,12 @@ class _Module:
         for statement in tree.body:
             for name in _defined(statement):
                 self.definitions.setdefault(name, []).append(statement)
-        # names bound by imports anywhere in the module: to a module of the package, or to a name in one
-        self._imported: dict[str, tuple[str, str | None]] = {}
+        # (module, name) of what imports anywhere in the module bind a name to: functions may differ in that
+        self.imported: dict[str, set[tuple[str, str]]] = {}
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
-                found = {alias.asname or alias.name: (alias.name, None) for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
-                home = (node.module or "").split(".")[1]
-                found = {alias.asname or alias.name: (home, alias.name) for alias in node.names}
-            else:
-                continue
-            self._imported |= {bound: place for bound, place in found.items() if place[0] in package}
+            for bound, place in _bound(node):
+                if place[0] in package:
+                    self.imported.setdefault(bound, set()).add(place)
 
     @cache  # noqa: B019 - lives as long as its module's digests
     def digest(self, name: str) -> str:
@@ -120,14 +126,36 @@ class _Module:
                 if isinstance(node, ast.Name):
                     if node.id in self.definitions:
                         local.add(node.id)
-                    home, bound = self._imported.get(node.id, (None, None))
-                    if home:
-                        foreign.add((home, bound or _ON_IMPORT))
+                    foreign |= self.imported.get(node.id, set())
                 elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                    home, bound = self._imported.get(node.value.id, (None, None))
-                    if home and bound is None:
-                        foreign.add((home, node.attr))
+                    bound = self.imported.get(node.value.id, set())
+                    foreign |= {(home, node.attr) for home, name in bound if name == _ON_IMPORT}
         return local, foreign
+
+
+def _bound(node: ast.AST) -> list[tuple[str, tuple[str, str]]]:
+    """Return the names that an import from the package binds, each with its module and its name there.
+
+    Raises
+    ------
+    ValueError
+        At an import of the package that is written in another way.
+    """
+    if isinstance(node, ast.Import):
+        foreign = not any(alias.name.split(".")[0] == PACKAGE for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        whence = (node.module or "").split(".")
+        foreign = not node.level and whence[0] != PACKAGE
+    else:
+        return []
+    if foreign:
+        return []
+    if isinstance(node, ast.Import) or node.level or len(whence) > 2 or node.names[0].name == "*":
+        legal = f"`from {PACKAGE} import x` or `from {PACKAGE}.x import y`"
+        raise ValueError(f"imports within the package are written {legal}; found `{ast.unparse(node)}`")
+    if len(whence) == 1:
+        return [(alias.asname or alias.name, (alias.name, _ON_IMPORT)) for alias in node.names]
+    return [(alias.asname or alias.name, (whence[1], alias.name)) for alias in node.names]
 
 
 def _defined(statement: ast.stmt) -> list[str]:
@@ -138,9 +166,10 @@ def _defined(statement: ast.stmt) -> list[str]:
         return []
     if isinstance(statement, (ast.Assign, ast.AnnAssign)):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-        if names:
-            return names
+        nodes = [node for target in targets for node in ast.walk(target)]
+        # TABLE["x"] = ... changes something that is already there
+        if not any(isinstance(node, (ast.Subscript, ast.Attribute)) for node in nodes):
+            return [node.id for node in nodes if isinstance(node, ast.Name)]
     return [_ON_IMPORT]
 
 
@@ -185,18 +214,20 @@ def content_digest(path: str | Path) -> str | None:
 
 def _hdf5_content(path: Path) -> str:
     import h5py
+    import numpy as np
 
     digest = hashlib.sha256()
 
     def add(name: str, node: Any) -> None:
-        digest.update(name.encode())
+        digest.update(f"\n{name}\n".encode())
         for key in sorted(node.attrs):
             if key not in OUTSIDE_CONTENT:
-                digest.update(f"{key}={node.attrs[key]!r}".encode())
+                value = node.attrs[key]
+                digest.update(f"{key}={value.tolist() if hasattr(value, 'tolist') else value!r}\n".encode())
         if isinstance(node, h5py.Dataset):
-            digest.update(f"{node.shape}{node.dtype}".encode())
-            for start in range(0, len(node), 256):
-                block = node[start : start + 256]
+            digest.update(f"{node.shape} {node.dtype}\n".encode())
+            for start in range(0, len(node) if node.shape else 1, 256):
+                block = np.asarray(node[start : start + 256] if node.shape else node[()])
                 digest.update(repr(block.tolist()).encode() if block.dtype == object else block.tobytes())
 
     with h5py.File(path, "r") as file:
