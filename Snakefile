@@ -21,9 +21,13 @@ include: "rules/cohort.smk"
 include: "rules/splits.smk"
 include: "rules/classifiers.smk"
 include: "rules/evaluation.smk"
+include: "rules/pictures.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+include: "rules/costs.smk"
 
 
 rule all:
     default_target: True
     input:
-        f"results/studies/{STUDY.name}/scores.tsv",
+        rules.report.input,

@@ -16,9 +16,9 @@ rule train_classifier:
         "logs/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.tsv"
-    threads: 2
     conda:
         "../envs/histotransfer.yaml"
+    threads: 2
     params:
         classifier=lambda wildcards: STUDY.classifiers[wildcards.classifier],
         feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
-from histotransfer import configuration, provenance
+from histotransfer import __version__ as VERSION, configuration, pictures, provenance
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -18,6 +18,12 @@ code = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotr
 ID = r"[a-z0-9][a-z0-9._-]*"
 RUN = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
 GPU = 1 if STUDY.gpus else 0
+
+# The metric of the report's first paragraph and plots.
+HEADLINE = "balanced_accuracy"
+# The study whose pages are copied to results/.
+DEFAULT_STUDY = "demo"
+TEMPLATES = sorted(map(str, (Path(workflow.basedir) / "workflow_scripts/histotransfer/templates").iterdir()))
 
 
 def names(*kinds):
@@ -105,7 +111,12 @@ def each_run(pattern):
     """Paths of `pattern` for every dataset, task, split, seed and method of the study: one trained model each."""
     return [
         pattern.format(
-            dataset=dataset.name, task=task, split=split, seed=seed, features=method.features, classifier=method.classifier
+            dataset=dataset.name,
+            task=task,
+            split=split,
+            seed=seed,
+            features=method.features,
+            classifier=method.classifier,
         )
         for dataset in STUDY.datasets.values()
         for task in dataset.tasks
@@ -189,3 +200,67 @@ def manifests(wildcards):
     network = STUDY.feature_sets[wildcards.features]["network"]
     pattern = "results/{dataset}/features/{network}/{shard}.json"
     return expand(pattern, dataset=wildcards.dataset, network=network, shard=dataset(wildcards).shards)
+
+
+def shown_slides(name):
+    """The slides of a dataset whose pictures the report shows: all up to 40, else a sample drawn by the master seed."""
+    return pictures.sample_slides(STUDY.datasets[name].parts, at_most=40, master_seed=STUDY.master_seed)
+
+
+def noun(wildcards):
+    return "slide" if dataset(wildcards).kind == "slides" else "image"
+
+
+def each_task():
+    return [(d.name, task) for d in STUDY.datasets.values() for task in d.tasks]
+
+
+def report_figures():
+    """Every figure of the report: its file, and what the page needs to know to place it."""
+    found = []
+    study = f"results/studies/{STUDY.name}/figures"
+    for d in STUDY.datasets.values():
+        home = {"dataset": d.name}
+        found.append(
+            (f"results/{d.name}/figures/attrition.svg", {"section": "attrition", "rule": "draw_attrition", **home})
+        )
+        for slide in shown_slides(d.name) if d.kind == "slides" else []:
+            path = f"results/{d.name}/figures/slides/{slide}.jpg"
+            found.append((path, {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home}))
+        for task in d.tasks:
+            for number, name in (
+                enumerate(d.tasks[task]["classes"]) if STUDY.pixels == "cache" or d.kind != "slides" else []
+            ):
+                path = f"results/{d.name}/figures/{task}/tiles-{number}.jpg"
+                found.append((path, {"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **home}))
+            for split in STUDY.splits:
+                key = {"task": task, "split": split, **home}
+                for seed in STUDY.seeds:
+                    path = f"results/{d.name}/figures/{task}/{split}/{seed}/split.svg"
+                    found.append((path, {"section": "splits", "rule": "draw_splits", "seed": str(seed), **key}))
+                path = f"{study}/{d.name}/{task}/{split}/scores.svg"
+                found.append((path, {"section": "scores", "rule": "draw_scores", **key}))
+                for seed in STUDY.seeds:
+                    for method in STUDY.methods:
+                        path = f"results/{d.name}/models/{task}/{split}/{seed}/{method.features}/{method.classifier}/confusion.svg"
+                        found.append(
+                            (path, {"section": "confusion", "rule": "draw_confusion", "seed": str(seed), **key})
+                        )
+    return found
+
+
+def each_split(pattern):
+    """Paths of `pattern` for every dataset, task, split and seed, and what each is of."""
+    factors = [(d, t, split, str(seed)) for d, t in each_task() for split in STUDY.splits for seed in STUDY.seeds]
+    of = [dict(zip(("dataset", "task", "split", "seed"), one)) for one in factors]
+    return [pattern.format(**one) for one in of], of
+
+
+def of_each_method(pattern):
+    """`pattern` with every method of the study in it and the other wildcards left open."""
+    return [pattern.replace("{features}", m.features).replace("{classifier}", m.classifier) for m in STUDY.methods]
+
+
+def shown_descriptions():
+    found = [(d.name, slide) for d in STUDY.datasets.values() if d.kind == "slides" for slide in shown_slides(d.name)]
+    return [f"results/{name}/slides/{slide}.json" for name, slide in found], [name for name, _ in found]

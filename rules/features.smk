@@ -16,18 +16,18 @@ if STUDY.pixels == "cache":
             "logs/{dataset}/extract_features/{network}/{shard}.log",
         benchmark:
             "benchmarks/{dataset}/extract_features/{network}/{shard}.tsv"
+        conda:
+            "../envs/histotransfer.yaml"
         threads: 8
         resources:
             gpu=GPU,
-        conda:
-            "../envs/histotransfer.yaml"
         params:
+            **STUDY.extraction,
             network_name="{network}",
             network=network_definition,
             shard="{shard}",
             master_seed=STUDY.master_seed,
             code=code("features.extract"),
-            **STUDY.extraction,
         message:
             "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}"
         script:
@@ -38,7 +38,9 @@ else:
     rule stream_features:
         input:
             slide_files=lambda wildcards: [
-                row.path for row in rows_in_shard(wildcards) if row.exists or (dataset(wildcards).drawn and row.drawing)
+                row.path
+                for row in rows_in_shard(wildcards)
+                if row.exists or (dataset(wildcards).drawn and row.drawing)
             ],
             grids=in_shard("results/{dataset}/tiles/{slide}.h5"),
             weights_file=weights_file,
@@ -48,12 +50,13 @@ else:
             "logs/{dataset}/stream_features/{network}/{shard}.log",
         benchmark:
             "benchmarks/{dataset}/stream_features/{network}/{shard}.tsv"
+        conda:
+            "../envs/histotransfer.yaml"
         threads: 8
         resources:
             gpu=GPU,
-        conda:
-            "../envs/histotransfer.yaml"
         params:
+            **STUDY.extraction,
             paths=lambda wildcards: [row.path for row in rows_in_shard(wildcards)],
             tiling=tiling("level", "grayscale", "upsample"),
             network_name="{network}",
@@ -61,7 +64,6 @@ else:
             shard="{shard}",
             master_seed=STUDY.master_seed,
             code=code("streaming.extract_from_slides"),
-            **STUDY.extraction,
         message:
             "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}, from the slides"
         script:

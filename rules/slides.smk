@@ -6,9 +6,9 @@ rule draw_slide:
     output:
         slide_file="results/drawn/{slide}.tif",
     log:
-        "logs/draw_slide/{slide}.log",
+        "logs/drawn/draw_slide/{slide}.log",
     benchmark:
-        "benchmarks/draw_slide/{slide}.tsv"
+        "benchmarks/drawn/draw_slide/{slide}.tsv"
     conda:
         "../envs/histotransfer.yaml"
     params:

@@ -1,0 +1,125 @@
+# Figures and the tables behind them. Needs the cohort, splits and scores. Each figure is a target of its own.
+
+
+rule draw_attrition:
+    input:
+        slides="results/{dataset}/slides.tsv",
+    output:
+        figure=report(
+            "results/{dataset}/figures/attrition.svg",
+            caption="report/attrition.rst",
+            category="Attrition",
+            labels={"dataset": "{dataset}"},
+        ),
+    log:
+        "logs/{dataset}/draw_attrition.log",
+    benchmark:
+        "benchmarks/{dataset}/draw_attrition.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        noun=noun,
+        code=code("figures.draw_attrition"),
+    message:
+        "Drawing which slides of {wildcards.dataset} are used"
+    script:
+        "../workflow_scripts/draw_attrition.py"
+
+
+rule count_split:
+    input:
+        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        label_files=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+    output:
+        counts="results/{dataset}/counts/{task}/{split}/{seed}.tsv",
+    log:
+        "logs/{dataset}/count_split/{task}/{split}/{seed}.log",
+    benchmark:
+        "benchmarks/{dataset}/count_split/{task}/{split}/{seed}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        classes=classes,
+        code=code("split_counts.count"),
+    message:
+        "Counting the groups and tiles of split {wildcards.split}, seed {wildcards.seed}, of {wildcards.dataset}"
+    script:
+        "../workflow_scripts/count_split.py"
+
+
+rule draw_splits:
+    input:
+        counts="results/{dataset}/counts/{task}/{split}/{seed}.tsv",
+    output:
+        figure=report(
+            "results/{dataset}/figures/{task}/{split}/{seed}/split.svg",
+            caption="report/splits.rst",
+            category="Splits",
+            subcategory="{dataset}",
+            labels={"split": "{split}", "seed": "{seed}"},
+        ),
+    log:
+        "logs/{dataset}/draw_splits/{task}/{split}/{seed}.log",
+    benchmark:
+        "benchmarks/{dataset}/draw_splits/{task}/{split}/{seed}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        code=code("figures.draw_splits"),
+    message:
+        "Drawing split {wildcards.split}, seed {wildcards.seed}, of {wildcards.dataset}"
+    script:
+        "../workflow_scripts/draw_splits.py"
+
+
+rule draw_scores:
+    input:
+        scores="results/studies/{study}/scores.tsv",
+    output:
+        figure=report(
+            "results/studies/{study}/figures/{dataset}/{task}/{split}/scores.svg",
+            caption="report/scores.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "task": "{task}", "split": "{split}"},
+        ),
+    log:
+        "logs/studies/{study}/draw_scores/{dataset}/{task}/{split}.log",
+    benchmark:
+        "benchmarks/studies/{study}/draw_scores/{dataset}/{task}/{split}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        dataset="{dataset}",
+        task="{task}",
+        split="{split}",
+        metric=HEADLINE,
+        code=code("score_figures.draw_scores"),
+    message:
+        "Drawing the scores on {wildcards.dataset}, {wildcards.task}, split {wildcards.split}"
+    script:
+        "../workflow_scripts/draw_scores.py"
+
+
+rule draw_confusion:
+    input:
+        confusions=of_each_method(f"{RUN}/confusion.tsv"),
+        predictions=of_each_method(f"{RUN}/predictions.h5"),
+    output:
+        figures=report(
+            of_each_method(f"{RUN}/confusion.svg"),
+            caption="report/confusion.rst",
+            category="Confusion",
+            subcategory="{dataset}, {split}, seed {seed}",
+        ),
+    log:
+        "logs/{dataset}/draw_confusion/{task}/{split}/{seed}.log",
+    benchmark:
+        "benchmarks/{dataset}/draw_confusion/{task}/{split}/{seed}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        code=code("score_figures.draw_confusion"),
+    message:
+        "Drawing the confusion matrices of {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/draw_confusion.py"

@@ -1,0 +1,67 @@
+# Report. Needs everything. Gives results/studies/{study}/report.html, one file that opens offline.
+
+
+rule write_report:
+    input:
+        scores=f"results/studies/{STUDY.name}/scores.tsv",
+        slides_tables=expand("results/{dataset}/slides.tsv", dataset=STUDY.datasets),
+        split_counts=each_split("results/{dataset}/counts/{task}/{split}/{seed}.tsv")[0],
+        descriptions=shown_descriptions()[0],
+        predictions=each_run(f"{RUN}/predictions.h5"),
+        figures=[path for path, _ in report_figures()],
+        templates=TEMPLATES,
+    output:
+        page=report(f"results/studies/{STUDY.name}/report.html", caption="report/report.rst", category="Report"),
+    log:
+        f"logs/studies/{STUDY.name}/write_report.log",
+    benchmark:
+        f"benchmarks/studies/{STUDY.name}/write_report.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        datasets=list(STUDY.datasets),
+        split_counts_of=each_split("")[1],
+        descriptions_of=shown_descriptions()[1],
+        figures_of=[about for _, about in report_figures()],
+        rules={
+            "scores": "collect_scores",
+            "slides_tables": "cohort",
+            "split_counts": "count_split",
+            "descriptions": "inspect_slide",
+            "predictions": "train_classifier",
+        },
+        study=STUDY.config["study"],
+        config=STUDY.config,
+        metric=HEADLINE,
+        code_version=VERSION,
+        code=code("report.write_report"),
+    message:
+        "Writing the report"
+    script:
+        "../workflow_scripts/write_report.py"
+
+
+rule copy_pages:
+    input:
+        report=f"results/studies/{DEFAULT_STUDY}/report.html",
+        run=f"results/studies/{DEFAULT_STUDY}/run.html",
+    output:
+        report="results/report.html",
+        run="results/run.html",
+    log:
+        "logs/copy_pages.log",
+    benchmark:
+        "benchmarks/copy_pages.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    message:
+        "Copying the default study's pages to results/"
+    shell:
+        "(cp {input.report} {output.report} && cp {input.run} {output.run}) 2> {log}"
+
+
+rule report:
+    input:
+        f"results/studies/{STUDY.name}/report.html",
+        f"results/studies/{STUDY.name}/run.html",
+        ["results/report.html", "results/run.html"] if STUDY.name == DEFAULT_STUDY else [],

@@ -1,0 +1,3 @@
+from histotransfer import figures, workflow
+
+workflow.run(snakemake, figures.draw_cost)

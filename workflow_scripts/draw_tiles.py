@@ -1,0 +1,3 @@
+from histotransfer import pictures, workflow
+
+workflow.run(snakemake, pictures.draw_tiles)

@@ -1,0 +1,3 @@
+from histotransfer import report, workflow
+
+workflow.run(snakemake, report.write_run_page)
