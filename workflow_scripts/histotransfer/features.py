@@ -1,0 +1,737 @@
+"""Features: tiles of a shard's slides through one network, one file a slide, and the way back to one matrix.
+
+A job builds its network once, and only if a slide is left to do: files whose digest still says what would be made now
+are adopted as they are. Tiles of two slides never share a batch, so a slide's features depend on nothing but itself,
+its network and the code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from histotransfer import backends, networks, provenance, seeds, store, weights
+
+log = logging.getLogger("histotransfer")
+
+#: Seconds between two lines of progress.
+PROGRESS_S = 30.0
+#: Batches that lie ready while one is computed.
+READ_AHEAD = 2
+#: Attributes of a pixel file that a feature file does not take over: they are said anew, or are the file's own.
+_OWN_ATTRIBUTES = frozenset({"status", "reason", "digest", "px", "slide", "versions"})
+#: Attributes that all files of one feature set share.
+_SHARED_ATTRIBUTES = (
+    "network",
+    "architecture",
+    "alpha",
+    "weights",
+    "weights_sha256",
+    "untrained",
+    "layer",
+    "layers",
+    "px",
+    "preprocessing",
+    "backend",
+    "engine",
+    "precision",
+)
+
+
+class SourceError(Exception):
+    """A slide that turned out to be unusable while its tiles were read: it gets a status, and the others go on.
+
+    Parameters
+    ----------
+    status : str
+        One of the status words, such as ``unreadable``.
+    reason : str
+        What went wrong, in a sentence.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+class TileSource(Protocol):
+    """What features are extracted from: the tiles of one slide, in the order of the tiles' file.
+
+    Attributes
+    ----------
+    slide : str
+        The slide's safe id, which names its feature file.
+    status, reason : str
+        ``ok``, or why there are no tiles.
+    n : int
+        Number of tiles.
+    px : int
+        Edge of a tile.
+    digest : str
+        Of what made the tiles; with a network's it decides whether existing features are still good.
+    attributes : dict
+        What the feature file takes over: ``mpp``, ``size_um``, ``tiles_digest`` and the like.
+    """
+
+    slide: str
+    status: str
+    reason: str
+    n: int
+    px: int
+    digest: str
+    attributes: Mapping[str, Any]
+
+    def tile_ids(self) -> list[str]:
+        """Return the id of each tile."""
+
+    def image_ids(self) -> list[str]:
+        """Return the image that each tile was cut from."""
+
+    def coords(self) -> np.ndarray:
+        """Return the tiles' upper left corners in pixels of level 0, int64 of shape (n, 2): x, y."""
+
+    def blocks(self, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield ``(start, tiles)``: uint8 of shape (at most `batch`, px, px, 3), the receiver's own, in order.
+
+        Called in a thread of its own.
+
+        Raises
+        ------
+        SourceError
+            If the slide itself is at fault.
+        """
+
+
+class PixelFileSource:
+    """The tiles of a ``pixels/{px}/{slide}.h5`` file, as a :class:`TileSource`.
+
+    Ids and coordinates are read when asked for, so that a thousand sources of a shard weigh nothing.
+
+    Parameters
+    ----------
+    path : path
+        The file; its name without the suffix is the slide's id.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.slide = self.path.name.removesuffix(".h5")
+        with self._open() as file:
+            self.status = str(file.attrs["status"])
+            self.reason = str(file.attrs.get("reason", ""))
+            self.px = int(file.attrs["px"])
+            self.digest = str(file.attrs["digest"])
+            self.n = len(file["tiles"]) if self.status == "ok" else 0
+            self.attributes = {key: file.attrs[key] for key in file.attrs if key not in _OWN_ATTRIBUTES}
+
+    def _open(self) -> Any:
+        import h5py
+
+        return h5py.File(self.path, "r")
+
+    def tile_ids(self) -> list[str]:
+        """Return the id of each tile."""
+        with self._open() as file:
+            return store.read_texts(file, "tile")
+
+    def image_ids(self) -> list[str]:
+        """Return the image that each tile was cut from."""
+        with self._open() as file:
+            return store.read_texts(file, "image")
+
+    def coords(self) -> np.ndarray:
+        """Return the tiles' upper left corners in pixels of level 0, int64 of shape (n, 2): x, y."""
+        with self._open() as file:
+            return file["coords"][:].astype(np.int64)
+
+    def blocks(self, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield ``(start, tiles)``, each block read straight into an array of its own."""
+        with self._open() as file:
+            tiles = file["tiles"]
+            for start in range(0, self.n, batch):
+                stop = min(start + batch, self.n)
+                block = np.empty((stop - start, *tiles.shape[1:]), np.uint8)
+                tiles.read_direct(block, np.s_[start:stop])
+                yield start, block
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all slides of a job share: the network, its weights, and how it is run."""
+
+    network_name: str
+    spec: networks.NetworkSpec
+    weights_file: str | None
+    weights_sha256: str
+    seed: int
+    engine: str
+    precision: str
+    batch: int
+    code: str
+    threads: int
+    backend: str = field(default_factory=backends.name)
+
+    def digest(self, source: TileSource) -> str:
+        """Return the digest of the features that this plan makes of a source."""
+        spec = self.spec
+        parts = {
+            "tiles": source.digest,
+            "architecture": spec.architecture.name,
+            "alpha": spec.alpha,
+            "weights": self.seed if spec.untrained else self.weights_sha256,
+            "px": spec.px,
+            "preprocessing": spec.preprocessing,
+            "layer": spec.layer,
+            "layers": list(spec.layers),
+            "engine": self.engine,
+            "precision": self.precision,
+            "backend": self.backend,
+            "code": self.code,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def attributes(self, source: TileSource) -> dict[str, Any]:
+        """Return the attributes of the feature file that this plan makes of a source."""
+        spec = self.spec
+        weights_name = spec.weights if spec.weights == "imagenet" else Path(self.weights_file or "untrained").name
+        return {
+            **source.attributes,
+            "status": "ok",
+            "reason": "",
+            "slide": source.slide,
+            "network": self.network_name,
+            "architecture": spec.architecture.name,
+            "alpha": spec.alpha,
+            "weights": weights_name,
+            "weights_sha256": self.weights_sha256,
+            "weights_seed": self.seed if spec.untrained else None,
+            "untrained": spec.untrained,
+            "layer": spec.layer,
+            "layers": list(spec.layers),
+            "px": spec.px,
+            "preprocessing": spec.preprocessing,
+            "backend": self.backend,
+            "engine": self.engine,
+            "precision": self.precision,
+            "source_digest": source.digest,
+            "code": self.code,
+            "digest": self.digest(source),
+        }
+
+
+def extract(
+    *,
+    tiles: Sequence[str],
+    weights_file: str | Sequence[str] | None,
+    manifest: str,
+    network_name: str,
+    network: Mapping[str, Any],
+    shard: str,
+    engine: str,
+    precision: str,
+    batch: int,
+    master_seed: int,
+    code: str,
+    threads: int,
+) -> None:
+    """Extract the features of one shard from its pixel files.
+
+    Parameters
+    ----------
+    tiles : list of str
+        The pixel files of the shard's slides.
+    weights_file : str, list of str or None
+        The network's weights where the config gives a path; empty otherwise.
+    manifest : str
+        The JSON file to write; beside it come ``{slide}.h5`` files.
+    network_name : str
+        The entry's name in the config.
+    network : dict
+        The entry (see :func:`histotransfer.networks.problems`).
+    shard : str
+        The shard's name.
+    engine : str
+        ``keras`` or ``openvino``.
+    precision : str
+        ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
+    batch : int
+        Tiles a forward pass.
+    master_seed : int
+        The study's seed, which random weights are drawn from.
+    code : str
+        Digest of the code that makes the features.
+    threads : int
+        Of the backend.
+
+    Raises
+    ------
+    ValueError
+        If the network, its weights or a pixel file do not fit, or a feature is not finite: slide and tile are named.
+    OSError
+        If a file cannot be read or written, or weights cannot be had.
+    """
+    extract_from_sources(
+        sources=[PixelFileSource(path) for path in tiles],
+        weights_file=weights_file,
+        manifest=manifest,
+        network_name=network_name,
+        network=network,
+        shard=shard,
+        engine=engine,
+        precision=precision,
+        batch=batch,
+        master_seed=master_seed,
+        code=code,
+        threads=threads,
+    )
+
+
+def extract_from_sources(
+    *,
+    sources: Sequence[TileSource],
+    weights_file: str | Sequence[str] | None,
+    manifest: str,
+    network_name: str,
+    network: Mapping[str, Any],
+    shard: str,
+    engine: str,
+    precision: str,
+    batch: int,
+    master_seed: int,
+    code: str,
+    threads: int,
+) -> None:
+    """Extract the features of one shard from any :class:`TileSource`; the other parameters are those of `extract`."""
+    started = time.monotonic()
+    backends.check(engine=engine, precision=precision)
+    if batch < 1:
+        raise ValueError(f"batch: legal are integers of at least 1; found {batch}")
+    spec = networks.specification(network)
+    if spec.untrained:
+        log.warning("untrained network: %s has random weights, and its features are those of no training", network_name)
+    file, sha256 = _weights(spec, weights_file)
+    plan = _Plan(
+        network_name=network_name,
+        spec=spec,
+        weights_file=file,
+        weights_sha256=sha256,
+        seed=seeds.integer(master_seed, "weights", network_name),
+        engine=engine,
+        precision=precision,
+        batch=batch,
+        code=code,
+        threads=threads,
+    )
+    _check_sources(sources, spec, network_name)
+
+    folder = Path(manifest).parent
+    entries: dict[str, dict[str, Any]] = {}
+    pending = []
+    for source in sources:
+        target = folder / f"{source.slide}.h5"
+        if source.status != "ok":
+            entries[source.slide] = _unusable(source.slide, source.status, source.reason, target)
+        elif _is_made(target, plan.digest(source), source.n):
+            entries[source.slide] = _made(source, target, plan.digest(source))
+        else:
+            pending.append(source)
+    adopted = sum(entry["status"] == "ok" for entry in entries.values())
+    log.info(
+        "%s, shard %s: %d slides with %d tiles to extract, %d slides kept from before, %d without tiles",
+        network_name,
+        shard,
+        len(pending),
+        sum(source.n for source in pending),
+        adopted,
+        len(entries) - adopted,
+    )
+    if pending:
+        entries |= _extract_pending(pending, plan, folder)
+    store.write_json(
+        manifest,
+        {
+            "network": network_name,
+            "shard": shard,
+            "code": code,
+            "slides": [entries[source.slide] for source in sources],
+        },
+    )
+    log.info("%s, shard %s: complete after %.1f s", network_name, shard, time.monotonic() - started)
+
+
+def _weights(spec: networks.NetworkSpec, given: str | Sequence[str] | None) -> tuple[str | None, str]:
+    """Return the weights' file and its SHA-256; None and "" for random weights."""
+    if spec.untrained:
+        return None, ""
+    if spec.weights == "imagenet":
+        path = str(weights.imagenet_file(spec))
+    else:
+        files = [given] if isinstance(given, str) else list(given or ())
+        path = files[0] if files else spec.weights
+    weights.kind_of_file(path)
+    return path, provenance.file_sha256(path)
+
+
+def _check_sources(sources: Sequence[TileSource], spec: networks.NetworkSpec, network_name: str) -> None:
+    seen = set()
+    for source in sources:
+        if source.slide in seen:
+            raise ValueError(f"slide {source.slide} stands twice in one shard")
+        seen.add(source.slide)
+        if source.status == "ok" and source.px != spec.px:
+            raise ValueError(
+                f"slide {source.slide}: network {network_name} takes tiles of {spec.px} px; found {source.px} px"
+            )
+
+
+def _unusable(slide: str, status: str, reason: str, target: Path) -> dict[str, Any]:
+    # features of a slide that could once be read, and now cannot, must not be found by anybody
+    target.unlink(missing_ok=True)
+    return {"slide": slide, "file": "", "status": status, "reason": reason, "n_tiles": 0, "digest": ""}
+
+
+def _made(source: TileSource, target: Path, digest: str) -> dict[str, Any]:
+    return {
+        "slide": source.slide,
+        "file": target.name,
+        "status": "ok",
+        "reason": "",
+        "n_tiles": source.n,
+        "digest": digest,
+    }
+
+
+def _is_made(target: Path, digest: str, n: int) -> bool:
+    """Tell whether a feature file is there, whole, and what would be made now."""
+    import h5py
+
+    if not target.is_file():
+        return False
+    try:
+        with h5py.File(target, "r") as file:
+            return file.attrs.get("digest") == digest and len(file["features"]) == n
+    except (OSError, KeyError):
+        log.info("%s cannot be read, and is made again", target)
+        return False
+
+
+def _extract_pending(pending: Sequence[TileSource], plan: _Plan, folder: Path) -> dict[str, dict[str, Any]]:
+    """Build the network and write one file a slide; return the manifest's entries."""
+    started = time.monotonic()
+    backends.set_threads(plan.threads)
+    model = networks.build(plan.spec, weights_file=plan.weights_file, seed=plan.seed, precision=plan.precision)
+    forward = backends.compiled_forward(model, plan.spec.px, engine=plan.engine, batch=plan.batch, threads=plan.threads)
+    lengths = [int(output.shape[-1]) for output in model.outputs]
+    # the first pass compiles
+    forward(np.zeros((min(plan.batch, pending[0].n) or 1, plan.spec.px, plan.spec.px, 3), np.uint8))
+    log.info("%s: network ready after %.1f s", plan.network_name, time.monotonic() - started)
+
+    entries = {}
+    progress = _Progress(plan.network_name, len(pending), sum(source.n for source in pending))
+    with _ReadAhead(pending, plan.batch) as ahead:
+        for source in pending:
+            target = folder / f"{source.slide}.h5"
+            try:
+                _write_features(target, source, plan, lengths, _computed(source, ahead, forward, progress, plan))
+                entries[source.slide] = _made(source, target, plan.digest(source))
+            except SourceError as error:
+                log.warning("slide %s is left out: %s (%s)", source.slide, error.status, error.reason)
+                entries[source.slide] = _unusable(source.slide, error.status, error.reason, target)
+            progress.slide_done()
+    progress.finish()
+    return entries
+
+
+def _computed(
+    source: TileSource, ahead: _ReadAhead, forward: backends.Forward, progress: _Progress, plan: _Plan
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Yield ``(start, outputs)`` of each batch of a slide."""
+    n = 0
+    for start, block in ahead.blocks(source):
+        outputs = forward(block)
+        for layer, output in zip((plan.spec.layer, *plan.spec.layers), outputs, strict=True):
+            if not np.isfinite(output).all():
+                row = start + int(np.argmin(np.isfinite(output).all(axis=1)))
+                hint = "" if plan.precision == "float32" else f"; with precision {plan.precision}, try float32"
+                raise ValueError(
+                    f"slide {source.slide}, tile {source.tile_ids()[row]}: the features of layer {layer} of "
+                    f"{plan.network_name} are not finite{hint}"
+                )
+        yield start, outputs
+        n += len(block)
+        progress.tiles_done(len(block))
+    if n != source.n:
+        raise ValueError(f"slide {source.slide}: {source.n} tiles were announced; found {n}")
+
+
+def _write_features(
+    target: Path,
+    source: TileSource,
+    plan: _Plan,
+    lengths: Sequence[int],
+    computed: Iterator[tuple[int, list[np.ndarray]]],
+) -> None:
+    """Write one feature file batch by batch, so that memory does not grow with the slide."""
+    with store.writing_hdf5(target, plan.attributes(source)) as file:
+        store.write_texts(file, "tile", source.tile_ids())
+        store.write_texts(file, "image", source.image_ids())
+        file["coords"] = source.coords()
+        names = ("features", *(f"layers/{name}" for name in plan.spec.layers))
+        datasets = [
+            file.create_dataset(name, (source.n, length), np.float32)
+            for name, length in zip(names, lengths, strict=True)
+        ]
+        for start, outputs in computed:
+            for dataset, output in zip(datasets, outputs, strict=True):
+                dataset[start : start + len(output)] = output
+
+
+class _ReadAhead:
+    """Reads the slides' tiles in a thread of its own, a few batches ahead of who takes them, across slides."""
+
+    def __init__(self, sources: Sequence[TileSource], batch: int) -> None:
+        self._sources = sources
+        self._batch = batch
+        self._queue: queue.Queue = queue.Queue(maxsize=READ_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="read tiles", daemon=True)
+
+    def __enter__(self) -> _ReadAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        for source in self._sources:
+            try:
+                for start, block in source.blocks(self._batch):
+                    self._put((source.slide, start, block))
+                    if self._stopped.is_set():
+                        return
+                self._put((source.slide, None, None))
+            except SourceError as error:
+                self._put((source.slide, None, error))
+            # whatever it is, it belongs to the one who waits for the tiles
+            except BaseException as error:
+                self._put((source.slide, None, error))
+                return
+
+    def _put(self, item: tuple[str, int | None, Any]) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def blocks(self, source: TileSource) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield ``(start, tiles)`` of a source; sources are taken in their order, each to its end."""
+        while True:
+            slide, start, content = self._queue.get()
+            if slide != source.slide:
+                raise RuntimeError(f"tiles of slide {slide} came where those of {source.slide} were due")
+            if isinstance(content, BaseException):
+                raise content
+            if start is None:
+                return
+            yield start, content
+
+
+class _Progress:
+    """Says how far a job is, at the end and every :data:`PROGRESS_S` seconds."""
+
+    def __init__(self, network_name: str, slides: int, tiles: int) -> None:
+        self._network_name = network_name
+        self._slides, self._tiles = slides, tiles
+        self._slides_done = self._tiles_done = 0
+        self._started = self._said = time.monotonic()
+
+    def tiles_done(self, n: int) -> None:
+        self._tiles_done += n
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_S:
+            self._said = now
+            rate = self._tiles_done / (now - self._started)
+            left = max(self._tiles - self._tiles_done, 0) / rate
+            log.info(
+                "%s: %d of %d slides, %d of %d tiles, %.1f tiles/s, %s left",
+                *(self._network_name, self._slides_done, self._slides, self._tiles_done, self._tiles),
+                *(rate, _duration(left)),
+            )
+
+    def slide_done(self) -> None:
+        self._slides_done += 1
+
+    def finish(self) -> None:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        log.info(
+            "%s: %d slides, %d tiles in %s, %.1f tiles/s",
+            *(self._network_name, self._slides_done, self._tiles_done, _duration(seconds)),
+            self._tiles_done / seconds,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of one layer of one network, for all slides of one or more manifests, by slide id.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n, d), float32
+        One row a tile.
+    tile, image : list of str
+        Each row's tile and the image it was cut from.
+    attributes : dict
+        What all files share (network, architecture, weights, weights_sha256, untrained, layer, ...), with ``layer``
+        the layer read, and ``tiles_digests``: what each slide's tiles were, by slide.
+    """
+
+    features: np.ndarray
+    tile: list[str]
+    image: list[str]
+    attributes: dict[str, Any]
+
+
+def read_matrix(*, manifests: Sequence[str], layer: str | None = None) -> FeatureTable:
+    """Read the features that manifests name into one array.
+
+    Parameters
+    ----------
+    manifests : list of str
+        Manifests of one network, one a shard.
+    layer : str, optional
+        A cut point; by default the one that the network's features proper come from.
+
+    Returns
+    -------
+    FeatureTable
+        Rows in the order of slide ids, whatever shard a slide is in, and within a slide in that of its tiles.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing or is not the one that its manifest speaks of (naming the file and what to run), if the
+        files are of different networks, if there is no such layer, if a value is not finite, or if no slide has
+        features.
+    """
+    import h5py
+
+    entries = _entries(manifests)
+    total = sum(entry["n_tiles"] for _, entry in entries)
+    features = None
+    shared: dict[str, Any] = {}
+    first = ""
+    tile: list[str] = []
+    image: list[str] = []
+    tiles_digests = {}
+    for manifest, entry in entries:
+        path = Path(manifest).parent / entry["file"]
+        again = f"run the rule extract_features again (delete {manifest} and give the same command)"
+        if not path.is_file():
+            raise ValueError(f"feature file {path} is missing, though {manifest} names it; {again}")
+        try:
+            file = h5py.File(path, "r")
+        except OSError as error:
+            raise ValueError(f"feature file {path} is damaged ({error}); delete it and {again}") from error
+        with file:
+            found = str(file.attrs.get("digest", ""))
+            if found != entry["digest"]:
+                raise ValueError(
+                    f"feature file {path} is not the one that {manifest} speaks of; {again}; its digest should be "
+                    f"{entry['digest'][:16]}..., found {found[:16]}..."
+                )
+            said = {key: _value(file.attrs[key]) for key in _SHARED_ATTRIBUTES if key in file.attrs}
+            shared, first = shared or said, first or str(path)
+            for key, value in said.items():
+                if value != shared.get(key):
+                    raise ValueError(
+                        f"feature files of one matrix must be of one network: {key} is {shared.get(key)!r} in {first}; "
+                        f"found {value!r} in {path}"
+                    )
+            dataset = file[_dataset_name(file, path, layer)]
+            if features is None:
+                features = np.empty((total, dataset.shape[1]), np.float32)
+            start, stop = len(tile), len(tile) + len(dataset)
+            tile += store.read_texts(file, "tile")
+            image += store.read_texts(file, "image")
+            if stop > start:
+                dataset.read_direct(features, dest_sel=np.s_[start:stop])
+            finite = np.isfinite(features[start:stop]).all(axis=1)
+            if not finite.all():
+                raise ValueError(
+                    f"feature file {path} has a value that is not finite at tile {tile[start + int(np.argmin(finite))]}"
+                )
+            tiles_digests[entry["slide"]] = str(file.attrs.get("tiles_digest", ""))
+    if features is None or not total:
+        raise ValueError(f"no slide has features in {', '.join(map(str, manifests))}")
+    attributes = {**shared, "layer": layer or shared.get("layer", ""), "tiles_digests": tiles_digests}
+    return FeatureTable(features=features, tile=tile, image=image, attributes=attributes)
+
+
+def _entries(manifests: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the usable slides of manifests with the manifest that names each, by slide id."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for manifest in manifests:
+        for entry in store.read_json(manifest)["slides"]:
+            if entry["status"] != "ok":
+                continue
+            if entry["slide"] in found:
+                raise ValueError(
+                    f"slide {entry['slide']} stands in two manifests: {found[entry['slide']][0]} and {manifest}"
+                )
+            found[entry["slide"]] = (str(manifest), entry)
+    return [found[slide] for slide in sorted(found)]
+
+
+def _value(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _dataset_name(file: Any, path: Path, layer: str | None) -> str:
+    own = str(file.attrs.get("layer", ""))
+    if layer is None or layer == own:
+        return "features"
+    inner = json.loads(file.attrs.get("layers", "[]"))
+    if layer not in inner:
+        raise ValueError(f"feature file {path}: layers there are {', '.join([own, *inner])}; found {layer!r} asked for")
+    return f"layers/{layer}"
+
+
+def check_same_tiles(tables: Sequence[FeatureTable]) -> None:
+    """Raise unless the tables are of the same tiles in the same order, so that their columns may stand side by side.
+
+    Raises
+    ------
+    ValueError
+        Naming the two networks and the first slide or tile that differs.
+    """
+    for other in tables[1:]:
+        first = tables[0]
+        names = f"{first.attributes.get('network')} and {other.attributes.get('network')}"
+        ours, theirs = first.attributes["tiles_digests"], other.attributes["tiles_digests"]
+        for slide in sorted(set(ours) | set(theirs)):
+            if ours.get(slide) != theirs.get(slide):
+                raise ValueError(
+                    f"features of {names} are of different tiles of slide {slide}: run the rule extract_features again"
+                )
+        if (first.tile, first.image) != (other.tile, other.image):
+            raise ValueError(f"features of {names} are of the same slides, and their tiles are in different order")
