@@ -35,6 +35,11 @@ def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: flo
     ------
     str
         The value that ``CUDA_VISIBLE_DEVICES`` was set to; ``"-1"`` for none.
+
+    Raises
+    ------
+    ValueError
+        If a rule asks for more than one GPU, or for one where the config gives none.
     """
     if not gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -44,24 +49,38 @@ def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: flo
     if os.environ.get("SLURM_JOB_ID") and given:
         yield given
         return
+    if gpu > 1 or gpus < 1:
+        raise ValueError(f"a rule takes one GPU of those that `gpus` in the config gives; found {gpu} of {gpus}")
     devices = [name for name in given.split(",") if name and name != "-1"] or [str(index) for index in range(gpus)]
     places = Path(folder or tempfile.gettempdir())
     waited = False
     while True:
         for device in devices[:gpus]:
-            file = open(places / f"histotransfer-gpu-{device}.lock", "a")  # noqa: SIM115 - held beyond this block
+            file = _lock_file(places / f"histotransfer-gpu-{device}.lock")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.close()
+                os.close(file)
                 continue
             try:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
                 yield device
             finally:
-                file.close()
+                os.close(file)
             return
         if not waited:
             log.info("every one of the GPUs %s is taken by another job: waiting", ", ".join(devices[:gpus]))
             waited = True
         time.sleep(poll_s)
+
+
+def _lock_file(path: Path) -> int:
+    """Return a descriptor of a lock file, which may be another user's: it is enough to read it."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    except PermissionError:
+        # where a folder is everybody's, Linux refuses O_CREAT on a file of another user (fs.protected_regular)
+        return os.open(path, os.O_RDONLY)
+    if os.fstat(file).st_uid == os.getuid():
+        os.fchmod(file, 0o644)
+    return file
