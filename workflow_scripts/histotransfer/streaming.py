@@ -35,6 +35,7 @@ def extract_from_slides(
     tiling: Mapping[str, Any],
     network: Mapping[str, Any],
     threads: int,
+    code: str,
     **plan: Any,
 ) -> None:
     """Extract the features of one shard from its slides, by the same pixels as cached ones.
@@ -49,7 +50,7 @@ def extract_from_slides(
         Each slide's path in the order of `grids`.
     tiling : dict
         See :class:`histotransfer.pixels.SlideTiles`.
-    network, threads, **plan
+    network, threads, code, **plan
         See :func:`histotransfer.features.extract`.
     """
     there = set(slide_files)
@@ -59,4 +60,4 @@ def extract_from_slides(
         )
         for grid, path in zip(grids, paths, strict=True)
     ]
-    features.extract_from_sources(sources=sources, network=network, threads=threads, **plan)
+    features.extract_from_sources(sources=sources, network=network, threads=threads, code=code, **plan)
