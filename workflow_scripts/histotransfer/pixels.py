@@ -177,7 +177,7 @@ class SlideTiles:
 
 
 def write_pixels(
-    *, slide_file: str | list[str], grid: str, pixels: str, px: int, tiling: dict[str, Any], threads: int
+    *, slide_file: str | list[str], grid: str, pixels: str, px: int, tiling: dict[str, Any], threads: int, code: str
 ) -> None:
     """Write the kept tiles of a slide at `px` pixels across.
 
@@ -191,6 +191,8 @@ def write_pixels(
         ``coords`` int64 (n, 2). A slide that turns out to be unreadable gets none, and ``status`` and ``reason``.
     px, tiling, threads
         See :class:`SlideTiles`.
+    code : str
+        Digest of the code that cuts; features of tiles that other code has cut are not kept.
     """
     source = SlideTiles(slide_file=slide_file, grid=grid, px=px, tiling=tiling, threads=threads)
     status, reason = source.status, source.reason
@@ -200,19 +202,20 @@ def write_pixels(
                 data = file.create_dataset("tiles", (source.n, px, px, 3), np.uint8)
                 for start, block in source.blocks(BLOCK):
                     data.write_direct(block, dest_sel=np.s_[start : start + len(block)])
-                _describe(file, source, source.n, status, reason)
+                _describe(file, source, source.n, status, reason, code)
             return
         except slides.UnreadableSlideError as error:
             status, reason = "unreadable", str(error)
     with store.writing_hdf5(pixels, {}) as file:
         file.create_dataset("tiles", (0, px, px, 3), np.uint8)
-        _describe(file, source, 0, status, reason)
+        _describe(file, source, 0, status, reason, code)
 
 
-def _describe(file: Any, source: SlideTiles, n: int, status: str, reason: str) -> None:
+def _describe(file: Any, source: SlideTiles, n: int, status: str, reason: str, code: str) -> None:
     store.write_texts(file, "tile", source.tile_ids()[:n])
     store.write_texts(file, "image", source.image_ids()[:n])
     file.create_dataset("coords", data=source.coords()[:n])
-    digest = source.digest if status == source.status else f"{status}: {reason}"
+    made_by = f"{source.digest}\n{code}" if status == source.status else f"{status}: {reason}"
+    digest = hashlib.sha256(made_by.encode()).hexdigest()
     said = {"slide": source.slide, "status": status, "reason": reason, "digest": digest, **source.attributes}
     store.set_attributes(file, said)
