@@ -236,7 +236,8 @@ def write_grid(
         "size_um": size.um,
         "mpp": known["mpp"],
         "mpp_source": known["mpp_source"],
-        "tiles_digest": tiles_digest(known["quickhash"], size.l0, l0_x[kept], l0_y[kept]),
+        # a quickhash covers the lowest level alone: a file of another length is another slide
+        "tiles_digest": tiles_digest(f"{known['quickhash']} {known['bytes']}", size.l0, l0_x[kept], l0_y[kept]),
     }
     _write(grid, attributes, cells)
 
