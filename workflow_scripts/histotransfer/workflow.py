@@ -31,14 +31,25 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
     Raises
     ------
     SystemExit
-        With status 1 after an error, whose message stands on the terminal and whose traceback in the log.
+        With status 1 after an error, whose message stands on the terminal, with the job's wildcards, and whose
+        traceback in the log.
+    ValueError
+        If two of the rule's inputs, outputs and params have one name.
     """
     from histotransfer import devices
 
     _open_log(snakemake.log[0] if snakemake.log else None)
     started = time.monotonic()
     parameters = inspect.signature(function).parameters
-    arguments = {**_named(snakemake.input), **_named(snakemake.output), **_named(snakemake.params)}
+    arguments: dict[str, Any] = {}
+    for items in (snakemake.input, snakemake.output, snakemake.params):
+        named = _named(items)
+        twice = sorted(named.keys() & arguments.keys())
+        if twice:
+            raise ValueError(
+                f"rule {snakemake.rule}: inputs, outputs and params have names of their own; found {twice} twice"
+            )
+        arguments |= named
     arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
     if "threads" in parameters:
         arguments["threads"] = snakemake.threads
@@ -47,11 +58,18 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
         with devices.leased(int(snakemake.resources.get("gpu", 0)), int(snakemake.config.get("gpus", 0))):
             function(**arguments)
     except Exception as error:
-        log.error("rule %s failed: %s", snakemake.rule, error if str(error) else type(error).__name__)
+        which = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
+        log.error("rule %s failed%s: %s", snakemake.rule, f" ({which})" if which else "", _told(error))
         for line in traceback.format_exc().splitlines():
             log.debug(line)
         raise SystemExit(1) from None
     log.info("done in %.1f s", time.monotonic() - started)
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, with its kind where that is Python's own and the text alone says little."""
+    own = isinstance(error, (ValueError, OSError)) or type(error).__module__ != "builtins"
+    return str(error) if own and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _named(items: Any) -> dict[str, Any]:
