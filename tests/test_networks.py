@@ -112,7 +112,7 @@ def narrow(**arguments):
 
 
 def assert_close(ours, theirs, share):
-    """Check that no value differs by more than a share of the largest; untrained features can be as small as 1e-11."""
+    """Check that no value differs by more than a share of the largest: features come in any size."""
     assert ours.shape == theirs.shape
     assert np.abs(theirs).max() > 0
     assert np.abs(ours - theirs).max() <= share * np.abs(theirs).max()
@@ -157,6 +157,8 @@ def test_every_cut_point_has_its_name_its_place_and_its_length(name):
     assert [output.shape for output in model.outputs] == [(None, lengths[layer]) for layer in (row.last, *spec.layers)]
     outputs = backends.compiled_forward(model, row.min_px)(random_tiles(2, row.min_px))
     assert all(output.dtype == np.float32 and np.isfinite(output).all() for output in outputs)
+    # of a size that trees (which take differences under 1e-7 for none) and float32 can tell apart
+    assert all(1e-3 < output.max() < 1e6 and np.ptp(output, axis=0).max() > 1e-4 for output in outputs)
 
 
 @pytest.mark.full
@@ -258,12 +260,26 @@ def test_random_weights_follow_the_seed():
         networks.build(spec)
 
 
+def test_random_weights_are_he_normal():
+    spec = networks.specification(entry(px=32))
+    weights_of = {weight.path: np.asarray(weight) for weight in networks.build(spec, seed=3).weights}
+    deviations = {
+        "Conv_1/kernel": np.sqrt(2 / 320),  # 1 x 1 x 320 inputs
+        "block_16_depthwise/kernel": np.sqrt(2 / 9),  # 3 x 3 inputs, each map by itself
+    }
+    for path, deviation in deviations.items():
+        kernel = weights_of[path]
+        assert abs(kernel.std() / deviation - 1) < 0.05
+        assert abs(kernel.mean()) < 0.05 * deviation
+    assert (weights_of["Conv_1_bn/gamma"] == 1).all()
+    assert (weights_of["Conv_1_bn/moving_mean"] == 0).all()
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("mixed_bfloat16", 0.2), ("mixed_float16", 0.03)])
 def test_precision_is_of_the_network_alone(precision, tolerance):
     import keras
 
-    # a shallow layer: deeper ones of an untrained network are too small for float16
-    spec = networks.specification(entry(alpha=0.35, px=32, layer="block_1"))
+    spec = networks.specification(entry(alpha=0.35, px=32))
     exact = backends.compiled_forward(networks.build(spec, seed=1), 32)(random_tiles(4, 32))[0]
     model = networks.build(spec, seed=1, precision=precision)
     rough = backends.compiled_forward(model, 32)(random_tiles(4, 32))[0]

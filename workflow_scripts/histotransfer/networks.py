@@ -409,8 +409,8 @@ def build(
     weights_file : str, optional
         The file to load, checked before use (see :mod:`histotransfer.weights`); None for random weights.
     seed : int, optional
-        Of the random weights; needed for them, and no other weights use it. Sets the seeds of Python, NumPy and the
-        backend.
+        Of the random weights; needed for them, and no other weights use it. They are drawn by NumPy, so that they are
+        the same on every backend.
     precision : str
         ``float32``, ``mixed_bfloat16`` or ``mixed_float16``: of the network; preprocessing and averages are float32.
 
@@ -432,11 +432,9 @@ def build(
 
     if precision not in PRECISIONS:
         raise ValueError(f"precision: legal are {', '.join(PRECISIONS)}; found {precision!r}")
-    if spec.untrained:
-        if seed is None:
-            raise ValueError(f"{spec.title}: random weights need a seed; found None")
-        keras.utils.set_random_seed(seed)
-    elif weights_file is None:
+    if spec.untrained and seed is None:
+        raise ValueError(f"{spec.title}: random weights need a seed; found None")
+    if not spec.untrained and weights_file is None:
         raise ValueError(f"{spec.title}: weights {spec.weights!r} need a file; found None")
 
     policy_before = keras.config.dtype_policy()
@@ -445,7 +443,9 @@ def build(
         base = _base(spec)
     finally:
         keras.config.set_dtype_policy(policy_before)
-    if not spec.untrained:
+    if spec.untrained:
+        _draw_weights(base, seed)
+    else:
         official = spec.weights == "imagenet"
         weights.load(base, weights_file, network=spec.title, names_must_agree=not official)
 
@@ -470,6 +470,28 @@ def _base(spec: NetworkSpec) -> Any:
     if spec.architecture.has_alpha:
         arguments["alpha"] = spec.alpha
     return getattr(keras.applications, spec.architecture.builder)(**arguments)
+
+
+def _draw_weights(base: Any, seed: int) -> None:
+    """Give every kernel of a network random weights; biases and batch normalisation stay as Keras begins them.
+
+    Normal, of deviation sqrt(2 / inputs of a unit), by which activations keep their size from layer to layer (He et
+    al. 2015, equation 10).
+    """
+    # ASSUME an untrained network begins with He's weights, not with Keras' default (Glorot), which takes a depthwise
+    # kernel for a full one: MobileNetV2's features would be of the order of 1e-11, less than trees and float16 can tell
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    for layer in base.layers:
+        values = layer.get_weights()
+        for k, value in enumerate(values):
+            if value.ndim > 1:
+                per_map = type(layer).__name__ == "DepthwiseConv2D"
+                inputs = int(np.prod(value.shape[:2] if per_map else value.shape[:-1]))
+                values[k] = generator.standard_normal(value.shape, np.float32) * np.float32(np.sqrt(2 / inputs))
+        if values:
+            layer.set_weights(values)
 
 
 def _cut_point(base: Any, spec: NetworkSpec, name: str) -> Any:
