@@ -8,7 +8,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,32 +39,32 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
     """
     from histotransfer import devices
 
-    _open_log(snakemake.log[0] if snakemake.log else None)
-    started = time.monotonic()
-    parameters = inspect.signature(function).parameters
-    arguments: dict[str, Any] = {}
-    for items in (snakemake.input, snakemake.output, snakemake.params):
-        named = _named(items)
-        twice = sorted(named.keys() & arguments.keys())
-        if twice:
-            raise ValueError(
-                f"rule {snakemake.rule}: inputs, outputs and params have names of their own; found {twice} twice"
-            )
-        arguments |= named
-    arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
-    if "threads" in parameters:
-        arguments["threads"] = snakemake.threads
-    _limit_threads(snakemake.threads)
-    try:
-        with devices.leased(int(snakemake.resources.get("gpu", 0)), int(snakemake.config.get("gpus", 0))):
-            function(**arguments)
-    except Exception as error:
-        which = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
-        log.error("rule %s failed%s: %s", snakemake.rule, f" ({which})" if which else "", _told(error))
-        for line in traceback.format_exc().splitlines():
-            log.debug(line)
-        raise SystemExit(1) from None
-    log.info("done in %.1f s", time.monotonic() - started)
+    with _logging(snakemake.log[0] if snakemake.log else None):
+        started = time.monotonic()
+        parameters = inspect.signature(function).parameters
+        arguments: dict[str, Any] = {}
+        for items in (snakemake.input, snakemake.output, snakemake.params):
+            named = _named(items)
+            twice = sorted(named.keys() & arguments.keys())
+            if twice:
+                raise ValueError(
+                    f"rule {snakemake.rule}: inputs, outputs and params have names of their own; found {twice} twice"
+                )
+            arguments |= named
+        arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
+        if "threads" in parameters:
+            arguments["threads"] = snakemake.threads
+        _limit_threads(snakemake.threads)
+        try:
+            with devices.leased(int(snakemake.resources.get("gpu", 0)), int(snakemake.config.get("gpus", 0))):
+                function(**arguments)
+        except Exception as error:
+            which = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
+            log.error("rule %s failed%s: %s", snakemake.rule, f" ({which})" if which else "", _told(error))
+            for line in traceback.format_exc().splitlines():
+                log.debug(line)
+            raise SystemExit(1) from None
+        log.info("done in %.1f s", time.monotonic() - started)
 
 
 def _told(error: Exception) -> str:
@@ -90,15 +91,35 @@ def _limit_threads(threads: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def _open_log(path: str | None) -> None:
-    """Send everything to the log file, and what a person at the terminal needs to standard error."""
+@contextmanager
+def _logging(path: str | None) -> Iterator[None]:
+    """Send what a person needs to the terminal, and everything, also what libraries print, to the log file."""
     log.setLevel(logging.DEBUG)
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setLevel(logging.INFO)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(terminal)
+    handlers: list[logging.Handler] = []
+    kept = os.dup(2)
+    terminal = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="replace")
+    handlers.append(logging.StreamHandler(terminal))
+    handlers[0].setLevel(logging.INFO)
+    handlers[0].setFormatter(logging.Formatter("%(message)s"))
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="w", encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(file)
+        Path(path).write_bytes(b"")
+        # two writers: both append
+        handlers.append(logging.FileHandler(path, mode="a", encoding="utf-8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        # TensorFlow's C++ prints to standard error whatever it is told
+        sys.stderr.flush()
+        library_noise = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(library_noise, 2)
+        os.close(library_noise)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+        terminal.close()
