@@ -95,7 +95,7 @@ class SlideTiles:
             "px": px,
             "mpp": known["size_um"] / px if self.n else None,
             "size_um": known.get("size_um"),
-            "upsampled": self._l0_size < px,
+            "upsampled": 0 < self._l0_size < px,
             "grayscale": tiling["grayscale"],
             "kernel": KERNEL,
             "tiles_digest": known.get("tiles_digest", ""),
@@ -169,10 +169,9 @@ class SlideTiles:
         # a rounded place may stand one pixel beyond the level's edge
         x = np.clip(np.rint(self._coords[run, 0] / level.downsample).astype(int), 0, level.width - size)
         y = int(np.clip(round(self._coords[run[0], 1] / level.downsample), 0, level.height - size))
-        left = int(x[0])
-        strip = slide.read(level=index, level_x=left, level_y=y, width=int(x[-1]) + size - left, height=size)
-        for place, offset in zip(run, x - left, strict=True):
-            picture = resized(strip[:, offset : offset + size], self.px)
+        row = slide.read_row(level=index, level_x=x.tolist(), level_y=y, size=size)
+        for place, square in zip(run, row, strict=True):
+            picture = resized(square, self.px)
             block[place - start] = in_grey(picture) if self._tiling["grayscale"] else picture
 
 

@@ -15,7 +15,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ CONFLICT_TOLERANCE = 0.10
 # ASSUME: no bright-field slide scanner has pixels below 0.05 um or above 10 um; TIFF files without a resolution say
 # 72 dots an inch, that is 353 um.
 PLAUSIBLE_MPP = (0.05, 10.0)
+
+# Source pixels that an overview reads at a time, so that a slide without a pyramid does not fill the memory.
+OVERVIEW_STRIP = 16_000_000
 
 #: Vendors (OpenSlide's names) whose JPEG levels libvips decodes to the same bits; a test compares them.
 VIPS_VENDORS = frozenset({"aperio", "generic-tiff"})
@@ -119,6 +122,7 @@ class Slide:
         self.path = Path(path)
         self._local = threading.local()
         self._vips_trusted = True
+        self._file: BinaryIO | None = None
         if not self.path.stat().st_size:
             raise UnreadableSlideError("the file is empty (0 bytes)")
         with reader_errors():
@@ -134,6 +138,8 @@ class Slide:
 
     def __exit__(self, *exception: object) -> None:
         self._openslide.close()
+        if self._file:
+            self._file.close()
 
     @property
     def l0_size(self) -> tuple[int, int]:
@@ -149,7 +155,10 @@ class Slide:
 
     def _find_levels(self) -> tuple[Level, ...]:
         sizes = self._openslide.level_dimensions
-        pages = _jpeg_pages(self.path) if self.vendor in VIPS_VENDORS else {}
+        pages: dict[tuple[int, int], tuple[int, _JpegTiles]] = {}
+        if self.vendor in VIPS_VENDORS:
+            self._file = open(self.path, "rb")  # noqa: SIM115 - lives as long as the slide
+            pages = _jpeg_pages(self._file)
         self._jpeg = {level: pages[size][1] for level, size in enumerate(sizes) if size in pages}
         return tuple(
             Level(*size, downsample, pages[size][0] if size in pages else None)
@@ -206,19 +215,56 @@ class Slide:
         ValueError
             If the rectangle does not lie inside the level.
         """
+        self._check_inside(level, level_x, level_y, width, height)
+        pixels = self._read_by_vips(level, level_x, level_y, width, height)
+        if pixels is None:
+            plane = self.levels[level]
+            l0_place = (round(level_x * plane.downsample), round(level_y * plane.downsample))
+            with reader_errors():
+                rgba = np.asarray(self._openslide.read_region(l0_place, level, (width, height)))
+            pixels = self._over_background(rgba)
+        return pixels
+
+    def read_row(self, *, level: int, level_x: Sequence[int], level_y: int, size: int) -> list[np.ndarray]:
+        """Read squares that stand in one row of a level, near one another, each as :meth:`read` gives it alone.
+
+        They are read at once where that gives the same pixels. OpenSlide takes places in pixels of level 0, so on a
+        level whose downsample is no whole number it interpolates, at each place by another fraction of a pixel; there,
+        each square is read by itself, and does not depend on its neighbours.
+
+        Parameters
+        ----------
+        level : int
+        level_x : sequence of int
+            Left edges, ascending, in pixels of that level.
+        level_y, size : int
+            Upper edge and edge length, in pixels of that level.
+
+        Returns
+        -------
+        list of ndarray of shape (size, size, 3), uint8
+
+        Raises
+        ------
+        UnreadableSlideError, ValueError
+            As :meth:`read`.
+        """
+        left, width = level_x[0], level_x[-1] + size - level_x[0]
+        self._check_inside(level, left, level_y, width, size)
+        strip = self._read_by_vips(level, left, level_y, width, size)
+        if strip is None and self.levels[level].downsample.is_integer():
+            strip = self.read(level=level, level_x=left, level_y=level_y, width=width, height=size)
+        if strip is None:
+            return [self.read(level=level, level_x=x, level_y=level_y, width=size, height=size) for x in level_x]
+        return [strip[:, x - left : x - left + size] for x in level_x]
+
+    def _check_inside(self, level: int, level_x: int, level_y: int, width: int, height: int) -> None:
         plane = self.levels[level]
         if min(level_x, level_y) < 0 or level_x + width > plane.width or level_y + height > plane.height:
             raise ValueError(
                 f"{self.path.name}: level {level} has {plane.width} x {plane.height} pixels; "
                 f"asked for {width} x {height} at ({level_x}, {level_y})"
             )
-        pixels = self._read_by_vips(level, level_x, level_y, width, height)
-        if pixels is None:
-            l0_place = (round(level_x * plane.downsample), round(level_y * plane.downsample))
-            with reader_errors():
-                rgba = np.asarray(self._openslide.read_region(l0_place, level, (width, height)))
-            pixels = self._over_background(rgba)
-        return pixels
 
     def _over_background(self, rgba: np.ndarray) -> np.ndarray:
         alpha = rgba[:, :, 3:]
@@ -254,15 +300,16 @@ class Slide:
         -------
         picture : ndarray of shape (h, w, 3), uint8
         downsample : float
-            Level-0 pixels per pixel of `picture`: at most what was asked for.
+            Level-0 pixels per pixel of `picture`: at most what was asked for, but for the tolerance of resolutions.
+            What is left at the right and lower edge and fills no pixel is not on it.
         """
         index = self.level_for(downsample)
         level = self.levels[index]
         factor = max(1, math.floor(downsample / level.downsample * (1 + RESOLUTION_TOLERANCE)))
+        factor = min(factor, level.width, level.height)
         width, height = level.width // factor, level.height // factor
         picture = np.empty((height, width, 3), np.uint8)
-        # strips of about 16 million source pixels, so that a slide without a pyramid does not fill the memory
-        rows = max(1, 16_000_000 // (level.width * factor))
+        rows = max(1, OVERVIEW_STRIP // (level.width * factor))
         for top in range(0, height, rows):
             n = min(rows, height - top)
             strip = self.read(
@@ -287,6 +334,8 @@ class _JpegTiles:
         for row in range(level_y // self._height, (level_y + height - 1) // self._height + 1):
             for column in columns:
                 index = row * self._columns + column
+                if index >= min(len(self._offsets), len(self._lengths)):
+                    return False
                 offset, length = self._offsets[index], self._lengths[index]
                 if length < 4:
                     return False
@@ -295,22 +344,22 @@ class _JpegTiles:
         return True
 
 
-def _jpeg_pages(path: Path) -> dict[tuple[int, int], tuple[int, _JpegTiles]]:
+def _jpeg_pages(file: BinaryIO) -> dict[tuple[int, int], tuple[int, _JpegTiles]]:
     """Return the pages of a TIFF file that are tiled JPEG in RGB, by size: page number and tiles."""
     import tifffile
 
-    file = open(path, "rb")  # noqa: SIM115 - lives as long as the slide
+    pages: dict[tuple[int, int], tuple[int, _JpegTiles]] = {}
     try:
-        with tifffile.TiffFile(path) as tiff:
-            pages: dict[tuple[int, int], tuple[int, _JpegTiles]] = {}
+        with tifffile.TiffFile(file) as tiff:
             for number, page in enumerate(tiff.pages):
                 whole = isinstance(page, tifffile.TiffPage) and page.is_tiled and page.samplesperpixel == 3
                 if whole and page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8:
                     pages.setdefault((page.imagewidth, page.imagelength), (number, _JpegTiles(file, page)))
-            return pages
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError):
-        # a directory that tifffile does not understand: OpenSlide, which opened the file, reads it
+    except Exception:
+        # a directory that tifffile does not understand, which it tells by errors of many kinds: OpenSlide, which opened
+        # the file, reads it
         return {}
+    return pages
 
 
 @dataclass(frozen=True)
@@ -350,6 +399,8 @@ def find_resolution(properties: dict[str, str], sheet_mpp: float | None) -> Reso
     power = _number(properties.get("openslide.objective-power"))
     # ASSUME: 10x is 1 um a pixel and so on, as for a camera pixel of 10 um; only where the file states nothing better
     nominal = 10.0 / power if power and power > 0 else None
+    # 0.55 is exactly 10 % from 0.5, whatever binary fractions make of it
+    conflict = CONFLICT_TOLERANCE + 1e-9
     remedy = "write the resolution into the sheet's column mpp, or remove the slide"
     if axes:
         mpp = sum(axes) / len(axes)
@@ -358,10 +409,10 @@ def find_resolution(properties: dict[str, str], sheet_mpp: float | None) -> Reso
             said = " x ".join(f"{value:g}" for value in axes)
             reason = f"the file states {said} um a pixel, outside the {low:g} to {high:g} of slide scanners; {remedy}"
             return Resolution(None, "", "no mpp", reason)
-        if max(axes) > min(axes) * (1 + CONFLICT_TOLERANCE):
+        if max(axes) - min(axes) > conflict * min(axes):
             reason = f"the file states {axes[0]:g} um a pixel across and {axes[1]:g} down; {remedy}"
             return Resolution(None, "", "mpp conflict", reason)
-        if nominal and abs(mpp - nominal) > CONFLICT_TOLERANCE * nominal:
+        if nominal and abs(mpp - nominal) > conflict * nominal:
             reason = (
                 f"the file states {mpp:g} um a pixel, and an objective power of {power:g}x, "
                 f"that is {nominal:g} um; {remedy}"
