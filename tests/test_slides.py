@@ -538,11 +538,20 @@ def test_an_overview_is_the_mean_of_what_each_pixel_covers(tmp_path, monkeypatch
         plane = slide.levels[level]
         pixels = read(slide, level, (0, 0, plane.width, plane.height)).astype(int)
     assert downsample == plane.downsample * factor
-    assert picture.shape == (plane.height // factor, plane.width // factor, 3)
+    assert picture.shape == (-(-plane.height // factor), -(-plane.width // factor), 3)
     for row in range(0, picture.shape[0], 7):
         for column in range(0, picture.shape[1], 5):
             under = pixels[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
             assert np.array_equal(picture[row, column], np.rint(under.mean(axis=(0, 1))).astype(int))
+
+
+def test_an_average_by_hand():
+    picture = np.zeros((3, 5, 3), np.uint8)
+    picture[..., 0] = [[0, 2, 10, 20, 7], [4, 6, 30, 40, 9], [100, 200, 50, 60, 255]]
+    assert slides.area_averaged(picture, 2)[..., 0].tolist() == [[3, 25, 8], [150, 55, 255]]
+    assert np.array_equal(slides.area_averaged(picture, 1), picture)
+    # 793 / 15 = 52.9
+    assert slides.area_averaged(picture, 100)[..., 0].tolist() == [[53]]
 
 
 def test_an_overview_of_a_slide_without_a_pyramid(tmp_path):
@@ -550,13 +559,16 @@ def test_an_overview_of_a_slide_without_a_pyramid(tmp_path):
     with slides.Slide(path) as slide:
         picture, downsample = slide.overview(16)
         pixels = read(slide, 0, (0, 0, 592, 496)).reshape(31, 16, 37, 16, 3).mean(axis=(1, 3))
+        corner = read(slide, 0, (592, 496, 8, 4)).mean(axis=(0, 1))
     assert downsample == 16
-    assert np.array_equal(picture, np.rint(pixels).astype(np.uint8))
+    assert picture.shape == (32, 38, 3)
+    assert np.array_equal(picture[:31, :37], np.rint(pixels).astype(np.uint8))
+    assert np.array_equal(picture[31, 37], np.rint(corner).astype(np.uint8))
 
 
 def test_an_overview_of_a_slide_smaller_than_one_of_its_pixels_has_one(tmp_path):
     path = slide_factory.write_slide(tmp_path / "a.tif", size=(20, 300), levels=False)
     with slides.Slide(path) as slide:
         picture, downsample = slide.overview(64)
-    assert picture.shape == (15, 1, 3)
-    assert downsample == 20
+    assert picture.shape == (5, 1, 3)
+    assert downsample == 64

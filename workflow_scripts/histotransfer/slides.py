@@ -301,22 +301,41 @@ class Slide:
         picture : ndarray of shape (h, w, 3), uint8
         downsample : float
             Level-0 pixels per pixel of `picture`: at most what was asked for, but for the tolerance of resolutions.
-            What is left at the right and lower edge and fills no pixel is not on it.
+            The last column and row are means of what is left there.
         """
         index = self.level_for(downsample)
         level = self.levels[index]
         factor = max(1, math.floor(downsample / level.downsample * (1 + RESOLUTION_TOLERANCE)))
-        factor = min(factor, level.width, level.height)
-        width, height = level.width // factor, level.height // factor
-        picture = np.empty((height, width, 3), np.uint8)
+        picture = np.empty((-(-level.height // factor), -(-level.width // factor), 3), np.uint8)
         rows = max(1, OVERVIEW_STRIP // (level.width * factor))
-        for top in range(0, height, rows):
-            n = min(rows, height - top)
-            strip = self.read(
-                level=index, level_x=0, level_y=top * factor, width=width * factor, height=n * factor
-            ).reshape(n, factor, width, factor, 3)
-            picture[top : top + n] = np.rint(strip.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+        for top in range(0, len(picture), rows):
+            y, n = top * factor, min(rows * factor, level.height - top * factor)
+            strip = self.read(level=index, level_x=0, level_y=y, width=level.width, height=n)
+            picture[top : top + rows] = area_averaged(strip, factor)
         return picture, level.downsample * factor
+
+
+def area_averaged(picture: np.ndarray, factor: int) -> np.ndarray:
+    """Return the means of a picture's squares of `factor` pixels; at the right and lower edge, of what is left there.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (h, w, 3), uint8
+    factor : int
+
+    Returns
+    -------
+    ndarray of shape (ceil(h / factor), ceil(w / factor), 3), uint8
+    """
+    height, width = picture.shape[:2]
+    whole = height // factor * factor
+    sums = picture[:whole].reshape(whole // factor, factor, width * 3).sum(axis=1, dtype=np.uint32)
+    if whole < height:
+        sums = np.concatenate([sums, picture[whole:].reshape(-1, width * 3).sum(axis=0, dtype=np.uint32)[None]])
+    columns, rows = np.arange(0, width, factor), np.arange(0, height, factor)
+    sums = np.add.reduceat(sums.reshape(-1, width, 3), columns, axis=1)
+    n_pixels = np.outer(np.minimum(factor, height - rows), np.minimum(factor, width - columns))
+    return np.rint(sums / n_pixels[:, :, None]).astype(np.uint8)
 
 
 class _JpegTiles:

@@ -97,6 +97,8 @@ def place_grid(
 def area_means(picture: np.ndarray, l0_x: np.ndarray, l0_y: np.ndarray, l0_size: int, downsample: float) -> np.ndarray:
     """Return the mean of a picture under each tile, edges counted by the share of the pixel that they cover.
 
+    A tile that reaches beyond the picture, by the rounding of a level's size, has the mean of what is on it.
+
     Parameters
     ----------
     picture : ndarray of shape (h, w), bool or float
@@ -128,7 +130,9 @@ def area_means(picture: np.ndarray, l0_x: np.ndarray, l0_y: np.ndarray, l0_size:
 
     right, bottom = l0_x + l0_size, l0_y + l0_size
     total = corner(right, bottom) - corner(l0_x, bottom) - corner(right, l0_y) + corner(l0_x, l0_y)
-    return np.clip(total / (l0_size / downsample) ** 2, 0.0, 1.0).astype(np.float32)
+    across = np.minimum(right / downsample, width) - l0_x / downsample
+    down = np.minimum(bottom / downsample, height) - l0_y / downsample
+    return np.clip(total / (across * down), 0.0, 1.0).astype(np.float32)
 
 
 def homogeneity_map(picture: np.ndarray, measure: str) -> np.ndarray:
@@ -148,10 +152,10 @@ def homogeneity_map(picture: np.ndarray, measure: str) -> np.ndarray:
     -------
     ndarray of shape (h, w), float32
     """
-    # ITU-R BT.601 luma, as in PIL's conversion to "L"
-    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    # grey levels by the luma of ITU-R BT.601, as in PIL's conversion to "L"
+    grey = np.rint(picture @ np.array([0.299, 0.587, 0.114], np.float32))
     if measure == "bright":
-        return (grey > tissue.otsu_threshold(np.rint(grey).astype(np.uint8))).astype(np.float32)
+        return (grey > tissue.otsu_threshold(grey.astype(np.uint8))).astype(np.float32)
     result = np.empty_like(grey)
     across = 1.0 / (1.0 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2)
     down = 1.0 / (1.0 + np.diff(grey, axis=0, append=grey[-1:]) ** 2)
@@ -226,7 +230,10 @@ def write_grid(
     kept = cells["status"] == 0
     asked = tiling["max_tiles_per_slide"]
     if not kept.any():
-        status, reason = "no tissue", f"none of {len(kept)} tiles passes the tissue and homogeneity filters"
+        reason = f"none of {len(kept)} tiles passes the tissue and homogeneity filters"
+        if not len(kept):
+            reason = f"the scanned part, {bounds[2]} x {bounds[3]} px, is smaller than one tile of {size.l0} px"
+        status = "no tissue"
     attributes |= {
         "status": status,
         "reason": reason,
