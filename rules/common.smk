@@ -186,9 +186,8 @@ def tiles_to_split(wildcards):
     return each_slide("results/{dataset}/pixels/{px}/{slide}.h5", px=min(STUDY.px_of(wildcards.dataset)))(wildcards)
 
 
-def counted_labels(wildcards):
-    """The sheet's labels that belong to a class of some task of the dataset."""
-    return sorted({label for task in dataset(wildcards).tasks.values() for label in task["labels"]})
+def labels_of_tasks(wildcards):
+    return {name: task["labels"] for name, task in dataset(wildcards).tasks.items()}
 
 
 def weights_file(wildcards):

@@ -18,7 +18,7 @@ rule split_groups:
         split=split_definition,
         split_seed=lambda wildcards: int(wildcards.seed),
         master_seed=STUDY.master_seed,
-        task_labels=counted_labels,
+        tasks=labels_of_tasks,
         code=code("splits.assign_groups"),
     message:
         "Splitting the groups of {wildcards.dataset} by {wildcards.split}, seed {wildcards.seed}"

@@ -9,7 +9,7 @@ from cohort_factory import slides_row, write_slides_table
 from histotransfer import splits, store
 
 
-def assign(folder, rows, *, seed=1, tile_files=(), task_labels=None, **split):
+def assign(folder, rows, *, seed=1, tile_files=(), tasks=None, **split):
     """Write the split of these images; return its rows by group."""
     table, path = write_slides_table(folder / "slides.tsv", rows), str(folder / "split.tsv")
     splits.assign_groups(
@@ -19,7 +19,7 @@ def assign(folder, rows, *, seed=1, tile_files=(), task_labels=None, **split):
         split={"unit": "patient", "test": 0.4, "folds": 3, **split},
         split_seed=seed,
         master_seed=2018,
-        task_labels=task_labels,
+        tasks=tasks,
     )
     return {row["group"]: row for row in store.read_table(path)}
 
@@ -104,9 +104,17 @@ def test_too_few_groups_of_a_class(tmp_path):
 
 def test_labels_that_no_task_uses_need_no_groups(tmp_path):
     rows = [*patients(10, classes="a"), slides_row("z", patient="z", labels={"artefact": 4}, tiles=4)]
-    found = assign(tmp_path, rows, task_labels=["a"])
+    found = assign(tmp_path, rows, tasks={"t": {"a": "a"}})
     assert found["z"]["stratum"] == ""
     assert count(found, stratum="a") == 10
+
+
+def test_a_rare_label_of_a_large_class_is_no_obstacle(tmp_path):
+    rows = [*patients(10), slides_row("z", patient="z", labels={"rare": 4}, tiles=4)]
+    found = assign(tmp_path, rows, tasks={"t": {"a": "one", "b": "other", "rare": "other"}})
+    assert found["z"]["stratum"] == splits.POOLED
+    with pytest.raises(ValueError, match="of each class .*, and class 'third' has 1"):
+        assign(tmp_path, rows, tasks={"t": {"a": "one", "b": "other", "rare": "third"}})
 
 
 def test_images_of_several_classes(tmp_path):

@@ -70,7 +70,7 @@ def assign_groups(
     split: Mapping[str, Any],
     split_seed: int,
     master_seed: int,
-    task_labels: Sequence[str] | None = None,
+    tasks: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Write each group's set and fold.
 
@@ -93,8 +93,9 @@ def assign_groups(
         ``share_groups`` (a reason, or nothing).
     split_seed, master_seed : int
         Of this draw, and of the study.
-    task_labels : sequence of str, optional
-        The raw labels that a task uses; the others are then no labels. None: all.
+    tasks : mapping, optional
+        By task: the class of each raw label that it counts; labels that no task counts are then no labels. None: every
+        label is a class.
 
     Raises
     ------
@@ -109,7 +110,8 @@ def assign_groups(
     unit = split["unit"]
     if unit not in (*UNITS, GIVEN):
         raise ValueError(f"split unit must be one of {', '.join((*UNITS, GIVEN))}; found {unit!r}")
-    images = _usable_images(slides_table, task_labels)
+    counted = None if tasks is None else {label for classes in tasks.values() for label in classes}
+    images = _usable_images(slides_table, counted)
     if unit == GIVEN:
         unit = split["groups"]
         _check_given(images, unit, reason_to_share(split))
@@ -125,7 +127,7 @@ def assign_groups(
         _require_unit(images, unit)
         labels = _labels_of_groups(images, [row[unit] for row in images])
         sets = {}
-    strata, guaranteed = _strata(labels, split, unit, sets)
+    strata, guaranteed = _strata(labels, split, unit, sets, tasks)
     place_of: dict[str, Place] = {}
     for name, members in strata.items():
         drawn = sets or _draw_sets(members, split, split_seed, master_seed, guaranteed=name in guaranteed)
@@ -195,13 +197,13 @@ def tile_group(image: str, tile: str) -> str:
     return f"{image}/{tile}"
 
 
-def _usable_images(slides_table: str, task_labels: Sequence[str] | None) -> list[dict[str, Any]]:
+def _usable_images(slides_table: str, counted: set[str] | None) -> list[dict[str, Any]]:
     images: list[dict[str, Any]] = []
     for row in store.read_table(slides_table):
         if row["status"] == "ok" and int(row["tiles"] or 0) > 0:
             labels = Counter(json.loads(row["labels"] or "{}"))
-            if task_labels is not None:
-                labels = Counter({label: count for label, count in labels.items() if label in set(task_labels)})
+            if counted is not None:
+                labels = Counter({label: count for label, count in labels.items() if label in counted})
             labels.pop("", None)
             images.append({**row, "slide": row["slide"] or row["image"], "labels": labels})
     if not images:
@@ -283,7 +285,11 @@ def _tiles_of(images: Iterable[Mapping[str, Any]], tile_files: Iterable[str]) ->
 
 
 def _strata(
-    labels: Mapping[str, Mapping[str, int]], split: Mapping[str, Any], unit: str, sets: Mapping[str, str]
+    labels: Mapping[str, Mapping[str, int]],
+    split: Mapping[str, Any],
+    unit: str,
+    sets: Mapping[str, str],
+    tasks: Mapping[str, Mapping[str, str]] | None,
 ) -> tuple[dict[str, list[str]], set[str]]:
     """Return the groups of each stratum by name, and the strata that get a group of every set and fold."""
     stratify = split.get("stratify", "label")
@@ -295,12 +301,14 @@ def _strata(
         if n < needed:
             raise ValueError(f"too few {unit}s with usable tiles: it takes {needed} ({parts}), and there are {n}")
         return {"": list(labels)}, {""}
-    holders: Counter[str] = Counter()
-    for group, counted in labels.items():
-        if sets.get(group) != "test":
-            holders.update(set(counted))
-    every = set().union(*labels.values())
-    few = {f"class {label!r}": holders[label] for label in sorted(every) if holders[label] < needed}
+    every = sorted(set().union(*labels.values()))
+    few: dict[str, int] = {}
+    for class_of in [{label: label for label in every}] if tasks is None else tasks.values():
+        holders: Counter[str] = Counter(dict.fromkeys(class_of.values(), 0))
+        for group, counted in labels.items():
+            if sets.get(group) != "test":
+                holders.update({class_of[label] for label in counted if label in class_of})
+        few |= {f"class {name!r}": n for name, n in holders.items() if n < needed}
     _refuse_few(few, unit, needed, parts)
     strata: dict[str, list[str]] = {}
     for group, counted in labels.items():
