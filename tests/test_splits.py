@@ -113,7 +113,7 @@ def test_a_rare_label_of_a_large_class_is_no_obstacle(tmp_path):
     rows = [*patients(10), slides_row("z", patient="z", labels={"rare": 4}, tiles=4)]
     found = assign(tmp_path, rows, tasks={"t": {"a": "one", "b": "other", "rare": "other"}})
     assert found["z"]["stratum"] == splits.POOLED
-    with pytest.raises(ValueError, match="of each class .*, and class 'third' has 1"):
+    with pytest.raises(ValueError, match="and class 'third' has 1"):
         assign(tmp_path, rows, tasks={"t": {"a": "one", "b": "other", "rare": "third"}})
 
 
