@@ -258,6 +258,7 @@ def train(
                 "features": features_name,
                 "network": str(inside.attributes.get("network", "")),
                 "weights": str(inside.attributes.get("weights", "")),
+                "features_versions": inside.attributes.get("versions", {}),
                 "untrained": bool(inside.attributes.get("untrained", False)),
                 "classifier": classifier_name,
                 "chosen": chosen,

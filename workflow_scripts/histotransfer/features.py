@@ -602,7 +602,7 @@ class FeatureTable:
         Each row's tile and the image it was cut from.
     attributes : dict
         What all files share (network, architecture, weights, weights_sha256, untrained, layer, ...), with ``layer``
-        the layer read, and ``tiles_digests``: what each slide's tiles were, by slide.
+        the layer read, ``tiles_digests``: what each slide's tiles were, by slide, and ``versions`` of the libraries.
     """
 
     features: np.ndarray
@@ -643,6 +643,7 @@ def read_matrix(*, manifests: Sequence[str], layer: str | None = None) -> Featur
     tile: list[str] = []
     image: list[str] = []
     tiles_digests = {}
+    versions: dict[str, set[str]] = {}
     for manifest, entry in entries:
         path = Path(manifest).parent / entry["file"]
         again = f"run the rule extract_features again (delete {manifest} and give the same command)"
@@ -681,9 +682,16 @@ def read_matrix(*, manifests: Sequence[str], layer: str | None = None) -> Featur
                     f"feature file {path} has a value that is not finite at tile {tile[start + int(np.argmin(finite))]}"
                 )
             tiles_digests[entry["slide"]] = str(file.attrs.get("tiles_digest", ""))
+            for library, version in json.loads(file.attrs.get("versions", "{}")).items():
+                versions.setdefault(library, set()).add(version)
     if features is None or not total:
         raise ValueError(f"no slide has features in {', '.join(map(str, manifests))}")
-    attributes = {**shared, "layer": layer or shared.get("layer", ""), "tiles_digests": tiles_digests}
+    attributes = {
+        **shared,
+        "layer": layer or shared.get("layer", ""),
+        "tiles_digests": tiles_digests,
+        "versions": {library: ", ".join(sorted(found)) for library, found in sorted(versions.items())},
+    }
     return FeatureTable(features=features, tile=tile, image=image, attributes=attributes)
 
 

@@ -320,8 +320,9 @@ def _models(predictions: Sequence[str | Path]) -> dict[str, Any]:
     for path in predictions:
         with h5py.File(path, "r") as file:
             said = {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
-        for name, version in json.loads(said.get("versions", "{}")).items():
-            versions.setdefault(name, {})[version] = None
+        for made_by in ("features_versions", "versions"):
+            for name, version in json.loads(said.get(made_by, "{}")).items():
+                versions.setdefault(name, {})[version] = None
         if said.get("calibration"):
             calibrations[str(said["calibration"])] = None
         chosen = json.loads(said["chosen"]) if said.get("chosen") else {}
