@@ -198,6 +198,82 @@ def test_a_full_disk_ends_a_process_with_the_error_and_not_with_a_crash(tmp_path
     assert done.stderr.strip().endswith(f"File too large (while writing {tmp_path / 'a.h5'})")
 
 
+def test_what_hdf5_could_not_write_it_reads_all_the_same(tmp_path):
+    """It reads its own structures again, and crashes on others."""
+
+    def write(disk, place, data):
+        disk.seek(place)
+        assert disk.write(data) == len(data)
+
+    def read(disk, place, n):
+        found = bytearray(b"?" * n)
+        disk.seek(place)
+        assert disk.readinto(found) == n
+        assert disk.tell() == place + n
+        return bytes(found)
+
+    with open(tmp_path / "a", "w+b", buffering=0) as raw, files_of_at_most(10):
+        disk = store._HDF5Disk(raw)
+        write(disk, 0, b"abcdef")
+        assert disk.error is None
+        assert disk.tell() == 6
+        write(disk, 4, b"ABCDEFGHIJKL")
+        assert "File too large" in str(disk.error)
+        assert disk.tell() == 16
+        write(disk, 20, b"xyz")
+        write(disk, 5, b"..")
+        write(disk, 100, b"large" * 100_000)
+        assert read(disk, 0, 30) == b"abcdA..DEFGHIJKL" + bytes(4) + b"xyz" + bytes(7)
+        assert read(disk, 6, 3) == b".DE"
+        assert read(disk, 98, 5) == bytes(5)
+        write(disk, 4, b"?")
+        assert read(disk, 3, 4) == b"d?.."
+
+
+# Files of every kind of content, on disks that are full after any number of bytes.
+FULL_AT_ANY_BYTE = """
+import os, resource, sys
+import numpy as np
+from histotransfer import store
+
+def write(path, n):
+    with store.writing_hdf5(path, {"list": list(range(n))}) as file:
+        file.create_dataset("whole", (n, 500), np.uint8).write_direct(np.ones((n, 500), np.uint8))
+        store.write_texts(file, "texts", ["x" * (k % 90) for k in range(n)])
+        grown = file.create_dataset("grown", (0, 50), np.uint8, maxshape=(None, 50), chunks=(1, 50))
+        for row in range(0, n, 8):
+            grown.resize(row + 8, axis=0)
+            grown[row:] = np.ones((8, 50), np.uint8)
+        store.set_attributes(file, {f"a{k}": "y" * 500 for k in range(40)})
+        for name in "abcde":
+            store.write_texts(file.create_group(name), "texts", ["x" * (k * ord(name) % 200) for k in range(n)])
+            file.flush()
+            file[f"{name}/texts"][:3]
+
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+outcomes = []
+for room in range(0, 250_000, 4000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        write("a.h5", 40 + room % 97)
+        os.unlink("a.h5")
+        outcomes.append("written")
+    except OSError as error:
+        outcomes.append("full" if str(error) == "[Errno 27] File too large (while writing a.h5)" else str(error))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    if os.listdir():
+        outcomes.append(f"left {os.listdir()}")
+print(sorted(set(outcomes)), outcomes.count("full") > 20, outcomes.count("written") > 5)
+"""
+
+
+def test_a_disk_that_is_full_at_any_byte_is_an_error_and_no_crash(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    command = [sys.executable, "-X", "faulthandler", "-c", FULL_AT_ANY_BYTE]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "['full', 'written'] True True\n"), done.stderr
+
+
 def test_what_follows_from_a_failed_write_is_not_reported_in_its_place(tmp_path):
     def write():
         with store.writing_hdf5(tmp_path / "a.h5", {}) as file:

@@ -120,27 +120,50 @@ def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[An
 
 
 class _HDF5Disk:
-    """A file for HDF5 to write to, which remembers its first failed write and swallows what follows.
+    """A file for HDF5 to write to, which remembers its first failed write and goes on as if nothing had happened.
 
     HDF5 cannot close a file of which a write failed: it reports another error, keeps the file open, and the process
-    ends in a segmentation fault (seen with HDF5 1.14 on a full disk). So HDF5 does not hear of it.
+    ends in a segmentation fault (seen with HDF5 1.14 on a full disk). So HDF5 does not hear of it, and reads what it
+    thinks to have written: from memory, but for large blocks, which hold arrays and are not read again.
     """
+
+    _LARGE = 1 << 16
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
         # h5py takes what has `read` and `seek` for a file
-        self.read, self.readinto, self.seek = raw.read, raw.readinto, raw.seek
-        self.tell, self.flush = raw.tell, raw.flush
+        self.read, self.seek, self.tell, self.flush = raw.read, raw.seek, raw.tell, raw.flush
         self.error: OSError | None = None
+        self._unwritten: dict[int, bytes] = {}
 
     def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
+        data = memoryview(data).cast("B")
+        start, written = self._raw.tell(), 0
         try:
-            while left and not self.error:
-                left = left[self._raw.write(left) :]
+            while written < len(data) and not self.error:
+                written += self._raw.write(data[written:])
         except OSError as error:
             self.error = error
+        if self.error:
+            self._unwritten.pop(start, None)
+            if len(data) < self._LARGE:
+                self._unwritten[start] = bytes(data)
+            self._raw.seek(start + len(data))
         return len(data)
+
+    def readinto(self, buffer: Any) -> int:
+        if not self.error:
+            return self._raw.readinto(buffer)
+        buffer = memoryview(buffer).cast("B")
+        start = self._raw.tell()
+        there = self._raw.readinto(buffer)
+        buffer[there:] = bytes(len(buffer) - there)
+        for place, data in self._unwritten.items():
+            first, last = max(start, place), min(start + len(buffer), place + len(data))
+            if first < last:
+                buffer[first - start : last - start] = data[first - place : last - place]
+        self._raw.seek(start + len(buffer))
+        return len(buffer)
 
     def truncate(self, size: int) -> int:
         try:
