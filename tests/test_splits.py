@@ -197,6 +197,21 @@ def test_tiles_from_cut_tiles_and_from_grids(tmp_path):
     assert count(found, set="test") == 3
 
 
+def test_a_class_that_dominates_no_image_has_the_tiles_it_has(tmp_path):
+    rows = [slides_row(f"i{k}", labels={"a": 3, "b": 3}, tiles=6) for k in range(2)]
+    files = []
+    for row in rows:
+        files.append(str(tmp_path / f"{row['image']}.h5"))
+        with store.writing_hdf5(files[-1], {"status": "ok"}) as file:
+            store.write_texts(file, "tile", [f"t{k}" for k in range(6)])
+            store.write_texts(file, "image", [row["image"]] * 6)
+    found = assign(tmp_path, rows, unit="tile", tile_files=files, test=0.25)
+    assert len(found) == 12
+    assert count(found, set="test") == 3
+    with pytest.raises(ValueError, match=r"it takes 8 .*class 'a' has 6"):
+        assign(tmp_path, rows, unit="tile", tile_files=files, test=0.25, folds=7)
+
+
 def test_folds_must_be_two_or_more(tmp_path):
     with pytest.raises(ValueError, match=r"`folds` must be 2 or more.*found 1"):
         assign(tmp_path, patients(10), folds=1)

@@ -112,6 +112,7 @@ def assign_groups(
         raise ValueError(f"split unit must be one of {', '.join((*UNITS, GIVEN))}; found {unit!r}")
     counted = None if tasks is None else {label for classes in tasks.values() for label in classes}
     images = _usable_images(slides_table, counted)
+    tiles_of_label: Counter[str] | None = None
     if unit == GIVEN:
         unit = split["groups"]
         _check_given(images, unit, reason_to_share(split))
@@ -122,12 +123,13 @@ def assign_groups(
         # a tile's own label is joined later: its image's most frequent one stands for it
         majority = {row["image"]: Counter(filter(None, [_majority(row["labels"])])) for row in images}
         labels = {group: majority[image] for group, image in zip(groups, owners, strict=True)}
+        tiles_of_label = sum((row["labels"] for row in images), Counter())
         sets = {}
     else:
         _require_unit(images, unit)
         labels = _labels_of_groups(images, [row[unit] for row in images])
         sets = {}
-    strata, guaranteed = _strata(labels, split, unit, sets, tasks)
+    strata, guaranteed = _strata(labels, split, unit, sets, tasks, tiles_of_label)
     place_of: dict[str, Place] = {}
     for name, members in strata.items():
         drawn = sets or _draw_sets(members, split, split_seed, master_seed, guaranteed=name in guaranteed)
@@ -290,8 +292,12 @@ def _strata(
     unit: str,
     sets: Mapping[str, str],
     tasks: Mapping[str, Mapping[str, str]] | None,
+    tiles_of_label: Mapping[str, int] | None,
 ) -> tuple[dict[str, list[str]], set[str]]:
-    """Return the groups of each stratum by name, and the strata that get a group of every set and fold."""
+    """Return the groups of each stratum by name, and the strata that get a group of every set and fold.
+
+    Where tiles are the groups, `tiles_of_label` has how many bear each label: `labels` has their images' alone.
+    """
     stratify = split.get("stratify", "label")
     if stratify not in ("label", "none", None, False):
         raise ValueError(f"`stratify` must be label or none; found {stratify!r}")
@@ -301,11 +307,14 @@ def _strata(
         if n < needed:
             raise ValueError(f"too few {unit}s with usable tiles: it takes {needed} ({parts}), and there are {n}")
         return {"": list(labels)}, {""}
-    every = sorted(set().union(*labels.values()))
+    every = sorted(set().union(*labels.values(), tiles_of_label or ()))
     few: dict[str, int] = {}
     for class_of in [{label: label for label in every}] if tasks is None else tasks.values():
         holders: Counter[str] = Counter(dict.fromkeys(class_of.values(), 0))
-        for group, counted in labels.items():
+        for label, n in (tiles_of_label or {}).items():
+            if label in class_of:
+                holders[class_of[label]] += n
+        for group, counted in labels.items() if tiles_of_label is None else ():
             if sets.get(group) != "test":
                 holders.update({class_of[label] for label in counted if label in class_of})
         few |= {f"class {name!r}": n for name, n in holders.items() if n < needed}
