@@ -128,7 +128,7 @@ def gather_table(
             },
         )
         reason = excluded.get((row.image, row.tile))
-        if reason:
+        if reason is not None:
             image["excluded_tiles"] += 1
             reasons[row.image][reason] += 1
         else:

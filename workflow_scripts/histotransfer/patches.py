@@ -32,26 +32,32 @@ def open_image(path: str) -> np.ndarray:
     Returns
     -------
     ndarray of shape (h, w, 3), uint8
+        What is transparent lies on white, as on a slide where the scanner has no pixels.
 
     Raises
     ------
     UnusableImageError
-        If the file is missing, empty, truncated, no image, or has more than 8 bits a channel.
+        If the file is missing, empty, truncated, no image, larger than Pillow takes, or has more than 8 bits a channel.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UnusableImageError(f"pixels of mode {image.mode}: 8 bits a channel are needed")
+            # Pillow opens 16-bit colours as if they had 8; what it unpacks from them is the mode in the file
+            in_file = " ".join(str(tile[3]) for tile in image.tile)
+            if image.mode.startswith(("I", "F")) or ";16" in in_file:
+                raise UnusableImageError(f"pixels of mode {image.mode}, more than 8 bits: 8 bits a channel are needed")
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                return np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
             return np.asarray(image.convert("RGB"))
     except FileNotFoundError:
         raise UnusableImageError("no such file") from None
     except UnidentifiedImageError:
         raise UnusableImageError("not an image that Pillow can read") from None
-    # Pillow reports broken image data by these three
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnusableImageError(" ".join(str(error).split())) from error
+    # Pillow reports broken image data by the first three
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnusableImageError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def centred_square(picture: np.ndarray) -> np.ndarray:
@@ -88,13 +94,17 @@ def window(picture: np.ndarray, *, x: float, y: float, size: int, border: str) -
     if not (0 <= x < width and 0 <= y < height):
         raise UnusableImageError(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} px")
     left, top = int(x) - size // 2, int(y) - size // 2
-    beyond = max(-left, -top, left + size - width, top + size - height, 0)
-    if beyond and border == "exclude":
+    if min(left, top) >= 0 and left + size <= width and top + size <= height:
+        return picture[top : top + size, left : left + size]
+    if border == "exclude":
         raise UnusableImageError(f"a window of {size} px around ({x:g}, {y:g}) reaches beyond the image's edge")
-    if beyond:
-        picture = np.pad(picture, ((beyond, beyond), (beyond, beyond), (0, 0)), mode="symmetric")
-        left, top = left + beyond, top + beyond
-    return picture[top : top + size, left : left + size]
+    return picture[np.ix_(_mirrored(top, size, height), _mirrored(left, size, width))]
+
+
+def _mirrored(start: int, size: int, length: int) -> np.ndarray:
+    """Return the indices of `size` pixels from `start` on, in a row of `length` that is mirrored at both ends."""
+    places = np.arange(start, start + size) % (2 * length)
+    return np.minimum(places, 2 * length - 1 - places)
 
 
 def write_part(
@@ -120,7 +130,8 @@ def write_part(
         What :func:`histotransfer.samples.check_table` wrote: the sheet has been checked.
     pixels : path
         The HDF5 file to write, as :func:`histotransfer.pixels.write_pixels` does, and a group ``excluded`` with
-        ``tile``, ``image`` and ``reason`` of every row of which no tile could be made.
+        ``tile``, ``image`` and ``reason`` of every row of which no tile could be made. ``coords`` are the points
+        themselves, in pixels of the image, and 0, 0 of patches.
     kind, root, part, n_parts
         See :func:`histotransfer.samples.rows_of_part`.
     px : int
