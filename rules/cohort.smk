@@ -35,9 +35,9 @@ rule cohort_of_table:
     output:
         slides_table="results/{dataset}/slides.tsv",
     log:
-        "logs/{dataset}/cohort.log",
+        "logs/{dataset}/cohort_of_table.log",
     benchmark:
-        "benchmarks/{dataset}/cohort.tsv"
+        "benchmarks/{dataset}/cohort_of_table.tsv"
     wildcard_constraints:
         dataset=TABLES,
     conda:

@@ -1,4 +1,5 @@
-# Figures and the tables behind them. Needs the cohort, splits and scores. Each figure is a target of its own.
+# Figures and the tables behind them. Needs the cohort, splits and scores. Gives the figures of the
+# report, each a target of its own, and the counts behind them.
 
 
 rule draw_attrition:

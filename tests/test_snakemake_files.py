@@ -1,0 +1,153 @@
+"""The files around the library: rules, environments, profile, Makefile, and what the README says of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from study_factory import REPOSITORY
+
+RULE_FILES = sorted((REPOSITORY / "rules").glob("*.smk"))
+#: Rules that read the benchmarks of all others: their own would never be in them.
+READ_BENCHMARKS = {"collect_costs", "draw_cost", "write_run_page"}
+
+
+def rules():
+    """Return the directives of each rule, as they are written, by the rule's name."""
+    # a rule ends where something stands as far to the left as it does
+    rule = re.compile(r"^( *)rule (\w+):\n((?:(?:\1 +.*)?\n)+)", re.MULTILINE)
+    directive = re.compile(r"^ +(\w+):\n((?: {8,}.*\n)+)", re.MULTILINE)
+    found = {}
+    for path in RULE_FILES:
+        for match in rule.finditer(path.read_text("utf-8")):
+            body = match[3].replace(match[1] + "    ", "    ") if match[1] else match[3]
+            found[match[2]] = {part[1]: part[2] for part in directive.finditer(body)}
+    return found
+
+
+RULES = rules()
+WORKING = [name for name, directives in RULES.items() if "output" in directives]
+#: The folder of one trained model.
+RUN = re.search(r'^RUN = "(.*)"$', (REPOSITORY / "rules/common.smk").read_text("utf-8"), re.MULTILINE)[1]
+
+
+def wildcards(text):
+    return set(re.findall(r"\{(\w+)\}", text.replace("{RUN}", RUN)))
+
+
+def test_the_rules_are_found():
+    written = sum(path.read_text("utf-8").count("    output:\n") for path in RULE_FILES)
+    assert len(WORKING) == written
+    assert {"inspect_slide", "extract_features", "stream_features", "write_report"} <= set(WORKING)
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_rule_says_what_it_does_and_leaves_a_log_and_its_cost(name):
+    rule = RULES[name]
+    needed = {"log", "conda", "message"} | (set() if name in READ_BENCHMARKS else {"benchmark"})
+    assert needed <= rule.keys()
+    log = rule["log"].strip().rstrip(",")
+    assert re.search(rf"/{name}(\.log|/)", log)
+    if "benchmark" in needed:
+        assert rule["benchmark"].strip() == log.replace("logs/", "benchmarks/", 1).replace(".log", ".tsv")
+    of_output = wildcards(rule["output"])
+    if "of_each_method" in rule["output"]:
+        of_output -= {"features", "classifier"}
+    assert of_output <= wildcards(log), "two jobs would write one log"
+
+
+def test_each_stage_is_a_target_by_its_name():
+    assert {"slides", "tissue", "tiles", "pixels", "features", "classifiers", "report"} <= RULES.keys()
+
+
+@pytest.mark.parametrize("path", [path for path in RULE_FILES if path.stem != "common"], ids=lambda path: path.stem)
+def test_a_rule_file_says_first_what_it_needs_and_gives(path):
+    first = path.read_text("utf-8").partition("\n\n")[0]
+    assert all(line.startswith("# ") for line in first.splitlines())
+    assert "Needs" in first
+    assert "Gives" in first
+
+
+def pins(path):
+    """Return the version of each package that a lock gives to Python 3.11 on Linux."""
+    machine = {"python_version": "3.11", "python_full_version": "3.11.9", "sys_platform": "linux"}
+    machine |= {"platform_machine": "x86_64", "platform_system": "Linux", "implementation_name": "cpython"}
+    lines = re.findall(r"^([A-Za-z0-9_.-]+(?:\[.*\])?==[^\\\n]+)", path.read_text("utf-8"), re.MULTILINE)
+    asked = [Requirement(line.strip()) for line in lines]
+    return {
+        item.name.lower().replace("_", "-"): str(item.specifier).removeprefix("==")
+        for item in asked
+        if item.marker is None or item.marker.evaluate(machine)
+    }
+
+
+def test_the_conda_environment_has_the_versions_of_the_lock():
+    environment = yaml.safe_load((REPOSITORY / "envs/histotransfer.yaml").read_text("utf-8"))
+    locked = pins(REPOSITORY / "envs/requirements.txt")
+    named_otherwise = {"matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake"}
+    asked = {}
+    for item in environment["dependencies"]:
+        if isinstance(item, dict):
+            asked |= dict(package.split("==") for package in item["pip"])
+        elif "=" in item:
+            name, version = item.split("=")
+            asked[name] = version
+    asked.pop("python")
+    assert {name: locked.get(named_otherwise.get(name, name)) for name in asked} == asked
+
+
+def test_every_direct_requirement_is_in_the_conda_environment():
+    direct = (REPOSITORY / "envs/requirements.in").read_text("utf-8")
+    names = {name.lower() for name in re.findall(r"^([A-Za-z0-9-]+)", direct, re.MULTILINE)}
+    text = (REPOSITORY / "envs/histotransfer.yaml").read_text("utf-8")
+    # on macOS the same TensorFlow has another name
+    missing = {name for name in names - {"tensorflow"} if not re.search(rf"- {name}(-base|-minimal)?==?\d", text)}
+    assert missing == set()
+
+
+def test_the_lock_has_a_hash_for_each_version_and_the_tests_use_the_same():
+    for name in ("requirements.txt", "requirements-test.txt"):
+        text = (REPOSITORY / "envs" / name).read_text("utf-8")
+        entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+        assert entries
+        assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    workflow = pins(REPOSITORY / "envs/requirements.txt")
+    tests = pins(REPOSITORY / "envs/requirements-test.txt")
+    assert {name: tests.get(name) for name in workflow} == workflow
+
+
+def test_the_profile_has_keys_that_snakemake_knows():
+    from snakemake.cli import get_argument_parser
+
+    options = {option.lstrip("-") for action in get_argument_parser()._actions for option in action.option_strings}
+    for path in (REPOSITORY / "profiles").glob("*/*.yaml"):
+        assert yaml.safe_load(path.read_text("utf-8")).keys() <= options
+
+
+def make_targets():
+    return set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", [Path("README.md"), Path("data/README.md"), Path(".ci/run")], ids=str)
+def test_what_a_page_tells_to_make_can_be_made(path):
+    text = (REPOSITORY / path).read_text("utf-8")
+    # in backticks or at the start of a line of an example: `make sure` is no command
+    told = set(re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert told <= make_targets()
+    if path.name != "README.md" or path.parent == Path():
+        assert told
+
+
+def test_every_make_target_that_is_no_file_is_declared_and_explained():
+    text = (REPOSITORY / "Makefile").read_text("utf-8")
+    declared = set(re.findall(r"^\.PHONY: ([a-z-]+)$", text, re.MULTILINE))
+    explained = set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE))
+    assert make_targets() == declared == explained
+
+
+def test_links_of_the_pages_lead_to_files():
+    for page in ("README.md", "data/README.md", "CHANGELOG.md"):
+        path = REPOSITORY / page
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text("utf-8"))
+        assert [link for link in links if not (path.parent / link).exists()] == []
