@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -97,7 +98,24 @@ def test_a_rule_that_asks_for_none_sees_none(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_as_many_as_the_config_gives_are_taken_of_those_that_are_visible(tmp_path, environment):
+def test_no_more_are_taken_than_the_config_gives(tmp_path, environment):
+    taken = threading.Event()
+
+    def take():
+        with devices.leased(1, 1, folder=tmp_path, poll_s=0.01):
+            taken.set()
+
+    environment.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    with devices.leased(1, 1, folder=tmp_path):
+        environment.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+        waiting = threading.Thread(target=take)
+        waiting.start()
+        assert not taken.wait(0.3)
+    waiting.join()
+    assert taken.is_set()
+
+
+def test_the_visible_devices_are_taken_in_their_order(tmp_path, environment):
     environment.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
     with devices.leased(1, 2, folder=tmp_path) as first:
         environment.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")

@@ -236,6 +236,14 @@ def test_a_gap_in_a_row_of_the_grid_changes_no_pixel(tmp_path, jpeg):
     assert np.array_equal(cut(jpeg, grid, 100), every[kept])
 
 
+def test_tiles_on_a_diagonal_are_no_neighbours(tmp_path, jpeg):
+    grid = write_grid(tmp_path / "s.h5", 100, size=(1024, 768))
+    every = cut(jpeg, grid, 100)
+    with h5py.File(grid, "a") as file:
+        file["status"][...] = file["col"][:] != file["row"][:]
+    assert np.array_equal(cut(jpeg, grid, 100), every[::11])
+
+
 @pytest.mark.real_data
 @needs_real_slides
 def test_neighbours_change_no_pixel_of_a_real_slide_in_jpeg_2000(tmp_path, monkeypatch):

@@ -67,7 +67,10 @@ class Square(Base):
         return 4
 ''',
     "colours": """
+import warnings
 from histotransfer.shapes import doubled
+
+warnings.simplefilter("ignore")
 
 def grey(n):
     from histotransfer import late
@@ -117,6 +120,7 @@ def digest(folder, edits=(), function="cutting.cut"):
         ("shapes", "width = 1", "width = 2"),
         ("shapes", "@dataclass\n", "@dataclass(frozen=True)\n"),
         ("colours", "doubled(n) + late", "doubled(n) * late"),
+        ("colours", 'simplefilter("ignore")', 'simplefilter("error")'),
         ("late", "return 6", "return 8"),
         ("late", '"X", "1"', '"X", "2"'),
     ],
