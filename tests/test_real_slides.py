@@ -70,7 +70,7 @@ def test_a_slide_that_tells_no_resolution_fails_and_says_what_to_do(without_reso
 
 def test_the_slide_that_tells_its_resolution_is_understood(without_resolution):
     found = description(without_resolution, "cmu-1")
-    assert (found["status"], found["vendor"], found["reader"]) == ("ok", "aperio", "libvips")
+    assert (found["status"], found["vendor"], found["reader"]) == ("ok", "aperio", "libjpeg-turbo")
     assert (found["mpp"], found["mpp_source"], found["objective_power"]) == (0.499, "file", 20)
     assert found["size"] == [2220, 2967]
 

@@ -13,7 +13,7 @@ import pytest
 import slide_factory
 import tifffile
 
-from histotransfer import slides, store
+from histotransfer import jpeg_tiles, slides, store
 
 DATA = Path(os.environ.get("HISTOTRANSFER_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 CMU, TCGA = DATA / "slides/CMU-1-Small-Region.svs", DATA / "slides/TCGA-CR-7395-01A-01-TS1.svs"
@@ -60,7 +60,7 @@ def edit_tile(path, edit, *, column=1, row=1):
 
 @pytest.fixture
 def lossless(tmp_path):
-    """Give a slide that libvips is not used for, and its pixels; sizes of levels are no whole multiples."""
+    """Give a slide without JPEG, and its pixels; sizes of levels are no whole multiples."""
     import pyvips
 
     pixels = slide_factory.tissue_pixels((701, 503), seed=3)
@@ -87,7 +87,7 @@ def test_vendor_and_levels_of_a_made_slide(tmp_path, vendor):
         )
 
 
-def test_levels_without_jpeg_have_no_page_for_libvips(lossless):
+def test_levels_without_jpeg_have_no_page_of_tiles(lossless):
     with slides.Slide(lossless[0]) as slide:
         assert [level.tiff_page for level in slide.levels] == [None] * 4
         assert np.array_equal(read(slide, 0, (0, 0, 701, 503)), lossless[1])
@@ -117,7 +117,7 @@ class TestRealSlides:
     def test_jpeg_pixels_are_openslides(self):
         with slides.Slide(CMU) as slide:
             for place in rectangles(slide.levels[0], 25):
-                assert slide._read_by_vips(0, *place) is not None
+                assert slide._jpeg[0].read(*place) is not None
                 assert np.array_equal(read(slide, 0, place), by_openslide(CMU, 0, place)), place
 
     def test_jpeg_2000_pixels_are_openslides(self):
@@ -146,7 +146,7 @@ def test_jpeg_pixels_are_openslides_at_every_level(tmp_path, vendor, tile):
         for index, level in enumerate(slide.levels):
             step = int(level.downsample)
             for x, y, width, height in rectangles(level, 20):
-                assert slide._read_by_vips(index, x, y, width, height) is not None
+                assert slide._jpeg[index].read(x, y, width, height) is not None
                 found = read(slide, index, (x, y, width, height))
                 assert found.dtype == np.uint8
                 assert np.array_equal(found, by_openslide(path, index, (x * step, y * step, width, height)))
@@ -289,8 +289,8 @@ def test_a_stream_that_lacks_its_end_alone_is_left_to_openslide(tmp_path):
     path = slide_factory.write_slide(tmp_path / "a.tif", size=(1024, 768))
     edit_tile(path, without_end)
     with slides.Slide(path) as slide:
-        assert slide._read_by_vips(0, 256, 256, 10, 10) is None
-        assert slide._read_by_vips(0, 0, 0, 10, 10) is not None
+        assert slide._jpeg[0].read(256, 256, 10, 10) is None
+        assert slide._jpeg[0].read(0, 0, 10, 10) is not None
         with pytest.raises(slides.UnreadableSlideError):
             read(slide, 0, (256, 256, 256, 256))
 
@@ -311,7 +311,7 @@ def test_a_directory_that_tifffile_fails_on_offers_no_pages(tmp_path):
     """OpenSlide, which opens the slide before, then reads it or has refused it."""
     path = slide_factory.write_slide(tmp_path / "a.tif", size=(1024, 768))
     with open(path, "rb") as file:
-        assert set(slides._jpeg_pages(file)) == {(1024, 768), (512, 384), (256, 192)}
+        assert set(jpeg_tiles.jpeg_pages(file)) == {(1024, 768), (512, 384), (256, 192)}
     with tifffile.TiffFile(path) as file:
         place = file.pages[0].tags["SampleFormat"].valueoffset
     with open(path, "r+b") as file:
@@ -321,7 +321,7 @@ def test_a_directory_that_tifffile_fails_on_offers_no_pages(tmp_path):
     with pytest.raises(TypeError), tifffile.TiffFile(path) as file:
         list(file.pages)
     with open(path, "rb") as file:
-        assert slides._jpeg_pages(file) == {}
+        assert jpeg_tiles.jpeg_pages(file) == {}
 
 
 # resolution
@@ -424,7 +424,7 @@ def test_the_description_of_a_slide(tmp_path):
         quickhash = slide.properties["openslide.quickhash-1"]
     assert found == {
         **{"slide": "s1", "image_in_sheet": "S 1", "path": "scans/s1.svs", "status": "ok", "reason": ""},
-        **{"vendor": "aperio", "reader": "libvips", "size": [1024, 768], "mpp": 0.5, "mpp_source": "file"},
+        **{"vendor": "aperio", "reader": "libjpeg-turbo", "size": [1024, 768], "mpp": 0.5, "mpp_source": "file"},
         "levels": [
             {"size": [1024, 768], "downsample": 1.0, "tiff_page": 0},
             {"size": [512, 384], "downsample": 2.0, "tiff_page": 1},

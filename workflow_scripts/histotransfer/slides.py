@@ -1,20 +1,18 @@
-"""Reading whole-slide images: one reader over OpenSlide's formats, with libvips where it is exact and faster.
+"""Reading whole-slide images: one reader over OpenSlide's formats, with libjpeg-turbo where it is exact and faster.
 
 Coordinate planes: ``l0_`` is pixels of level 0, ``level_`` pixels of one level, lengths in micrometres end in
 ``_um``; mpp is micrometres per pixel of level 0 unless a level is named. Points are (x, y), sizes (width, height),
 arrays (height, width, 3) uint8 RGB.
 
-OpenSlide opens every slide. Pixels of JPEG-tiled TIFF pyramids come through libvips, which gives the same bits
-about five times faster; everything else comes through OpenSlide. Threads may share a reader; a forked process
-must not (libvips then returns wrong tiles without an error).
+OpenSlide opens every slide. Pixels of JPEG-tiled TIFF pyramids come through libjpeg-turbo, which gives the same bits
+about six times faster (:mod:`histotransfer.jpeg_tiles`); everything else comes through OpenSlide. Threads may share a
+reader.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,10 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from histotransfer import store
-
-# One thread an image: parallel work is jobs and tiles, and libvips reads the variable once, when it is loaded.
-os.environ.setdefault("VIPS_CONCURRENCY", "1")
+from histotransfer import jpeg_tiles, store
 
 # ASSUME: a level within 1 % of the asked resolution is that resolution: scanners state 0.499 for 0.5 um a pixel, and
 # resampling by 0.2 % would blur every tile for nothing.
@@ -43,35 +38,22 @@ PLAUSIBLE_MPP = (0.05, 10.0)
 # Source pixels that an overview reads at a time, so that a slide without a pyramid does not fill the memory.
 OVERVIEW_STRIP = 16_000_000
 
-#: Vendors (OpenSlide's names) whose JPEG levels libvips decodes to the same bits; a test compares them.
-VIPS_VENDORS = frozenset({"aperio", "generic-tiff"})
+#: Vendors (OpenSlide's names) whose JPEG levels are decoded to the same bits; a test compares them.
+JPEG_VENDORS = frozenset({"aperio", "generic-tiff"})
 
 
 class UnreadableSlideError(Exception):
     """A slide reader refused this file. It becomes the slide's status; nothing else does."""
 
 
-def _vips() -> Any:
-    """Return pyvips without its operation cache.
-
-    After a tile that could not be decoded, an image from the cache gives that tile again, filled with whatever the
-    memory held and without an error (seen with libvips 8.18).
-    """
-    import pyvips
-
-    pyvips.cache_set_max(0)
-    return pyvips
-
-
 @contextmanager
 def reader_errors() -> Iterator[None]:
-    """Turn the errors that OpenSlide and libvips raise about a file into :class:`UnreadableSlideError`."""
+    """Turn the errors that OpenSlide raises about a file into :class:`UnreadableSlideError`."""
     import openslide
-    import pyvips
 
     try:
         yield
-    except (openslide.OpenSlideError, pyvips.Error) as error:
+    except openslide.OpenSlideError as error:
         raise UnreadableSlideError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
@@ -86,7 +68,7 @@ class Level:
     downsample : float
         Level-0 pixels per pixel of this level.
     tiff_page : int or None
-        The TIFF directory through which libvips reads this level; None where OpenSlide reads it.
+        The TIFF directory whose JPEG tiles are this level; None where OpenSlide reads it.
     """
 
     width: int
@@ -120,8 +102,6 @@ class Slide:
         import openslide
 
         self.path = Path(path)
-        self._local = threading.local()
-        self._vips_trusted = True
         self._file: BinaryIO | None = None
         if not self.path.stat().st_size:
             raise UnreadableSlideError("the file is empty (0 bytes)")
@@ -155,45 +135,19 @@ class Slide:
 
     def _find_levels(self) -> tuple[Level, ...]:
         sizes = self._openslide.level_dimensions
-        pages: dict[tuple[int, int], tuple[int, _JpegTiles]] = {}
-        if self.vendor in VIPS_VENDORS:
+        pages: dict[tuple[int, int], jpeg_tiles.JpegTiles] = {}
+        if self.vendor in JPEG_VENDORS:
             self._file = open(self.path, "rb")  # noqa: SIM115 - lives as long as the slide
-            pages = _jpeg_pages(self._file)
-        self._jpeg = {level: pages[size][1] for level, size in enumerate(sizes) if size in pages}
+            pages = jpeg_tiles.jpeg_pages(self._file)
+        self._jpeg = {level: pages[size] for level, size in enumerate(sizes) if size in pages}
         return tuple(
-            Level(*size, downsample, pages[size][0] if size in pages else None)
+            Level(*size, downsample, pages[size].number if size in pages else None)
             for size, downsample in zip(sizes, self._openslide.level_downsamples, strict=True)
         )
 
-    def _region(self, level: int) -> Any:
-        """Return this thread's libvips region of a level."""
-        regions = self._local.__dict__.setdefault("regions", {})
-        if level not in regions:
-            pyvips = _vips()
-            image = pyvips.Image.tiffload(str(self.path), page=self.levels[level].tiff_page)
-            # the region holds no reference to its image
-            regions[level] = (pyvips.Region.new(image), image)
-        return regions[level][0]
-
-    def _read_by_vips(self, level: int, level_x: int, level_y: int, width: int, height: int) -> np.ndarray | None:
-        """Return the pixels, or None where libvips must not be trusted with them.
-
-        libvips decodes a JPEG stream that ends early without a word, and after an error it gives the same tile again
-        as black pixels: so each stream's end is looked at first, and after one error OpenSlide reads the rest.
-        """
-        import pyvips
-
-        tiles = self._jpeg.get(level)
-        if tiles is None or not self._vips_trusted or not tiles.are_whole(level_x, level_y, width, height):
-            return None
-        try:
-            data = self._region(level).fetch(level_x, level_y, width, height)
-        except pyvips.Error:
-            self._vips_trusted = False
-            return None
-        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
-
-    def read(self, *, level: int, level_x: int, level_y: int, width: int, height: int) -> np.ndarray:
+    def read(
+        self, *, level: int, level_x: int, level_y: int, width: int, height: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Read a rectangle of one level.
 
         Parameters
@@ -202,6 +156,8 @@ class Slide:
             Index into :attr:`levels`.
         level_x, level_y, width, height : int
             In pixels of that level; must lie inside it.
+        out : ndarray of shape (height, width, 3), uint8, optional
+            C-contiguous; where the pixels are put, else into a new array.
 
         Returns
         -------
@@ -216,19 +172,25 @@ class Slide:
             If the rectangle does not lie inside the level.
         """
         self._check_inside(level, level_x, level_y, width, height)
-        pixels = self._read_by_vips(level, level_x, level_y, width, height)
+        pixels = None
+        if level in self._jpeg:
+            pixels = self._jpeg[level].read(level_x, level_y, width, height, out=out)
         if pixels is None:
             plane = self.levels[level]
             l0_place = (round(level_x * plane.downsample), round(level_y * plane.downsample))
             with reader_errors():
                 rgba = np.asarray(self._openslide.read_region(l0_place, level, (width, height)))
             pixels = self._over_background(rgba)
-        return pixels
+            if out is not None:
+                out[:] = pixels
+        return pixels if out is None else out
 
-    def read_row(self, *, level: int, level_x: Sequence[int], level_y: int, size: int) -> list[np.ndarray]:
+    def read_row(
+        self, *, level: int, level_x: Sequence[int], level_y: int, size: int, out: np.ndarray | None = None
+    ) -> Sequence[np.ndarray]:
         """Read squares that stand in one row of a level, near one another, each as :meth:`read` gives it alone.
 
-        They are read at once where that gives the same pixels. OpenSlide takes places in pixels of level 0, so on a
+        OpenSlide reads them at once where that gives the same pixels. It takes places in pixels of level 0, so on a
         level whose downsample is no whole number it interpolates, at each place by another fraction of a pixel; there,
         each square is read by itself, and does not depend on its neighbours.
 
@@ -239,10 +201,12 @@ class Slide:
             Left edges, ascending, in pixels of that level.
         level_y, size : int
             Upper edge and edge length, in pixels of that level.
+        out : ndarray of shape (n, size, size, 3), uint8, optional
+            C-contiguous; where the squares are put, else into new arrays.
 
         Returns
         -------
-        list of ndarray of shape (size, size, 3), uint8
+        sequence of n ndarray of shape (size, size, 3), uint8
 
         Raises
         ------
@@ -251,12 +215,16 @@ class Slide:
         """
         left, width = level_x[0], level_x[-1] + size - level_x[0]
         self._check_inside(level, left, level_y, width, size)
-        strip = self._read_by_vips(level, left, level_y, width, size)
-        if strip is None and self.levels[level].downsample.is_integer():
+        if level in self._jpeg or not self.levels[level].downsample.is_integer():
+            square = {"level": level, "level_y": level_y, "width": size, "height": size}
+            places = [None] * len(level_x) if out is None else out
+            squares = [self.read(level_x=x, **square, out=place) for x, place in zip(level_x, places, strict=True)]
+        else:
             strip = self.read(level=level, level_x=left, level_y=level_y, width=width, height=size)
-        if strip is None:
-            return [self.read(level=level, level_x=x, level_y=level_y, width=size, height=size) for x in level_x]
-        return [strip[:, x - left : x - left + size] for x in level_x]
+            squares = [strip[:, x - left : x - left + size] for x in level_x]
+            if out is not None:
+                np.stack(squares, out=out)
+        return squares if out is None else out
 
     def _check_inside(self, level: int, level_x: int, level_y: int, width: int, height: int) -> None:
         plane = self.levels[level]
@@ -273,20 +241,27 @@ class Slide:
         blended = rgba[:, :, :3] * (alpha / 255.0) + self._background * (1 - alpha / 255.0)
         return np.rint(blended).astype(np.uint8)
 
-    def level_for(self, downsample: float, *, strict: bool = False) -> int:
-        """Return the coarsest level that is still at least as fine as asked.
+    def level_for(self, downsample: float, *, finer: float = 1.0, strict: bool = False) -> int:
+        """Return the coarsest level that is fine enough.
 
         Parameters
         ----------
         downsample : float
             Level-0 pixels per pixel of the picture that is wanted.
+        finer : float
+            How many times finer than asked a level has to be, unless it has the resolution that is asked for.
         strict : bool
             True: always level 0 (strict reproduction of a study that read it).
         """
         if strict:
             return 0
-        fine = [i for i, level in enumerate(self.levels) if level.downsample <= downsample * (1 + RESOLUTION_TOLERANCE)]
-        return max(fine, key=lambda i: self.levels[i].downsample, default=0)
+
+        def is_fine(level: Level) -> bool:
+            ratio = downsample / level.downsample
+            return ratio >= finer or abs(ratio - 1) <= RESOLUTION_TOLERANCE
+
+        fine = [index for index, level in enumerate(self.levels) if is_fine(level)]
+        return max(fine, key=lambda index: self.levels[index].downsample, default=0)
 
     def overview(self, downsample: float) -> tuple[np.ndarray, float]:
         """Return the whole slide, reduced by area averaging.
@@ -336,49 +311,6 @@ def area_averaged(picture: np.ndarray, factor: int) -> np.ndarray:
     sums = np.add.reduceat(sums.reshape(-1, width, 3), columns, axis=1)
     n_pixels = np.outer(np.minimum(factor, height - rows), np.minimum(factor, width - columns))
     return np.rint(sums / n_pixels[:, :, None]).astype(np.uint8)
-
-
-class _JpegTiles:
-    """Where the JPEG streams of one TIFF page lie in the file."""
-
-    def __init__(self, file: BinaryIO, page: Any) -> None:
-        self._file = file
-        self._width, self._height = page.tilewidth, page.tilelength
-        self._columns = -(-page.imagewidth // page.tilewidth)
-        self._offsets, self._lengths = page.dataoffsets, page.databytecounts
-
-    def are_whole(self, level_x: int, level_y: int, width: int, height: int) -> bool:
-        """Tell whether every stream under a rectangle begins and ends as a JPEG stream does."""
-        columns = range(level_x // self._width, (level_x + width - 1) // self._width + 1)
-        for row in range(level_y // self._height, (level_y + height - 1) // self._height + 1):
-            for column in columns:
-                index = row * self._columns + column
-                if index >= min(len(self._offsets), len(self._lengths)):
-                    return False
-                offset, length = self._offsets[index], self._lengths[index]
-                if length < 4:
-                    return False
-                if os.pread(self._file.fileno(), 2, offset + length - 2) != b"\xff\xd9":
-                    return False
-        return True
-
-
-def _jpeg_pages(file: BinaryIO) -> dict[tuple[int, int], tuple[int, _JpegTiles]]:
-    """Return the pages of a TIFF file that are tiled JPEG in RGB, by size: page number and tiles."""
-    import tifffile
-
-    pages: dict[tuple[int, int], tuple[int, _JpegTiles]] = {}
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            for number, page in enumerate(tiff.pages):
-                whole = isinstance(page, tifffile.TiffPage) and page.is_tiled and page.samplesperpixel == 3
-                if whole and page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8:
-                    pages.setdefault((page.imagewidth, page.imagelength), (number, _JpegTiles(file, page)))
-    except Exception:
-        # a directory that tifffile does not understand, which it tells by errors of many kinds: OpenSlide, which opened
-        # the file, reads it
-        return {}
-    return pages
 
 
 @dataclass(frozen=True)
@@ -506,7 +438,7 @@ def _describe(slide: Slide) -> dict[str, Any]:
     quickhash = slide.properties.get("openslide.quickhash-1")
     return {
         "vendor": slide.vendor,
-        "reader": "libvips" if slide.levels[0].tiff_page is not None else "openslide",
+        "reader": "libjpeg-turbo" if slide.levels[0].tiff_page is not None else "openslide",
         "size": list(slide.l0_size),
         "levels": [
             {"size": [level.width, level.height], "downsample": level.downsample, "tiff_page": level.tiff_page}

@@ -128,6 +128,8 @@ class _HDF5Disk:
     """
 
     _LARGE = 1 << 16
+    # Linux takes several times longer for each byte of a write of many megabytes (seen with 6.18 and ext4)
+    _AT_ONCE = 1 << 20
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -141,7 +143,7 @@ class _HDF5Disk:
         start, written = self._raw.tell(), 0
         try:
             while written < len(data) and not self.error:
-                written += self._raw.write(data[written:])
+                written += self._raw.write(data[written : written + self._AT_ONCE])
         except OSError as error:
             self.error = error
         if self.error:
@@ -203,7 +205,8 @@ def versions() -> dict[str, str]:
 
     from histotransfer import __version__
 
-    known = ("numpy", "h5py", "openslide", "pyvips", "sklearn", "keras", "tensorflow", "openvino", "jax", "torch")
+    known = ("numpy", "h5py", "openslide", "simplejpeg", "pyvips", "PIL")
+    known += ("sklearn", "keras", "tensorflow", "openvino", "jax", "torch")
     loaded = {name: sys.modules[name] for name in known if name in sys.modules}
     found = {name: str(module.__version__) for name, module in loaded.items() if hasattr(module, "__version__")}
     return {"histotransfer": __version__, **found}
