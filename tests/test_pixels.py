@@ -148,7 +148,9 @@ def test_lossless_tiles_are_the_picture(tmp_path, lossless):
         assert np.array_equal(tile, picture[row * 200 : (row + 1) * 200, col * 200 : (col + 1) * 200])
 
 
-@pytest.mark.parametrize(("l0_size", "px", "level"), [(224, 112, 1), (250, 64, 1), (256, 64, 2), (256, 90, 1)])
+@pytest.mark.parametrize(
+    ("l0_size", "px", "level"), [(224, 112, 1), (250, 64, 1), (256, 64, 2), (256, 90, 1), (250, 56, 1), (256, 100, 0)]
+)
 def test_reduced_tiles_come_from_the_coarsest_level_that_is_fine_enough(tmp_path, coarse, l0_size, px, level):
     grid = write_grid(tmp_path / "s.h5", l0_size, size=(1024, 768))
     source = pixels.SlideTiles(slide_file=str(coarse), grid=grid, px=px, tiling=TILING)

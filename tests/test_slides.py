@@ -533,6 +533,16 @@ def test_the_coarsest_level_that_is_fine_enough_is_taken(tmp_path, downsample, l
 
 
 @pytest.mark.parametrize(
+    ("downsample", "level"),
+    [(1.0, 0), (2.0, 1), (2.01, 1), (2.05, 0), (2.7, 0), (2.8, 1), (4.0, 2), (4.5, 1), (5.6, 2)],
+)
+def test_a_level_has_the_asked_resolution_or_is_finer_by_a_factor(tmp_path, downsample, level):
+    path = slide_factory.write_slide(tmp_path / "a.tif", size=(1024, 768))
+    with slides.Slide(path) as slide:
+        assert slide.level_for(downsample, finer=1.4) == level
+
+
+@pytest.mark.parametrize(
     ("asked", "level", "factor"), [(1, 0, 1), (3, 1, 1), (4, 2, 1), (12, 2, 3), (13.5, 2, 3), (16, 2, 4), (0.5, 0, 1)]
 )
 def test_an_overview_is_the_mean_of_what_each_pixel_covers(tmp_path, monkeypatch, asked, level, factor):
