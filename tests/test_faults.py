@@ -1,0 +1,306 @@
+"""Killed jobs, full disks, two runs in one folder: what is left of them, and what the next run makes."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+
+pytestmark = pytest.mark.faults
+
+#: Python imports this first, in each process of the run. It meets a file where the writer has just finished it and not
+#: yet renamed it; nothing of it is in the workflow.
+AT_RENAMING = """
+import os, signal, time
+
+targets, fate = os.environ.get("FAULT_TARGETS", ""), os.environ.get("FAULT")
+if targets:
+    rename, targets = os.replace, tuple(targets.split(os.pathsep))
+
+    def replace(source, destination, **options):
+        if not os.fspath(destination).endswith(targets):
+            return rename(source, destination, **options)
+        if fate == "half written":
+            os.truncate(source, os.path.getsize(source) // 2)
+        if fate == "just renamed":
+            rename(source, destination, **options)
+        if fate != "held":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while os.path.exists(os.environ["FAULT_HOLD"]):
+            time.sleep(0.05)
+        return rename(source, destination, **options)
+
+    os.replace = replace
+"""
+
+RUN = "scans/models/kind/by-patient/1/net/svm"
+FIGURES = "scans/figures/kind/by-patient/1"
+#: One target of each kind, below results/. Those of one row wait for those of the row before, and for nothing else.
+IN_ORDER = (
+    ("scans/slides/s03.json",),
+    ("scans/tissue/s03.png",),
+    ("scans/tissue/s03.jpg",),
+    ("scans/tiles/s03.h5",),
+    ("scans/pixels/32/s03.h5", "scans/labels/kind/s03.tsv", "scans/figures/slides/s03.jpg"),
+    ("scans/features/net/s03.h5", "scans/slides.tsv", "scans/figures/kind/tiles-0.jpg"),
+    ("scans/features/net/shard-0.json", "scans/splits/by-patient/1.tsv", "scans/figures/attrition.svg"),
+    (f"{RUN}/predictions.h5", "scans/counts/kind/by-patient/1.tsv"),
+    (f"{RUN}/tuning.tsv", f"{FIGURES}/split.svg"),
+    (f"{RUN}/model.skops",),
+    (f"{RUN}/scores.tsv",),
+    (f"{RUN}/confusion.tsv",),
+    (f"{RUN}/confusion.svg", "studies/tiny/scores.tsv"),
+    ("studies/tiny/figures/scans/kind/by-patient/scores.svg",),
+    ("studies/tiny/report.html",),
+    ("studies/tiny/cost.tsv",),
+    ("studies/tiny/figures/cost.svg",),
+    ("studies/tiny/run.html",),
+)
+
+
+@pytest.fixture
+def faults(tmp_path):
+    """Return the environment in which targets meet a fate."""
+    folder = tmp_path / "faults"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(AT_RENAMING, "utf-8")
+
+    def environment(fate, *targets, **more):
+        named = os.pathsep.join(f"/{target}" for target in targets)
+        return {"PYTHONPATH": str(folder), "FAULT_TARGETS": named, "FAULT": fate, **more}
+
+    return environment
+
+
+def forget(study, *names):
+    """Take results away, and the pages that nothing is done without."""
+    for name in (*names, "studies"):
+        path = study.results / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def part_of(path):
+    return path.with_name(f".{path.name}.part")
+
+
+def assert_same_as(study, finished):
+    ours, theirs = study.digests(), finished.digests()
+    assert {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)} == set()
+    assert study.parts() == []
+    assert study.plan().planned == {}
+
+
+# ---- killed
+
+
+def test_jobs_killed_while_they_write_any_kind_of_target(study, finished, faults):
+    for name in ("results", "logs", "benchmarks", ".snakemake"):
+        shutil.rmtree(study.folder / name)
+    kept = {}
+    for targets in IN_ORDER:
+        done = study.run(environment=faults("half written", *targets), expect=1)
+        for target in targets:
+            path = study.results / target
+            assert not path.exists(), f"half a file stands under the name {target}"
+            assert part_of(path).exists(), f"no job was killed while it wrote {target}:\n{done.output}"
+        if "scans/features/net/s03.h5" in targets:
+            kept = study.files("scans/features/net/*.h5")
+            assert sorted(kept) == [f"scans/features/net/s0{n}.h5" for n in range(3)]
+    last = study.run()
+    assert last.finished == {"write_run_page": 1}
+    assert_same_as(study, finished)
+    after = study.files("scans/features/net/*.h5")
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_jobs_killed_right_after_they_have_renamed_a_target(study, finished, faults):
+    forget(study, "scans/features", "scans/models")
+    for target in ("scans/features/net/s03.h5", "scans/features/net/shard-0.json", f"{RUN}/model.skops"):
+        study.run(environment=faults("just renamed", target), expect=1)
+    # no output of a rule that failed is left, and what its job kept beside it is
+    assert not (study.results / RUN).exists() or not list((study.results / RUN).iterdir())
+    study.run()
+    assert_same_as(study, finished)
+
+
+@contextmanager
+def begun(study, jobs):
+    """Run Snakemake in a group of processes of its own, and go on when it has begun so many jobs."""
+    process = subprocess.Popen(
+        study.command(),
+        cwd=study.workflow,
+        env=study.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # whoever runs the tests in the background may have it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process.stdout as lines:
+        announced = (line for line in lines if line.startswith("Job "))
+        for _ in range(jobs):
+            next(announced)
+        yield process
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_everything_killed_at_any_moment(study, finished, seed):
+    """Snakemake itself too, as by a power cut: then the folder stays locked, and Snakemake says how to go on."""
+    forget(study, "scans/features", "scans/models", "scans/figures", "scans/labels", "scans/slides.tsv")
+    chance = random.Random(seed)
+    for jobs in (chance.randint(0, 3), chance.randint(2, 6), chance.randint(1, 6)):
+        with begun(study, jobs + 1) as process:
+            time.sleep(chance.uniform(0, 1.5))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        locked = study.run(expect=1)
+        assert "Directory cannot be locked" in locked.output
+        assert "--unlock" in locked.output
+        study.run("--unlock")
+    study.run()
+    assert_same_as(study, finished)
+
+
+def test_a_run_stopped_from_the_keyboard_goes_on(study, finished):
+    forget(study, "scans/models", "scans/figures", "scans/slides.tsv")
+    with begun(study, 3) as process:
+        # Snakemake overhears it in the moment in which it begins a job, and a person presses the keys again
+        while process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.5)
+        assert process.returncode != 0, process.stdout.read()
+    assert study.parts() == []
+    study.run()
+    assert_same_as(study, finished)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(study, finished, faults, tmp_path):
+    hold = tmp_path / "hold"
+    hold.touch()
+    target = f"{RUN}/scores.tsv"
+    forget(study, target)
+    first = subprocess.Popen(
+        study.command(),
+        cwd=study.workflow,
+        env=study.environment(faults("held", target, FAULT_HOLD=str(hold))),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(part_of(study.results / target))
+        second = study.run(expect=1)
+        assert "Directory cannot be locked" in second.output
+        assert second.finished == {}
+    finally:
+        hold.unlink()
+        assert first.wait(120) == 0
+    assert_same_as(study, finished)
+
+
+def wait_for(path, seconds=60):
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.05)
+
+
+# ---- full disks
+
+
+@contextmanager
+def on_a_small_disk(folder, size):
+    """Have a folder on a disk of its own, of `size` bytes, with what was in it; give a file that fills the rest."""
+    aside = folder.with_name(f"{folder.name}-aside")
+    folder.rename(aside)
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        folder.rmdir()
+        aside.rename(folder)
+        pytest.skip(f"a small disk can be mounted by root alone: {mounted.stderr.strip()}")
+    try:
+        shutil.copytree(aside, folder, dirs_exist_ok=True)
+        yield folder / ".filler"
+        shutil.rmtree(aside)
+        shutil.copytree(folder, aside)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+        aside.rename(folder)
+
+
+def fill(filler, leave=0):
+    with open(filler, "wb", buffering=0) as file:
+        block = bytes(4096)
+        try:
+            while True:
+                file.write(block)
+        except OSError:
+            file.truncate(max(0, file.tell() - leave))
+
+
+#: Targets, below results/, whose folders can be on a disk of their own. What a job writes before them has room.
+ON_FULL_DISKS = {
+    "description": "scans/slides/s03.json",
+    "overlay": "scans/tissue/s03.jpg",
+    "grid": "scans/tiles/s03.h5",
+    "pixels": "scans/pixels/32/s03.h5",
+    "labels": "scans/labels/kind/s03.tsv",
+    "features": "scans/features/net/s03.h5",
+    "split": "scans/splits/by-patient/1.tsv",
+    "model": f"{RUN}/model.skops",
+    "table": "studies/tiny/scores.tsv",
+    "chart": "scans/figures/attrition.svg",
+    "picture": "scans/figures/slides/s03.jpg",
+    "report": "studies/tiny/report.html",
+}
+
+
+@pytest.mark.parametrize("kind", ON_FULL_DISKS)
+def test_a_full_disk_is_an_error_that_names_the_file(study, finished, kind):
+    target = study.results / ON_FULL_DISKS[kind]
+    target.unlink()
+    asked = target
+    if kind == "features":
+        # the manifest is what the rule makes
+        asked = target.with_name("shard-0.json")
+        asked.unlink()
+    asked = f"results/{asked.relative_to(study.results)}"
+    with on_a_small_disk(target.parent, "3m") as filler:
+        fill(filler)
+        done = study.run(asked, expect=1)
+        assert f"No space left on device (while writing results/{ON_FULL_DISKS[kind]})" in done.output
+        assert "Segmentation fault" not in done.output
+        assert not target.exists()
+        assert study.parts() == []
+        filler.unlink()
+        study.run(asked)
+        assert target.exists()
+    ours, theirs = study.digests(), finished.digests()
+    assert {name for name in theirs if ours.get(name) != theirs[name]} == set()
+
+
+def test_a_full_disk_under_everything(study, finished):
+    forget(study, "scans/features", "scans/models", "scans/figures", "scans/labels", "scans/slides.tsv")
+    with on_a_small_disk(study.folder, "32m") as filler:
+        fill(filler, leave=120_000)
+        done = study.run(expect=1)
+        assert "No space left on device" in done.output
+        assert study.parts() == []
+        ours, theirs = study.digests(), finished.digests()
+        assert {name for name in ours if ours[name] != theirs[name]} == set()
+        filler.unlink()
+        # with no room for its own records, Snakemake may leave its lock behind
+        study.run("--unlock")
+        study.run()
+        assert_same_as(study, finished)
