@@ -1,6 +1,8 @@
 """The whole chain, run as a user runs it: from a sheet to scores, and what bad slides and bad configs do to it."""
 
+import html
 import json
+import re
 
 import h5py
 import numpy as np
@@ -18,6 +20,14 @@ def read(path):
     with h5py.File(path, "r") as file:
         arrays = {name: node[()] for name, node in file.items() if isinstance(node, h5py.Dataset)}
         return arrays, {name: value for name, value in file.attrs.items() if name != "versions"}
+
+
+def text_of(study, page):
+    """Return the words of a page, as a reader sees them."""
+    markup = (study.results / "studies/tiny" / page).read_text("utf-8")
+    markup = re.sub(r"<(style|script)\b.*?</\1>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r"</(?:td|th|p|h\d|li|div)>", " ", markup)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", markup)).split())
 
 
 # ---- the three kinds of data
@@ -56,6 +66,7 @@ def test_slides_go_from_sheet_to_scores(finished):
 def test_a_number_from_random_weights_says_so(finished):
     assert {row["weights"] for row in finished.table("studies/tiny/scores.tsv")} == {"untrained"}
     assert "untrained network: net has random weights" in finished.last.output
+    assert "Untrained network: these numbers say nothing about transfer." in text_of(finished, "report.html")
 
 
 @pytest.mark.parametrize(("kind", "tiles_an_image"), [("patches", 4), ("points", 8)])
@@ -74,6 +85,7 @@ def test_a_table_goes_from_sheet_to_scores(finished_tables, kind, tiles_an_image
         "by-tile": study_factory.SHARED_ON_PURPOSE,
         "as-given": "",
     }
+    assert study_factory.SHARED_ON_PURPOSE in text_of(finished_tables, "report.html")
     # two of six patients are given to the test, each with a sixth of the tiles
     assert int(scored["as-given"]["n"]) == n // 3
 
@@ -184,6 +196,15 @@ def test_each_bad_slide_is_a_row_with_its_reason_and_the_others_go_on(with_bad_s
     with h5py.File(with_bad_slides.results / "scans/models/kind/by-patient/1/net/svm/predictions.h5") as file:
         used = set(store.read_texts(file, "image")) | set(store.read_texts(file["out_of_fold"], "image"))
     assert used == {f"s{n:02d}" for n in range(7)}
+
+
+def test_the_report_lists_each_bad_slide_with_its_reason(with_bad_slides):
+    rows = {row["image"]: row for row in with_bad_slides.table("scans/slides.tsv")}
+    text = text_of(with_bad_slides, "report.html")
+    assert "16 slides asked for, 7 used" in text
+    for name in BAD:
+        assert re.search(rf"\b{name} q-{name} [a-z ()]+ {re.escape(rows[name]['reason'])}", text), name
+    assert "inspect_slide" in text_of(with_bad_slides, "run.html")
 
 
 def test_no_white_tile_stands_for_a_tile_that_cannot_be_read(with_bad_slides):
