@@ -5,7 +5,7 @@
 rule train_classifier:
     input:
         features=manifests,
-        labels=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+        labels=["results/{dataset}/labels/{task}.tsv"],
         slides_table="results/{dataset}/slides.tsv",
         split_file="results/{dataset}/splits/{split}/{seed}.tsv",
     output:

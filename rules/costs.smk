@@ -15,8 +15,8 @@ rule collect_costs:
         folders=[f"benchmarks/{name}" for name in ("drawn", *STUDY.datasets, f"studies/{STUDY.name}")],
         rule_order=[
             *("draw_slide", "inspect_slide", "tissue_mask", "tile_grid", "check_table", "tile_pixels", "part_pixels"),
-            *("label_tiles", "label_part", "cohort", "cohort_of_table", "split_groups", "extract_features"),
-            *("train_classifier", "score", "collect_scores"),
+            *("label_tiles", "label_part", "gather_labels", "cohort", "cohort_of_table", "split_groups"),
+            *("extract_features", "train_classifier", "score", "collect_scores"),
         ],
         code=code("costs.collect"),
     message:

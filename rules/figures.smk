@@ -30,7 +30,7 @@ rule draw_attrition:
 rule count_split:
     input:
         split_file="results/{dataset}/splits/{split}/{seed}.tsv",
-        label_files=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+        label_files=["results/{dataset}/labels/{task}.tsv"],
     output:
         counts="results/{dataset}/counts/{task}/{split}/{seed}.tsv",
     log:

@@ -1,5 +1,6 @@
 # Labels. Needs tiles, or a sheet of patches or points.
-# Gives results/{dataset}/labels/{task}/{slide}.tsv. Joined first at the classifiers: a corrected label re-extracts nothing.
+# Gives results/{dataset}/labels/{task}/{slide}.tsv, and {task}.tsv with those of all slides. Joined first at the
+# classifiers: a corrected label re-extracts nothing.
 
 
 rule label_tiles:
@@ -51,3 +52,22 @@ rule label_part:
         "Labelling {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
     script:
         "../workflow_scripts/label_part.py"
+
+
+rule gather_labels:
+    input:
+        label_files=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+    output:
+        labels="results/{dataset}/labels/{task}.tsv",
+    log:
+        "logs/{dataset}/gather_labels/{task}.log",
+    benchmark:
+        "benchmarks/{dataset}/gather_labels/{task}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        code=code("labels.gather"),
+    message:
+        "Gathering the labels of {wildcards.dataset} for {wildcards.task}"
+    script:
+        "../workflow_scripts/gather_labels.py"

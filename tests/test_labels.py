@@ -106,3 +106,16 @@ def test_the_parts_of_a_table_have_every_row_once(tmp_path):
     ]
     assert sorted(row["tile"] for part in parts for row in part) == sorted(row["tile"] for row in rows)
     assert all(parts)
+
+
+def test_labels_are_gathered_in_the_order_of_the_files(tmp_path):
+    paths = [str(tmp_path / f"{name}.tsv") for name in ("b", "none", "a")]
+    rows = [
+        [(f"{path[-5]}{k}", "i", "s 1", "p", "") for k in range(n)] for path, n in zip(paths, (2, 0, 3), strict=True)
+    ]
+    for path, of_file in zip(paths, rows, strict=True):
+        store.write_table(path, labels.COLUMNS, (dict(zip(labels.COLUMNS, row, strict=True)) for row in of_file))
+    labels.gather(label_files=paths, labels=str(tmp_path / "all.tsv"))
+    found = store.read_table(tmp_path / "all.tsv")
+    assert [row["tile"] for row in found] == ["b0", "b1", "a0", "a1", "a2"]
+    assert {tuple(row.values())[1:] for row in found} == {("i", "s 1", "p", "")}

@@ -23,8 +23,8 @@ AFTER_TRAINING = {
 }
 #: The pages, which show everything, and the cost, which is counted anew after each run.
 PAGES = {"write_report": 1, "collect_costs": 1, "draw_cost": 1, "write_run_page": 1}
-#: What shows labels and split.
-OF_LABELS = {"count_split": 1, "draw_splits": 1, "draw_tiles": 2}
+#: What gathers the labels, and shows them and the split.
+OF_LABELS = {"gather_labels": 1, "count_split": 1, "draw_splits": 1, "draw_tiles": 2}
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def test_a_slide_that_leaves_the_sheet_leaves_the_study(study):
     before = study.files("scans/features/net/*.h5")
     done = study.run("results/studies/tiny/scores.tsv")
     assert done.finished == {
-        **dict.fromkeys(("extract_features", "cohort", "split_groups"), 1),
+        **dict.fromkeys(("extract_features", "gather_labels", "cohort", "split_groups"), 1),
         **dict.fromkeys(("train_classifier", "score", "collect_scores"), 1),
     }
     assert study.files("scans/features/net/*.h5") == before
@@ -199,7 +199,7 @@ CHANGES = {
         "labels.py",
         '"label": classes.get(label, "")}\n',
         '"label": classes.get(label) or ""}\n',
-        {"label_tiles": 7, "train_classifier": 1, "score": 1, "collect_scores": 1},
+        {"label_tiles": 7, "gather_labels": 1, "train_classifier": 1, "score": 1, "collect_scores": 1},
     ),
     "pixels": (
         "pixels.py",

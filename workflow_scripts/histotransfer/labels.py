@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from histotransfer import samples, store, tiles
 
 COLUMNS = ("tile", "image", "slide", "patient", "label")
@@ -47,3 +49,19 @@ def label_part(
     """
     rows = samples.rows_of_part(sheet=sheet, kind=kind, root=root, part=part, n_parts=n_parts)
     store.write_table(labels, COLUMNS, ({**row._asdict(), "label": classes.get(row.label, "")} for row in rows))
+
+
+def gather(*, label_files: Sequence[str], labels: str) -> None:
+    """Write the labels of all slides, or of all parts of a table, into one table, in the order of the files.
+
+    Whatever learns or counts reads this one: a study of a thousand slides has hundreds of models, and Snakemake
+    looks at each input of each job.
+
+    Parameters
+    ----------
+    label_files : list of path
+        What :func:`label_slide` or :func:`label_part` wrote.
+    labels : path
+        The table to write.
+    """
+    store.write_table(labels, COLUMNS, (row for path in label_files for row in store.read_table(path)))
