@@ -370,3 +370,15 @@ def test_datasets_that_grow_and_datasets_written_in_pieces_come_back(tmp_path):
         with h5py.File(tmp_path / name) as file:
             assert file["x"].shape == (200, 1000)
             assert (file["x"][:] == 1).all()
+
+
+def test_a_csv_comes_back_as_it_was_told(tmp_path):
+    rows = [{"method": "a+b", "score": 0.1 + 0.2, "note": 'one, "two"\nthree'}, {"method": "c", "score": None}]
+    store.write_csv(tmp_path / "t.csv", ("method", "score", "note"), rows)
+    assert (tmp_path / "t.csv").read_text() == (
+        'method,score,note\na+b,0.30000000000000004,"one, ""two""\nthree"\nc,,\n'
+    )
+    assert store.read_csv(tmp_path / "t.csv") == [
+        {"method": "a+b", "score": "0.30000000000000004", "note": 'one, "two"\nthree'},
+        {"method": "c", "score": "", "note": ""},
+    ]

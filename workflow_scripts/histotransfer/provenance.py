@@ -197,7 +197,7 @@ def content_digest(path: str | Path) -> str | None:
     work of unfinished jobs are outside it.
     """
     path = Path(path)
-    if path.name.startswith(".") or path.name in {"cost.tsv"}:
+    if path.name.startswith(".") or path.name in {"cost.tsv", "method_costs.csv"}:
         return None
     readers = {
         ".h5": _hdf5_content,
