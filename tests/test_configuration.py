@@ -248,11 +248,11 @@ def test_only_what_the_methods_use_is_handed_on_with_the_layers_that_they_need(f
             "layers": [],
         },
     }
-    assert study.feature_sets == {
-        "net": {"network": "net", "layer": None},
-        "inner": {"network": "net", "layer": "block2"},
-        "last": {"network": "net", "layer": None},
-        "wide": {"network": "wide", "layer": None},
+    assert {name: one.definition for name, one in study.feature_sets.items()} == {
+        "net": {"sources": [{"network": "net", "layer": None}]},
+        "inner": {"sources": [{"network": "net", "layer": "block2"}]},
+        "last": {"sources": [{"network": "net", "layer": None}]},
+        "wide": {"sources": [{"network": "wide", "layer": None}]},
     }
     assert study.px_of("mine") == [96, 224]
     for network in study.networks.values():
@@ -284,8 +284,8 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
     [
         (
             "study: {method: [net+svm]}",
-            "study.method: unknown key; legal are datasets, methods, name, seeds, splits (did you mean 'methods'?); "
-            "found 'method'",
+            "study.method: unknown key; legal are comparisons, datasets, friedman, methods, name, seeds, splits, strategies "
+            "(did you mean 'methods'?); found 'method'",
         ),
         (
             "datasets: {mine: {tilling: plain}}",
@@ -322,7 +322,8 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         ("classifiers: {svm: {C: [.inf]}}", "classifiers.svm.C[0]: must be a finite number; found inf"),
         (
             "classifiers: {svm: {kind: svc}}",
-            "classifiers.svm.kind: must be one of libsvm, liblinear, extratrees, perceptron; found 'svc'",
+            "classifiers.svm.kind: must be one of libsvm, liblinear, extratrees, perceptron, "
+            "leaf_frequencies; found 'svc'",
         ),
         (
             "classifiers: {et: {kind: extratrees, max_features: [half]}}",

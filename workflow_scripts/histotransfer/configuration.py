@@ -17,8 +17,10 @@ from typing import Any
 import yaml
 
 from histotransfer import definitions, networks, samples
+from histotransfer import feature_sets as sets
 from histotransfer import schema as schemas
-from histotransfer.definitions import Catalogue, Method
+from histotransfer.definitions import Catalogue, Comparison, Method
+from histotransfer.feature_sets import FeatureSet
 from histotransfer.problems import Problems, counted, listing
 from histotransfer.samples import SlideRow
 
@@ -95,6 +97,13 @@ class Study:
     ----------
     name : str
     methods : tuple of Method
+        One on a choice among layers is followed by one a layer.
+    comparisons : dict
+        By name: :class:`histotransfer.definitions.Comparison`.
+    strategies : dict
+        Name to the methods that are its variants.
+    friedman : tuple of str
+        Strategies to test.
     splits : dict
         The study's splits by name: ``unit``, ``test``, ``validation``, ``folds``, ``groups``, ``share_groups`` (a
         reason or ""), ``stratify``, ``train_tiles``, ``train_tiles_per_class``.
@@ -107,8 +116,8 @@ class Study:
         Those that the methods use: ``architecture``, ``alpha``, ``weights``, ``px``, ``rescale``, ``layer``,
         ``layers`` (inner ones to store besides it, by depth); see :func:`histotransfer.networks.specification`.
     feature_sets : dict
-        Those that the methods use: ``network``, ``layer`` (an inner one; None is the network's own).
-    classifiers : dict
+        Those that the methods use, by name: :class:`histotransfer.feature_sets.FeatureSet`.
+    selections, classifiers : dict
         Those that the methods use.
     evaluation, extraction : dict
     config : dict
@@ -117,6 +126,9 @@ class Study:
 
     name: str
     methods: tuple[Method, ...]
+    comparisons: dict[str, Comparison]
+    strategies: dict[str, list[str]]
+    friedman: tuple[str, ...]
     splits: dict[str, dict[str, Any]]
     seeds: tuple[int, ...]
     master_seed: int
@@ -127,17 +139,19 @@ class Study:
     pixels: str
     datasets: dict[str, Dataset]
     networks: dict[str, dict[str, Any]]
-    feature_sets: dict[str, dict[str, Any]]
+    feature_sets: dict[str, FeatureSet]
+    selections: dict[str, dict[str, Any]]
     classifiers: dict[str, dict[str, Any]]
     evaluation: dict[str, Any]
     extraction: dict[str, Any]
     config: dict[str, Any]
 
     def px_of(self, dataset: str) -> list[int]:
-        """Return the input sizes (pixels) of the networks that run on `dataset`, ascending."""
+        """Return the sizes (pixels) of the tiles that networks and random windows take of `dataset`, ascending."""
         if dataset not in self.datasets:
             raise ValueError(f"datasets of the study are {listing(self.datasets)}; found {dataset!r}")
-        return sorted({network["px"] for network in self.networks.values()})
+        windows = {one.windows["px"] for one in self.feature_sets.values() if one.windows is not None}
+        return sorted({network["px"] for network in self.networks.values()} | windows)
 
 
 def load(
@@ -171,7 +185,9 @@ def load(
     asked = schemas.Defaults(rules).filled(written, rules)
     catalogue = Catalogue(asked, problems["config"], schemas.refused(written, rules, problems["config"]))
     definitions.check(catalogue, folder)
-    methods = definitions.methods_of(catalogue)
+    listed = definitions.methods_of(catalogue)
+    comparisons = definitions.comparisons_of(catalogue, listed)
+    strategies = definitions.strategies_of(catalogue, listed)
     datasets = {
         name: dataset
         for name in catalogue.chosen("datasets")
@@ -179,11 +195,18 @@ def load(
     }
     if any(problems.values()):
         raise ConfigurationError(problems)
-    feature_sets = {method.features: catalogue.feature_set(method.features) for method in methods}
-    used = _resolved_networks(asked["networks"], feature_sets)
+    methods = tuple(dict.fromkeys(method for several in listed.values() for method in several))
+    used = {
+        one.name: one
+        for name in dict.fromkeys(method.partition("+")[0] for method in listed)
+        for one in sets.resolved(name, catalogue.feature_set(name) or {}, asked["networks"])
+    }
     return Study(
         name=asked["study"]["name"],
         methods=methods,
+        comparisons=comparisons,
+        strategies=strategies,
+        friedman=tuple(asked["study"]["friedman"]),
         splits={name: _resolved_split(asked["splits"][name]) for name in asked["study"]["splits"]},
         seeds=tuple(asked["study"]["seeds"]),
         master_seed=asked["seed"],
@@ -193,10 +216,12 @@ def load(
         missing_mpp=asked["missing_mpp"],
         pixels=asked["pixels"],
         datasets=datasets,
-        networks=used,
-        feature_sets={
-            name: {**spec, "layer": None if spec["layer"] == used[spec["network"]]["layer"] else spec["layer"]}
-            for name, spec in feature_sets.items()
+        networks=_resolved_networks(asked["networks"], used.values()),
+        feature_sets=used,
+        selections={
+            one.selection: {key: value for key, value in asked["selections"][one.selection].items() if key != "kind"}
+            for one in used.values()
+            if one.selection is not None
         },
         classifiers={method.classifier: asked["classifiers"][method.classifier] for method in methods},
         evaluation=asked["evaluation"],
@@ -212,12 +237,13 @@ def _resolved_split(split: Mapping[str, Any]) -> dict[str, Any]:
     return {**split, "share_groups": split["share_groups"] or ""}
 
 
-def _resolved_networks(defined: Mapping[str, Any], feature_sets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _resolved_networks(defined: Mapping[str, Any], used: Collection[FeatureSet]) -> dict[str, dict[str, Any]]:
     """Return the networks in use, each with the inner layers that it lists and that feature sets of the study need."""
+    sources = [source for one in used for source in one.sources]
     result = {}
-    for name in dict.fromkeys(spec["network"] for spec in feature_sets.values()):
+    for name in dict.fromkeys(source["network"] for source in sources):
         network = {key: value for key, value in defined[name].items() if value is not None}
-        needed = [spec["layer"] for spec in feature_sets.values() if spec["network"] == name and spec["layer"]]
+        needed = [source["layer"] for source in sources if source["network"] == name and source["layer"]]
         # "all" leaves dense layers out, and a feature set may need one
         network["layers"] = [*networks.specification(network).layers, *needed]
         found = networks.specification(network)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from histotransfer import networks
+from histotransfer import feature_sets
 from histotransfer.problems import Problems, closest, listing
 
 #: Names of datasets that would meet other folders under results/.
@@ -34,12 +34,12 @@ class Catalogue:
 
     def __init__(self, config: dict[str, Any], problems: Problems, broken: set[tuple[str, ...]]) -> None:
         self._config = config
-        self._broken = broken
+        self.broken = broken
         self.problems = problems
 
     def known(self, section: str) -> bool:
         """Return whether a section is a table of definitions, so that a missing name means something."""
-        return isinstance(self._config.get(section), dict) and (section,) not in self._broken
+        return isinstance(self._config.get(section), dict) and (section,) not in self.broken
 
     def names(self, section: str) -> list[str]:
         """Return the names that a section defines."""
@@ -47,7 +47,7 @@ class Catalogue:
 
     def sound(self, section: str, name: str) -> dict[str, Any] | None:
         """Return a definition if it is there and the schema had nothing against it."""
-        if name not in self.names(section) or (section, name) in self._broken:
+        if name not in self.names(section) or (section, name) in self.broken:
             return None
         definition = self._config[section][name]
         return definition if isinstance(definition, dict) else None
@@ -84,7 +84,7 @@ class Catalogue:
         """Return a feature set; a network is one by its own name."""
         if name in self.names("feature_sets"):
             return self.sound("feature_sets", name)
-        return {"network": name, "layer": None} if name in self.names("networks") else None
+        return {"network": name} if name in self.names("networks") else None
 
 
 def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
@@ -110,7 +110,11 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
     for name, network in catalogue.each("networks"):
         _check_network(name, network, catalogue.problems)
     for name, spec in catalogue.each("feature_sets"):
-        _check_feature_set(name, spec, catalogue)
+        feature_sets.check(name, spec, catalogue)
+    for name, selection in catalogue.each("selections"):
+        step = selection["step"]
+        if isinstance(step, float) and step > 1:
+            add(f"selections.{name}.step", "a step of 1 or more is a whole number of features", f"{step:g}")
     for name, split in catalogue.each("splits"):
         _check_split(f"splits.{name}", split, catalogue.problems)
     for name in _used_networks(catalogue):
@@ -153,23 +157,11 @@ def _check_task(where: str, task: Mapping[str, Any], problems: Problems) -> None
 
 
 def _check_network(name: str, network: Mapping[str, Any], problems: Problems) -> None:
-    for key, legal, found in _network_problems(network):
+    for key, legal, found in feature_sets.network_problems(network):
         problems.add(f"networks.{name}.{key}", legal, found)
     if network["weights"].lower().endswith(PICKLES):
         legal = "must be imagenet, random, or a file of Keras weights (.h5 or .keras); a pickle is never read"
         problems.add(f"networks.{name}.weights", legal, repr(network["weights"]))
-
-
-def _network_problems(network: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what the table of architectures has against an entry of ``networks``: (key, legal, found)."""
-    result = []
-    for sentence in networks.problems({key: value for key, value in network.items() if value is not None}):
-        key, _, text = sentence.partition(": ")
-        legal, _, found = text.rpartition("; found ")
-        if key == "architecture":
-            legal += closest(network["architecture"], networks.ARCHITECTURES)
-        result.append((key, legal, found))
-    return result
 
 
 def _check_weights(where: str, weights: str, folder: str | os.PathLike[str], problems: Problems) -> None:
@@ -178,28 +170,6 @@ def _check_weights(where: str, weights: str, folder: str | os.PathLike[str], pro
     if not os.path.isfile(os.path.join(folder, weights)):
         near = closest(weights, ("imagenet", "random"))
         problems.add(where, f"must be imagenet, random, or the path of a file{near}", f"{weights!r}, no such file")
-
-
-def _check_feature_set(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
-    where = f"feature_sets.{name}"
-    if name in catalogue.names("networks"):
-        catalogue.problems.add(where, "a network is a feature set by its own name: take another name", repr(name))
-    if not catalogue.refer(f"{where}.network", "networks", spec["network"]):
-        return
-    network = catalogue.sound("networks", spec["network"])
-    if network is None or spec["layer"] is None:
-        return
-    # what the network has against it without the layer is told of the network
-    known = _network_problems(network)
-    for key, legal, found in _network_problems({**network, "layer": spec["layer"]}):
-        if (key, legal, found) not in known:
-            place = f"{where}.layer" if key == "layer" else f"networks.{spec['network']}.{key}"
-            catalogue.problems.add(
-                place,
-                legal
-                + (closest(spec["layer"], networks.legal_layers(network["architecture"])) if key == "layer" else ""),
-                found,
-            )
 
 
 def _check_split(where: str, split: Mapping[str, Any], problems: Problems) -> None:
@@ -233,9 +203,12 @@ def _check_split(where: str, split: Mapping[str, Any], problems: Problems) -> No
         problems.add(where, "give train_tiles or train_tiles_per_class", "both")
 
 
-def methods_of(catalogue: Catalogue) -> tuple[Method, ...]:
-    """Return the methods whose parts are known; problems of the others."""
-    methods = []
+def methods_of(catalogue: Catalogue) -> dict[str, tuple[Method, ...]]:
+    """Return the methods whose parts are known, by what the study lists; problems of the others.
+
+    A method on a choice among layers is followed by one method a layer.
+    """
+    methods = {}
     for place, name in enumerate(catalogue.chosen("methods")):
         where = f"study.methods[{place}]"
         features, mark, classifier = name.partition("+")
@@ -248,17 +221,114 @@ def methods_of(catalogue: Catalogue) -> tuple[Method, ...]:
             text = f"must begin with a feature set or a network: {listing(legal)}{closest(features, legal)}"
             catalogue.problems.add(where, text, repr(features))
         catalogue.refer(where, "classifiers", classifier)
-        methods.append(Method(name, features, classifier))
-    return tuple(methods)
+        spec, settings = catalogue.feature_set(features), catalogue.sound("classifiers", classifier)
+        _check_fit(where, spec, settings, catalogue.problems)
+        sets = [features]
+        if spec is not None and feature_sets.is_choice(spec, catalogue):
+            sets = [one.name for one in feature_sets.resolved(features, spec, dict(catalogue.each("networks")))]
+        methods[name] = tuple(Method(f"{one}+{classifier}", one, classifier) for one in sets)
+    return methods
+
+
+def _check_fit(
+    where: str, spec: Mapping[str, Any] | None, settings: Mapping[str, Any] | None, problems: Problems
+) -> None:
+    """Add a problem where a classifier does not learn from what the feature set gives."""
+    if spec is None or settings is None:
+        return
+    windows, leaves = spec.get("pixels") is not None, settings["kind"] == "leaf_frequencies"
+    if windows and not leaves:
+        legal = "random windows of pixels are for a classifier of the kind leaf_frequencies"
+        problems.add(where, legal, settings["kind"])
+    elif leaves and not windows:
+        legal = "a classifier of the kind leaf_frequencies learns from random windows: a feature set with `pixels`"
+        problems.add(where, legal, "features of a network")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods that are ranked against one another; differences are to the `reference`."""
+
+    name: str
+    title: str
+    methods: tuple[str, ...]
+    reference: str
+
+
+def comparisons_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]) -> dict[str, Comparison]:
+    """Return the study's comparisons; where it names none, one of all methods, if there are two."""
+    every = [method.name for several in methods.values() for method in several]
+    asked = _listed(catalogue, "comparisons")
+    if asked == [] and len(every) > 1:
+        asked = [{"name": "all-methods", "title": "All methods", "methods": "all", "reference": None}]
+    found: dict[str, Comparison] = {}
+    for place, spec in enumerate(asked or ()):
+        where = f"study.comparisons[{place}]"
+        listed = list(methods) if spec["methods"] == "all" else spec["methods"]
+        members = _expanded(f"{where}.methods", listed, methods, catalogue.problems)
+        if len(members) < 2:
+            catalogue.problems.add(f"{where}.methods", "a comparison takes two methods or more", listing(members))
+        reference = spec["reference"] or next(iter(members), "")
+        if members and reference not in members:
+            legal = f"must be one of the comparison's methods: {listing(members)}{closest(reference, members)}"
+            catalogue.problems.add(f"{where}.reference", legal, repr(reference))
+        if spec["name"] in found:
+            catalogue.problems.add(f"{where}.name", "each comparison has a name of its own", repr(spec["name"]))
+        found[spec["name"]] = Comparison(spec["name"], spec["title"] or spec["name"], tuple(members), reference)
+    return found
+
+
+def strategies_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]) -> dict[str, list[str]]:
+    """Return the study's strategies, each with the methods that are its variants; by default one a feature set."""
+    asked = _listed(catalogue, "strategies")
+    if asked == []:
+        sets = {name: name.partition("+")[0] for name in methods}
+        asked = [
+            {"name": one, "methods": [name for name in methods if sets[name] == one]}
+            for one in dict.fromkeys(sets.values())
+        ]
+    found: dict[str, list[str]] = {}
+    for place, spec in enumerate(asked or ()):
+        where = f"study.strategies[{place}]"
+        if spec["name"] in found:
+            catalogue.problems.add(f"{where}.name", "each strategy has a name of its own", repr(spec["name"]))
+        # what a choice gives is one of its layers: it is no variant of its own
+        variants = {name: several[1:] or several for name, several in methods.items()}
+        found[spec["name"]] = _expanded(f"{where}.methods", spec["methods"], variants, catalogue.problems)
+    for place, name in enumerate(catalogue.chosen("friedman") if asked is not None else ()):
+        if name not in found:
+            legal = f"must be one of `study.strategies`: {listing(found)}{closest(name, found)}"
+            catalogue.problems.add(f"study.friedman[{place}]", legal, repr(name))
+    return found
+
+
+def _listed(catalogue: Catalogue, key: str) -> list[dict[str, Any]] | None:
+    """Return what ``study.KEY`` lists; None where the schema has something against it."""
+    return None if ("study", key) in catalogue.broken else catalogue.setting("study", key)
+
+
+def _expanded(
+    where: str, listed: Sequence[str], methods: Mapping[str, Sequence[Method]], problems: Problems
+) -> list[str]:
+    """Return listed methods by name; one on a choice among layers stands for what `methods` has for it."""
+    every = {*methods, *(method.name for several in methods.values() for method in several)}
+    found: dict[str, None] = {}
+    for place, name in enumerate(listed):
+        if name not in every:
+            legal = f"must be one of `study.methods`: {listing(methods)}{closest(name, methods)}"
+            problems.add(f"{where}[{place}]", legal, repr(name))
+        found.update((method.name, None) for method in methods.get(name, (Method(name, "", ""),)))
+    return list(found)
 
 
 def _used_networks(catalogue: Catalogue) -> list[str]:
-    names = []
+    names: dict[str, None] = {}
     for method in catalogue.chosen("methods"):
-        spec = catalogue.feature_set(method.partition("+")[0])
-        if spec is not None and spec["network"] not in names:
-            names.append(spec["network"])
-    return names
+        spec = catalogue.feature_set(method.partition("+")[0]) or {}
+        names.update(dict.fromkeys(spec.get("networks") or ()))
+        if isinstance(spec.get("network"), str):
+            names[spec["network"]] = None
+    return list(names)
 
 
 def class_members(task: Mapping[str, Any]) -> dict[str, list[str]]:
