@@ -284,8 +284,8 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
     [
         (
             "study: {method: [net+svm]}",
-            "study.method: unknown key; legal are comparisons, datasets, friedman, methods, name, seeds, splits, strategies "
-            "(did you mean 'methods'?); found 'method'",
+            "study.method: unknown key; legal are comparisons, datasets, friedman, methods, name, seeds, splits, "
+            "strategies (did you mean 'methods'?); found 'method'",
         ),
         (
             "datasets: {mine: {tilling: plain}}",
