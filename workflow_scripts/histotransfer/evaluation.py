@@ -207,7 +207,8 @@ def _score_rows(
             row["note"] = _why_undefined(metric, name, classes, of_class)
         else:
             row["value"] = float(values[k])
-            row |= _interval(None if resampled is None else resampled[k], n_groups, level.unit, bootstrap)
+            of_metric = None if resampled is None else resampled[k]
+            row |= percentile_interval(of_metric, n_groups=n_groups, unit=level.unit, bootstrap=bootstrap)
         rows.append(row)
     return rows
 
@@ -265,13 +266,43 @@ def _group_of_slides(level: Level) -> np.ndarray | None:
     return group if (group[level.slide] == level.group).all() else None
 
 
-def _interval(resampled: np.ndarray | None, n_groups: int, unit: str, bootstrap: int) -> dict[str, Any]:
+def percentile_interval(
+    resampled: np.ndarray | None,
+    *,
+    n_groups: int,
+    unit: str,
+    bootstrap: int,
+    lacking: str = "a class that it takes",
+) -> dict[str, Any]:
+    """Return ``low``, ``high`` and ``note`` of a table's row, from the values that resampled groups gave.
+
+    Parameters
+    ----------
+    resampled : ndarray of float64, shape (bootstrap,), or None
+        NaN where a resample leaves the value undefined; None if nothing was resampled.
+    n_groups : int
+        Groups that were resampled, each a `unit`.
+    unit : str
+    bootstrap : int
+        Resamples that were asked for.
+    lacking : str
+        What a resample has not in which the value is undefined, for the note.
+
+    Returns
+    -------
+    dict
+        Without ``low`` and ``high`` where there is no interval; ``note`` says why.
+
+    Notes
+    -----
+    Efron and Tibshirani (1993), chapter 13.
+    """
     if n_groups < 2:
         return {"note": f"no interval: it takes two {unit}s to resample"}
     if resampled is None:
         return {}
     defined = resampled[~np.isnan(resampled)]
-    left_out = f"{bootstrap - len(defined)} of {bootstrap} resamples lack a class that it takes"
+    left_out = f"{bootstrap - len(defined)} of {bootstrap} resamples lack {lacking}"
     if len(defined) <= (1 - TOO_MANY) * bootstrap:
         return {"note": f"no interval: {left_out}"}
     low, high = np.percentile(defined, INTERVAL)

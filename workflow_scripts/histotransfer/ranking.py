@@ -329,7 +329,7 @@ def _best_and_chosen(
     validated: Mapping[tuple[str, str, str, str], tuple[str, float | None]],
 ) -> dict[str, Any]:
     means = {method: pair.mean(method) for method in variants if pair.mean(method) is not None}
-    absent = [method for method in variants if method not in means]
+    absent = [method for method in variants if method not in pair.values]
     notes = [f"without a score: {listing(absent, 5)}"] if absent else []
     if pair.seeds_left_out:
         notes.append(f"without {_seeds(pair.seeds_left_out)}, in which not every method has a score")
