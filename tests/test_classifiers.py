@@ -51,7 +51,7 @@ def train(cohort, name="out", *, classifier="libsvm", split=None, threads=1, cla
         **paths,
         split_file=split_file,
         classifier=settings,
-        feature_set={"network": "net", "layer": None},
+        feature_set={"sources": [{"network": "net", "layer": None}]},
         classes=classes,
         split=definition,
         dataset="d",
@@ -281,7 +281,7 @@ def test_saved_model_predicts_what_was_written(tmp_path, classifier):
 
 def test_model_files_of_other_types_are_refused(tmp_path):
     path = str(tmp_path / "model.skops")
-    skops.io.dump(tile_table.TileTable(*[None] * 10), path)
+    skops.io.dump(tile_table.TileTable(*[None] * 11), path)
     with pytest.raises(ValueError, match=r"model\.skops: a model is made of TileClassifier.*TileTable"):
         classifiers.load_model(path)
     skops.io.dump(LogisticRegression(), path)
@@ -442,13 +442,50 @@ def test_two_classes_and_untrained_features(tmp_path):
     np.testing.assert_allclose(one.probability, other.probability[:, ::-1], atol=2e-3)
 
 
-def test_constant_features_are_no_error(tmp_path):
+def test_features_of_which_all_are_constant_are_refused(tmp_path):
+    cohort = cohort_factory.separable(tmp_path, patients=12, tiles=3)
+    train(cohort)
+    held_out = {row["group"] for row in store.read_table(str(tmp_path / "split.tsv")) if row["set"] == "test"}
+    for tile in cohort.tiles:
+        # what the groups held out have does not count, nor what tiles without a label have
+        if tile.patient not in held_out and tile.tile == "0_0":
+            tile.label = ""
+        elif tile.patient not in held_out:
+            tile.features = [2.5] * 12
+    message = r"found every feature of layer last of net constant over 18 training tiles"
+    for classifier in SETTINGS:
+        with pytest.raises(ValueError, match=message):
+            train(cohort, classifier, classifier=classifier)
+    # one tile that differs in one feature is enough
+    next(tile for tile in cohort.tiles if tile.features == [2.5] * 12).features = [2.5] * 11 + [2.0]
+    for classifier in SETTINGS:
+        train(cohort, classifier, classifier=classifier)
+
+
+def test_constant_features_beside_others_change_nothing(tmp_path):
     cohort = cohort_factory.separable(tmp_path, patients=12, tiles=3)
     for tile in cohort.tiles:
-        tile.features = [2.5] * 12
-    for classifier in SETTINGS:
-        held_out, _, _ = predictions.read_predictions(train(cohort, classifier, classifier=classifier)["predictions"])
-        assert np.ptp(held_out.score, axis=0) == pytest.approx([0, 0, 0])
+        tile.features = [*tile.features, 0.0]
+    for classifier in ("libsvm", "liblinear", "perceptron"):
+        with_constant = train(cohort, f"{classifier} with", classifier=classifier)
+        for tile in cohort.tiles:
+            tile.features = tile.features[:12]
+        without = train(cohort, f"{classifier} without", classifier=classifier)
+        for tile in cohort.tiles:
+            tile.features = [*tile.features, 0.0]
+        one, _, _ = predictions.read_predictions(with_constant["predictions"])
+        other, _, _ = predictions.read_predictions(without["predictions"])
+        np.testing.assert_allclose(one.score, other.score, atol=1e-5)
+
+
+def test_a_feature_set_is_sources_or_windows(tmp_path):
+    cohort = cohort_factory.separable(tmp_path)
+    inputs = cohort.write()
+    for feature_set, found in (({"network": "net", "layer": None}, "network, layer"), ({}, "none")):
+        with pytest.raises(ValueError, match=f"given by either sources or windows; found {found}"):
+            tile_table.read(
+                **inputs, split_file="", split={}, feature_set=feature_set, classes=CLASSES, master_seed=2018
+            )
 
 
 def test_features_that_are_not_finite_are_named(tmp_path):
@@ -471,8 +508,9 @@ def test_class_without_training_tiles_in_a_fold(tmp_path):
         **inputs,
         split_file=str(tmp_path / "split.tsv"),
         split={"unit": "patient"},
-        feature_set={},
+        feature_set={"sources": [{"network": "net", "layer": None}]},
         classes=CLASSES,
+        master_seed=2018,
     )
     inside = table.rows(table.set != "test")
     with pytest.raises(ValueError, match=r"without fold 2, no tile of class 'fibrous' is left"):

@@ -313,11 +313,12 @@ def test_openvino_features_agree_and_say_what_made_them(tmp_path):
         manifest = tmp_path / engine / "shard-0.json"
         tiles = [write_pixels(tmp_path, "a", 6)]
         extract(tmp_path, tiles, engine=engine, network=network, manifest=str(manifest))
-        found[engine] = [features.read_matrix(manifests=[manifest], layer=layer) for layer in (None, "block_3")]
-    assert found["openvino"][0].attributes["engine"] == "openvino"
+        indices = [open_narrow([manifest], layer) for layer in (None, "block_3")]
+        assert indices[0].attributes["engine"] == engine
+        found[engine] = [index.read() for index in indices]
     for ours, theirs in zip(found["openvino"], found["keras"], strict=True):
-        difference = np.abs(ours.features - theirs.features).max()
-        assert 0 < difference <= backends.OPENVINO_TOLERANCE * np.abs(theirs.features).max()
+        difference = np.abs(ours - theirs).max()
+        assert 0 < difference <= backends.OPENVINO_TOLERANCE * np.abs(theirs).max()
 
 
 # errors
@@ -483,22 +484,27 @@ def manifests(made, tmp_path):
     return [str(tmp_path / "features" / "narrow" / f"shard-{k}.json") for k in (0, 1)]
 
 
+def open_narrow(manifests, *layers):
+    sources = [{"network": "narrow", "layer": layer} for layer in layers or (None,)]
+    return features.open_matrix(manifests=manifests, sources=sources)
+
+
 def test_matrix_is_in_the_order_of_slides_whatever_shard_they_are_in(manifests):
-    table = features.read_matrix(manifests=manifests)
-    assert table.image == ["image of b"] * 3 + ["image of c"] * 4 + ["image of d"] * 2
-    assert table.tile == ["0_7", "1_7", "2_7", "0_7", "1_7", "2_7", "3_7", "0_7", "1_7"]
-    assert table.features.shape == (9, 1280)
-    assert table.features.dtype == np.float32
+    index = open_narrow(manifests)
+    assert index.image == ["image of b"] * 3 + ["image of c"] * 4 + ["image of d"] * 2
+    assert index.tile == ["0_7", "1_7", "2_7", "0_7", "1_7", "2_7", "3_7", "0_7", "1_7"]
+    assert (index.n_features, index.columns) == (1280, [("narrow", "out", 0, 1280)])
+    matrix = index.read()
+    assert matrix.shape == (9, 1280)
+    assert matrix.dtype == np.float32
     with h5py.File(Path(manifests[0]).parent / "c.h5") as file:
-        np.testing.assert_array_equal(table.features[3:7], file["features"][:])
-        np.testing.assert_array_equal(
-            features.read_matrix(manifests=manifests, layer="block_3").features[3:7], file["layers/block_3"][:]
-        )
-    again = features.read_matrix(manifests=manifests[::-1], layer="out")
-    np.testing.assert_array_equal(again.features, table.features)
-    assert again.attributes == table.attributes
-    assert table.attributes["tiles_digests"] == {slide: f"grid of {slide}" for slide in "bcd"}
-    said = {key: table.attributes[key] for key in ("network", "architecture", "weights", "untrained", "layer", "px")}
+        np.testing.assert_array_equal(matrix[3:7], file["features"][:])
+        np.testing.assert_array_equal(open_narrow(manifests, "block_3").read()[3:7], file["layers/block_3"][:])
+    again = open_narrow(manifests[::-1], "out")
+    np.testing.assert_array_equal(again.read(), matrix)
+    assert again.attributes == index.attributes
+    assert index.attributes["tiles_digests"] == {slide: f"grid of {slide}" for slide in "bcd"}
+    said = {key: index.attributes[key] for key in ("network", "architecture", "weights", "untrained", "layer", "px")}
     assert said == {
         "network": "narrow",
         "architecture": "MobileNetV2",
@@ -509,15 +515,80 @@ def test_matrix_is_in_the_order_of_slides_whatever_shard_they_are_in(manifests):
     }
 
 
+def test_layers_stand_side_by_side_in_the_order_asked_for(manifests):
+    index = open_narrow(manifests, "block_3", None)
+    assert index.columns == [("narrow", "block_3", 0, 16), ("narrow", "out", 16, 1296)]
+    assert (index.attributes["network"], index.attributes["layer"]) == ("narrow", "block_3, out")
+    expected = np.hstack([open_narrow(manifests, layer).read() for layer in ("block_3", None)])
+    np.testing.assert_array_equal(index.read(), expected)
+
+
+@pytest.mark.parametrize(
+    "rows", [None, np.arange(9), np.array([8, 0, 3, 4, 5, 1]), np.array([2, 2]), np.array([4]), np.array([], int)]
+)
+@pytest.mark.parametrize("columns", [None, np.array([20, 3, 15, 16, 2]), np.array([5]), np.arange(16, 1296)])
+@pytest.mark.parametrize("stretch", [1 << 20, 2 * 4 * 1296, 1])
+def test_any_rows_and_columns_are_read_in_the_order_asked_for(manifests, rows, columns, stretch, monkeypatch):
+    index = open_narrow(manifests, "block_3", None)
+    whole = index.read()
+    # one stretch a slide, two rows a stretch, and one
+    monkeypatch.setattr(features, "_STRETCH_BYTES", stretch)
+    expected = whole if rows is None else whole[rows]
+    expected = expected if columns is None else expected[:, columns]
+    found = index.read(rows, columns)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+def add_network(folder, name, slides=("b", "c", "d"), **changed):
+    """Extract another network's features of the same slides; return its manifest."""
+    manifest = str(folder / "features" / name / "shard-0.json")
+    tiles = [str(folder / "pixels" / f"{slide}.h5") for slide in ("a", *slides)]
+    extract(folder, tiles, manifest=manifest, network_name=name, **changed)
+    return manifest
+
+
+def test_networks_stand_side_by_side_in_the_order_asked_for(manifests, tmp_path):
+    other = add_network(tmp_path, "wide", network={**NARROW, "alpha": 0.5}, engine="keras")
+    merged = features.open_matrix(
+        manifests=[manifests[1], other, manifests[0]],
+        sources=[{"network": "wide", "layer": None}, {"network": "narrow", "layer": "block_3"}],
+    )
+    assert merged.columns == [("wide", "out", 0, 1280), ("narrow", "block_3", 1280, 1296)]
+    alone = features.open_matrix(manifests=[other], sources=[{"network": "wide", "layer": None}])
+    np.testing.assert_array_equal(merged.read(), np.hstack([alone.read(), open_narrow(manifests, "block_3").read()]))
+    names = ("network", "architecture", "alpha", "weights", "untrained", "layer")
+    assert [merged.attributes[name] for name in names] == [
+        "wide, narrow",
+        "MobileNetV2",
+        "0.5, 0.35",
+        "untrained",
+        True,
+        "out, block_3",
+    ]
+    assert merged.attributes["versions"] == alone.attributes["versions"]
+
+
+def test_one_untrained_network_among_others_is_said(manifests, tmp_path):
+    file = save_weights(tmp_path / "own.weights.h5")
+    other = add_network(tmp_path, "own", network={**NARROW, "weights": "own.weights.h5"}, weights_file=[file])
+    sources = [{"network": "own", "layer": None}, {"network": "narrow", "layer": None}]
+    merged = features.open_matrix(manifests=[*manifests, other], sources=sources)
+    assert merged.attributes["weights"] == "own.weights.h5, untrained"
+    assert merged.attributes["untrained"] is True
+    alone = features.open_matrix(manifests=[other], sources=sources[:1])
+    assert alone.attributes["untrained"] is False
+
+
 def test_an_unknown_layer_is_answered_with_those_there_are(manifests):
-    with pytest.raises(ValueError, match=r"b\.h5: layers there are out, block_3; found 'block_4' asked for"):
-        features.read_matrix(manifests=manifests, layer="block_4")
+    with pytest.raises(ValueError, match=r"b\.h5: layers of narrow there are out, block_3; found 'block_4' asked for"):
+        open_narrow(manifests, "block_4")
 
 
 def test_a_missing_feature_file_is_named_with_what_to_run(manifests):
     (Path(manifests[1]).parent / "c.h5").unlink()
     with pytest.raises(ValueError, match=r"c\.h5 is missing.*run the rule extract_features again \(delete .*shard-1"):
-        features.read_matrix(manifests=manifests)
+        open_narrow(manifests)
 
 
 def test_a_feature_file_of_another_run_is_refused(manifests, tmp_path):
@@ -526,46 +597,111 @@ def test_a_feature_file_of_another_run_is_refused(manifests, tmp_path):
     with pytest.raises(
         ValueError, match=r"c\.h5 is not the one that .*shard-1\.json speaks of.*; its digest should be"
     ):
-        features.read_matrix(manifests=manifests)
+        open_narrow(manifests)
 
 
 def test_a_damaged_feature_file_is_named(manifests):
     path = Path(manifests[1]).parent / "c.h5"
-    path.write_bytes(path.read_bytes()[:500])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
     with pytest.raises(ValueError, match=r"c\.h5 is damaged"):
-        features.read_matrix(manifests=manifests)
+        open_narrow(manifests)
+    path.write_bytes(whole)
+    index = open_narrow(manifests)
+    # the four rows of slide c, cut off in the third
+    path.write_bytes(whole[: index._slides[1].layers[0].offset + 2 * 4 * 1280 + 7])
+    with pytest.raises(ValueError, match=r"c\.h5 ends early: 20480 bytes are needed from row 0 on; found 10247"):
+        index.read()
 
 
-def test_a_value_that_is_not_finite_is_refused_by_file_and_tile(manifests):
+def test_features_in_chunks_or_of_another_type_are_refused(manifests):
+    with h5py.File(Path(manifests[0]).parent / "b.h5", "r+") as file:
+        values = file["features"][:]
+        del file["features"]
+        file.create_dataset("features", data=values, chunks=(1, 1280))
+    with pytest.raises(ValueError, match=r"b\.h5: /features must be contiguous and of dtype float32; found chunks"):
+        open_narrow(manifests)
+    with h5py.File(Path(manifests[0]).parent / "b.h5", "r+") as file:
+        del file["features"]
+        file["features"] = values.astype(np.float64)
+    with pytest.raises(ValueError, match=r"/features must be .*; found no chunks and float64"):
+        open_narrow(manifests)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_refused_by_file_layer_and_tile(manifests, value):
     with h5py.File(Path(manifests[0]).parent / "d.h5", "r+") as file:
-        file["features"][1, 3] = np.nan
-    with pytest.raises(ValueError, match=r"d\.h5 has a value that is not finite at tile 1_7"):
-        features.read_matrix(manifests=manifests)
+        file["layers/block_3"][1, 3] = value
+    index = open_narrow(manifests, None, "block_3")
+    message = rf"d\.h5 has a value that is not finite at tile 1_7: layer block_3, found {value}"
+    with pytest.raises(ValueError, match=message):
+        index.read()
+    # among rows in another order
+    with pytest.raises(ValueError, match=message):
+        index.read(np.array([8, 2, 7]), np.array([1290, 1283]))
+    # what is not read does not matter
+    assert np.isfinite(index.read(np.arange(8))).all()
 
 
-def test_files_of_two_networks_make_no_matrix(manifests, tmp_path):
+def test_files_that_were_not_made_alike_make_no_matrix(manifests, tmp_path):
     other = str(tmp_path / "other" / "x.json")
     write_pixels(tmp_path, "e", 2)
-    extract(tmp_path, [str(tmp_path / "pixels" / "e.h5")], manifest=other, master_seed=9, network_name="other")
-    with pytest.raises(
-        ValueError, match=r"must be of one network: network is 'narrow' in .*; found 'other' in .*e\.h5"
-    ):
-        features.read_matrix(manifests=[*manifests, other])
+    network = {**NARROW, "rescale": "unit", "layers": ["block_3"]}
+    extract(tmp_path, [str(tmp_path / "pixels" / "e.h5")], manifest=other, network=network)
+    with pytest.raises(ValueError, match=r"must be made alike: preprocessing is 'tf' in .*; found 'unit' in .*e\.h5"):
+        open_narrow([*manifests, other])
+
+
+def test_manifests_of_other_networks_than_asked_for_are_refused(manifests, tmp_path):
+    other = add_network(tmp_path, "other")
+    with pytest.raises(ValueError, match=r"must be of the networks asked for, narrow; found narrow, other"):
+        open_narrow([*manifests, other])
+    with pytest.raises(ValueError, match=r"must be of the networks asked for, narrow; found other"):
+        open_narrow([other])
 
 
 def test_a_slide_in_two_manifests_and_no_slide_at_all_are_errors(manifests, tmp_path):
     with pytest.raises(ValueError, match="slide c stands in two manifests"):
-        features.read_matrix(manifests=[*manifests, manifests[1]])
+        open_narrow([*manifests, manifests[1]])
     empty = str(tmp_path / "empty" / "x.json")
     extract(tmp_path, [str(tmp_path / "pixels" / "a.h5")], manifest=empty)
     with pytest.raises(ValueError, match=r"no slide has features in .*x\.json"):
-        features.read_matrix(manifests=[empty])
+        open_narrow([empty])
 
 
-def test_features_of_different_tiles_do_not_stand_side_by_side(manifests, tmp_path):
-    first = features.read_matrix(manifests=manifests)
-    second = features.read_matrix(manifests=manifests, layer="block_3")
-    features.check_same_tiles([first, second])
-    second.attributes["tiles_digests"]["c"] = "another grid"
-    with pytest.raises(ValueError, match="of narrow and narrow are of different tiles of slide c"):
-        features.check_same_tiles([first, second])
+SIDE_BY_SIDE = [{"network": "narrow", "layer": None}, {"network": "other", "layer": None}]
+
+
+def test_networks_that_saw_different_slides_do_not_stand_side_by_side(manifests, tmp_path):
+    other = add_network(tmp_path, "other", slides="cd")
+    for sources in (SIDE_BY_SIDE, SIDE_BY_SIDE[::-1]):
+        with pytest.raises(
+            ValueError, match=r"slide b stands in the manifests of narrow, and not in those of other; run the rule"
+        ):
+            features.open_matrix(manifests=[*manifests, other], sources=sources)
+
+
+def test_a_slide_that_one_network_could_not_read_is_left_out_for_all(manifests, tmp_path):
+    write_pixels(tmp_path, "c", 0, status="unreadable", reason="cut off")
+    other = add_network(tmp_path, "other")
+    index = features.open_matrix(manifests=[*manifests, other], sources=SIDE_BY_SIDE)
+    assert index.image == ["image of b"] * 3 + ["image of d"] * 2
+    assert list(index.attributes["tiles_digests"]) == ["b", "d"]
+    assert index.read().shape == (5, 2 * 1280)
+
+
+def test_networks_that_saw_different_tiles_do_not_stand_side_by_side(manifests, tmp_path):
+    other = add_network(tmp_path, "other")
+    path = Path(other).parent / "c.h5"
+    with h5py.File(path, "r+") as file:
+        file.attrs["tiles_digest"] = "another grid"
+    with pytest.raises(
+        ValueError,
+        match=r"those of narrow and other are of different tiles of slide c; found digests 'grid of c' and 'another gr",
+    ):
+        features.open_matrix(manifests=[*manifests, other], sources=SIDE_BY_SIDE)
+    with h5py.File(path, "r+") as file:
+        file.attrs["tiles_digest"] = "grid of c"
+        file["tile"][:] = file["tile"][:][::-1]
+    with pytest.raises(ValueError, match=r"narrow and other are of the same slide c, and its tiles differ or are in"):
+        features.open_matrix(manifests=[*manifests, other], sources=SIDE_BY_SIDE)

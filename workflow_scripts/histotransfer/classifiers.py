@@ -112,7 +112,8 @@ def extratrees(
     """
 
     def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[ExtraTreesClassifier]:
-        own = x[rows]
+        # all rows, in order, for the refit: no second copy of the matrix
+        own = x if np.array_equal(rows, np.arange(len(x))) else x[rows]
         for parameters in grid:
             asked = parameters["max_features"]
             model = ExtraTreesClassifier(
@@ -173,7 +174,7 @@ def train(
         ``kind`` (one of :data:`KINDS`), lists of values of what is tuned, ``tuning_metric``, and what else its kind
         has.
     feature_set : mapping
-        ``layer``, if not the last.
+        ``sources`` or ``windows``: see :func:`tile_table.read`.
     classes : sequence of str
         In declared order.
     split : mapping
@@ -206,6 +207,7 @@ def train(
             split=split,
             feature_set=feature_set,
             classes=classes,
+            master_seed=master_seed,
         )
         _check_sets(table, split_file)
         drawn = tile_table.draw(
@@ -216,8 +218,7 @@ def train(
             master_seed=master_seed,
         )
         inside = table.rows(drawn | ((table.set != "test") & (table.label == NO_LABEL)))
-        held_out = table.rows(table.set == "test")
-        del table
+        tile_table.check_features_vary(inside)
         fitted, tuned = _fit(
             inside,
             kind=kind,
@@ -228,6 +229,7 @@ def train(
             seed_of=lambda part: seeds.integer(master_seed, "classifier", *factors, part),
             threads=threads,
         )
+        held_out = table.rows(table.set == "test")
         score = fitted.decision_function(held_out.features)
         columns = ("tile", "image", "slide", "group")
         trained = inside.label != NO_LABEL
@@ -326,7 +328,7 @@ def _kind(classifier: Mapping[str, Any]) -> Kind:
     return KINDS[classifier["kind"]]
 
 
-def _check_sets(table: tile_table.TileTable, split_file: str) -> None:
+def _check_sets(table: tile_table.TileIndex, split_file: str) -> None:
     for name in ("train", "test"):
         if not (table.set == name).any():
             raise ValueError(f"{split_file}: tiles with features are needed in train and test; found none in {name}")

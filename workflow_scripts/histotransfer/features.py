@@ -8,15 +8,17 @@ its network and the code.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,6 +30,8 @@ log = logging.getLogger("histotransfer")
 PROGRESS_S = 30.0
 #: Batches that lie ready while one is computed.
 READ_AHEAD = 2
+#: Bytes of a stretch of rows, all layers together, that is read at a time: it fits the processor's cache.
+_STRETCH_BYTES = 1 << 20
 #: Attributes of a pixel file that a feature file does not take over: they are said anew, or are the file's own.
 _OWN_ATTRIBUTES = frozenset({"status", "reason", "digest", "px", "slide", "versions"})
 #: Attributes that all files of one feature set share.
@@ -590,60 +594,251 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-@dataclass(frozen=True)
-class FeatureTable:
-    """Features of one layer of one network, for all slides of one or more manifests, by slide id.
+class Columns(NamedTuple):
+    """Which columns of a matrix one layer of one network fills.
 
     Attributes
     ----------
-    features : ndarray of shape (n, d), float32
-        One row a tile.
-    tile, image : list of str
-        Each row's tile and the image it was cut from.
-    attributes : dict
-        What all files share (network, architecture, weights, weights_sha256, untrained, layer, ...), with ``layer``
-        the layer read, ``tiles_digests``: what each slide's tiles were, by slide, and ``versions`` of the libraries.
+    network, layer : str
+    start, stop : int
+        First column, and the one after the last.
     """
 
-    features: np.ndarray
+    network: str
+    layer: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """One layer of one slide: its bytes in a feature file."""
+
+    path: Path
+    offset: int
+
+
+@dataclass(frozen=True)
+class _SlideRows:
+    """The rows of one slide, and where each of its layers lies, in the order of the columns."""
+
+    start: int
+    stop: int
+    layers: list[_Stored]
+
+
+@dataclass(frozen=True)
+class MatrixIndex:
+    """What a matrix of features would hold: all but the numbers, which :meth:`read` brings.
+
+    Attributes
+    ----------
+    tile, image : list of str
+        Each row's tile and the image it was cut from: rows in the order of slide ids, and within a slide in that of
+        its tiles.
+    columns : list of Columns
+        Which layer of which network fills which columns, in order.
+    attributes : dict
+        What all files share (network, architecture, weights, weights_sha256, untrained, layer, ...), with ``layer``
+        the layers read, ``tiles_digests``: what each slide's tiles were, by slide, and ``versions`` of the
+        libraries. Of several networks, what differs is joined by ``", "`` in their order; ``untrained`` says
+        whether any is.
+    """
+
     tile: list[str]
     image: list[str]
+    columns: list[Columns]
     attributes: dict[str, Any]
+    _slides: list[_SlideRows]
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self.columns[-1].stop
+
+    def read(self, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> np.ndarray:
+        """Read some rows and columns, each straight to its place.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int, optional
+            Places in the whole matrix, in the order wanted; by default all.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_columns)
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite, naming file and tile, or if a file ends early.
+        """
+        rows = np.arange(len(self.tile)) if rows is None else np.asarray(rows)
+        columns = np.arange(self.n_features) if columns is None else np.asarray(columns)
+        matrix = np.empty((len(rows), len(columns)), np.float32)
+        taken = [_Taken(number, own, columns) for number, own in enumerate(self.columns)]
+        taken = [one for one in taken if one.n]
+        step = max(1, _STRETCH_BYTES // max(1, sum(4 * one.width for one in taken)))
+        buffers = [np.empty((step, one.width), np.float32) for one in taken]
+        gathered = np.empty((step, len(columns)), np.float32)
+        order = np.argsort(rows, kind="stable")
+        wanted = rows[order]
+        for slide in self._slides:
+            first, last = np.searchsorted(wanted, [slide.start, slide.stop])
+            if first == last:
+                continue
+            with ExitStack() as stack:
+                files = [stack.enter_context(open(slide.layers[one.number].path, "rb", buffering=0)) for one in taken]
+                # a stretch of rows of all layers at a time: it stays in the processor's cache until it is in place
+                for start in range(slide.start, slide.stop, step):
+                    stop = min(start + step, slide.stop)
+                    low, high = first + np.searchsorted(wanted[first:last], [start, stop])
+                    if low == high:
+                        continue
+                    own, places = _as_slice(wanted[low:high] - start), _as_slice(order[low:high])
+                    block = matrix[places] if isinstance(places, slice) else gathered[: high - low]
+                    for one, file, buffer in zip(taken, files, buffers, strict=True):
+                        stored = slide.layers[one.number]
+                        _read_rows(file, stored, start - slide.start, buffer[: stop - start])
+                        block[:, one.to] = buffer[own] if one.whole else buffer[own][:, one.columns]
+                    if not np.isfinite(block).all():
+                        raise self._not_finite(slide, block, wanted[low:high], columns)
+                    if block.base is gathered:
+                        matrix[places] = block
+        return matrix
+
+    def _not_finite(self, slide: _SlideRows, block: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> ValueError:
+        row, column = np.argwhere(~np.isfinite(block))[0]
+        number = next(k for k, own in enumerate(self.columns) if own.start <= columns[column] < own.stop)
+        return ValueError(
+            f"feature file {slide.layers[number].path} has a value that is not finite at tile "
+            f"{self.tile[rows[row]]}: layer {self.columns[number].layer}, found {block[row, column]}"
+        )
 
 
-def read_matrix(*, manifests: Sequence[str], layer: str | None = None) -> FeatureTable:
-    """Read the features that manifests name into one array.
+class _Taken:
+    """What is taken of one layer: which of its columns, and to where."""
+
+    def __init__(self, number: int, own: Columns, columns: np.ndarray) -> None:
+        inside = np.flatnonzero((columns >= own.start) & (columns < own.stop))
+        self.number = number
+        self.width = own.stop - own.start
+        self.n = len(inside)
+        self.columns = columns[inside] - own.start
+        self.to = _as_slice(inside)
+        self.whole = np.array_equal(self.columns, np.arange(self.width))
+
+
+def _as_slice(places: np.ndarray) -> slice | np.ndarray:
+    """Return ascending neighbours as a slice, which numpy takes without a copy, and anything else as it is."""
+    if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+        return slice(int(places[0]), int(places[0]) + len(places))
+    return places
+
+
+def _read_rows(file: Any, stored: _Stored, start: int, block: np.ndarray) -> None:
+    file.seek(stored.offset + start * block.shape[1] * block.itemsize)
+    found = file.readinto(memoryview(block).cast("B"))
+    if found != block.nbytes:
+        raise ValueError(
+            f"feature file {stored.path} ends early: {block.nbytes} bytes are needed from row {start} on; found "
+            f"{found}. Delete it and run the rule extract_features again"
+        )
+
+
+def open_matrix(*, manifests: Sequence[str], sources: Sequence[Mapping[str, Any]]) -> MatrixIndex:
+    """Find the features that manifests name, of one or more layers side by side; texts and attributes are read.
 
     Parameters
     ----------
-    manifests : list of str
-        Manifests of one network, one a shard.
-    layer : str, optional
-        A cut point; by default the one that the network's features proper come from.
+    manifests : list of path
+        Manifests of one or more networks, in any order, one a network and shard.
+    sources : list of dict
+        ``{"network": name, "layer": layer}`` in the order of the columns; ``layer`` None is the one that the
+        network's features proper come from.
 
     Returns
     -------
-    FeatureTable
-        Rows in the order of slide ids, whatever shard a slide is in, and within a slide in that of its tiles.
+    MatrixIndex
 
     Raises
     ------
     ValueError
-        If a file is missing or is not the one that its manifest speaks of (naming the file and what to run), if the
-        files are of different networks, if there is no such layer, if a value is not finite, or if no slide has
-        features.
+        If the manifests are of other networks than the sources; if a file is missing or is not the one that its
+        manifest speaks of (naming the file and what to run); if the files of a network were not made alike; if there
+        is no such layer (naming those there are); if the networks saw different slides or tiles (naming both); or if
+        no slide has features.
     """
+    layers_of: dict[str, list[str | None]] = {}
+    for source in sources:
+        layers_of.setdefault(source["network"], []).append(source["layer"])
+    entries_of = _entries_by_network(manifests)
+    if set(entries_of) != set(layers_of):
+        raise ValueError(
+            f"manifests must be of the networks asked for, {', '.join(layers_of)}; found {', '.join(entries_of)}"
+        )
+    _check_same_slides({network: set(entries_of[network]) for network in layers_of})
+    # what one network could not read is left out for all: the cohort's table excludes it too
+    usable = [
+        slide
+        for slide in sorted(next(iter(entries_of.values())))
+        if all(entries[slide][1]["status"] == "ok" for entries in entries_of.values())
+    ]
+    if not usable:
+        raise ValueError(f"no slide has features in {', '.join(map(str, manifests))}")
+    opened = {
+        network: _open_network([entries_of[network][slide] for slide in usable], layers)
+        for network, layers in layers_of.items()
+    }
+    first, *others = opened.values()
+    for other in others:
+        _check_same_tiles(usable, first, other)
+    columns: list[Columns] = []
+    for source in sources:
+        layer = source["layer"] or opened[source["network"]].attributes.get("layer", "")
+        width = opened[source["network"]].widths[source["layer"]]
+        start = columns[-1].stop if columns else 0
+        columns.append(Columns(source["network"], str(layer), start, start + width))
+    slides = []
+    start = 0
+    for number, tile in enumerate(first.tile):
+        stored = [opened[source["network"]].stored[number][source["layer"]] for source in sources]
+        slides.append(_SlideRows(start, start + len(tile), stored))
+        start += len(tile)
+    if not start:
+        raise ValueError(f"no slide has features in {', '.join(map(str, manifests))}")
+    return MatrixIndex(
+        tile=list(itertools.chain.from_iterable(first.tile)),
+        image=list(itertools.chain.from_iterable(first.image)),
+        columns=columns,
+        attributes={
+            **_joined([network.attributes for network in opened.values()]),
+            "layer": _join([own.layer for own in columns]),
+            "tiles_digests": dict(zip(usable, first.tiles_digests, strict=True)),
+            "versions": _joined_versions([network.versions for network in opened.values()]),
+        },
+        _slides=slides,
+    )
+
+
+@dataclass
+class _NetworkFiles:
+    """What the feature files of one network say, slide by slide."""
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+    tile: list[list[str]] = field(default_factory=list)
+    image: list[list[str]] = field(default_factory=list)
+    tiles_digests: list[str] = field(default_factory=list)
+    stored: list[dict[str | None, _Stored]] = field(default_factory=list)
+    widths: dict[str | None, int] = field(default_factory=dict)
+    versions: dict[str, set[str]] = field(default_factory=dict)
+
+
+def _open_network(entries: Sequence[tuple[str, dict[str, Any]]], layers: Sequence[str | None]) -> _NetworkFiles:
     import h5py
 
-    entries = _entries(manifests)
-    total = sum(entry["n_tiles"] for _, entry in entries)
-    features = None
-    shared: dict[str, Any] = {}
+    opened = _NetworkFiles()
     first = ""
-    tile: list[str] = []
-    image: list[str] = []
-    tiles_digests = {}
-    versions: dict[str, set[str]] = {}
     for manifest, entry in entries:
         path = Path(manifest).parent / entry["file"]
         again = f"run the rule extract_features again (delete {manifest} and give the same command)"
@@ -661,53 +856,96 @@ def read_matrix(*, manifests: Sequence[str], layer: str | None = None) -> Featur
                     f"{entry['digest'][:16]}..., found {found[:16]}..."
                 )
             said = {key: _value(file.attrs[key]) for key in _SHARED_ATTRIBUTES if key in file.attrs}
-            shared, first = shared or said, first or str(path)
+            opened.attributes, first = opened.attributes or said, first or str(path)
             for key, value in said.items():
-                if value != shared.get(key):
+                if value != opened.attributes.get(key):
                     raise ValueError(
-                        f"feature files of one matrix must be of one network: {key} is {shared.get(key)!r} in {first}; "
-                        f"found {value!r} in {path}"
+                        f"feature files of one network must be made alike: {key} is "
+                        f"{opened.attributes.get(key)!r} in {first}; found {value!r} in {path}"
                     )
-            dataset = file[_dataset_name(file, path, layer)]
-            if features is None:
-                features = np.empty((total, dataset.shape[1]), np.float32)
-            start, stop = len(tile), len(tile) + len(dataset)
-            tile += store.read_texts(file, "tile")
-            image += store.read_texts(file, "image")
-            if stop > start:
-                dataset.read_direct(features, dest_sel=np.s_[start:stop])
-            finite = np.isfinite(features[start:stop]).all(axis=1)
-            if not finite.all():
-                raise ValueError(
-                    f"feature file {path} has a value that is not finite at tile {tile[start + int(np.argmin(finite))]}"
-                )
-            tiles_digests[entry["slide"]] = str(file.attrs.get("tiles_digest", ""))
+            opened.tile.append(store.read_texts(file, "tile"))
+            opened.image.append(store.read_texts(file, "image"))
+            opened.tiles_digests.append(str(file.attrs.get("tiles_digest", "")))
+            opened.stored.append({})
+            for layer in layers:
+                dataset = file[_dataset_name(file, path, layer)]
+                opened.widths[layer] = int(dataset.shape[1])
+                opened.stored[-1][layer] = _Stored(path, _offset(dataset, path))
             for library, version in json.loads(file.attrs.get("versions", "{}")).items():
-                versions.setdefault(library, set()).add(version)
-    if features is None or not total:
-        raise ValueError(f"no slide has features in {', '.join(map(str, manifests))}")
-    attributes = {
-        **shared,
-        "layer": layer or shared.get("layer", ""),
-        "tiles_digests": tiles_digests,
-        "versions": {library: ", ".join(sorted(found)) for library, found in sorted(versions.items())},
-    }
-    return FeatureTable(features=features, tile=tile, image=image, attributes=attributes)
+                opened.versions.setdefault(library, set()).add(version)
+    return opened
 
 
-def _entries(manifests: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the usable slides of manifests with the manifest that names each, by slide id."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+def _offset(dataset: Any, path: Path) -> int:
+    """Return where a dataset's bytes begin: rows are then read without a call of HDF5 for each stretch."""
+    offset = dataset.id.get_offset()
+    if dataset.dtype != np.dtype("<f4") or (dataset.size and offset is None):
+        raise ValueError(
+            f"feature file {path}: {dataset.name} must be contiguous and of dtype float32; found "
+            f"{'chunks' if dataset.chunks else 'no chunks'} and {dataset.dtype}"
+        )
+    return offset or 0
+
+
+def _entries_by_network(manifests: Sequence[str]) -> dict[str, dict[str, tuple[str, dict[str, Any]]]]:
+    """Return the slides of manifests with the manifest that names each, by network and slide id."""
+    found: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {}
     for manifest in manifests:
-        for entry in store.read_json(manifest)["slides"]:
-            if entry["status"] != "ok":
-                continue
-            if entry["slide"] in found:
+        content = store.read_json(manifest)
+        own = found.setdefault(content["network"], {})
+        for entry in content["slides"]:
+            if entry["slide"] in own:
                 raise ValueError(
-                    f"slide {entry['slide']} stands in two manifests: {found[entry['slide']][0]} and {manifest}"
+                    f"slide {entry['slide']} stands in two manifests: {own[entry['slide']][0]} and {manifest}"
                 )
-            found[entry["slide"]] = (str(manifest), entry)
-    return [found[slide] for slide in sorted(found)]
+            own[entry["slide"]] = (str(manifest), entry)
+    return found
+
+
+def _check_same_slides(slides_of: Mapping[str, set[str]]) -> None:
+    (first, ours), *others = slides_of.items()
+    for other, theirs in others:
+        for slide in sorted(ours ^ theirs):
+            there, absent = (first, other) if slide in ours else (other, first)
+            raise ValueError(
+                f"networks side by side need features of the same slides: slide {slide} stands in the manifests of "
+                f"{there}, and not in those of {absent}; run the rule extract_features again"
+            )
+
+
+def _check_same_tiles(slides: Sequence[str], first: _NetworkFiles, other: _NetworkFiles) -> None:
+    names = f"{first.attributes.get('network')} and {other.attributes.get('network')}"
+    for number, slide in enumerate(slides):
+        ours, theirs = first.tiles_digests[number], other.tiles_digests[number]
+        if ours != theirs:
+            raise ValueError(
+                f"networks side by side need features of the same tiles: those of {names} are of different tiles of "
+                f"slide {slide}; found digests {ours[:16]!r} and {theirs[:16]!r}. Run the rule extract_features again"
+            )
+        if (first.tile[number], first.image[number]) != (other.tile[number], other.image[number]):
+            raise ValueError(
+                f"networks side by side need features of the same tiles: those of {names} are of the same slide "
+                f"{slide}, and its tiles differ or are in different order. Run the rule extract_features again"
+            )
+
+
+def _joined(attributes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all networks say, and where they differ all of it, in order."""
+    names = list(dict.fromkeys(name for said in attributes for name in said))
+    found = {name: _join([said.get(name, "") for said in attributes]) for name in names}
+    return found | {"untrained": any(said.get("untrained", False) for said in attributes)}
+
+
+def _join(values: Sequence[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else ", ".join(map(str, values))
+
+
+def _joined_versions(versions: Sequence[Mapping[str, set[str]]]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for said in versions:
+        for library, those in said.items():
+            found.setdefault(library, set()).update(those)
+    return {library: ", ".join(sorted(those)) for library, those in sorted(found.items())}
 
 
 def _value(value: Any) -> Any:
@@ -720,26 +958,8 @@ def _dataset_name(file: Any, path: Path, layer: str | None) -> str:
         return "features"
     inner = json.loads(file.attrs.get("layers", "[]"))
     if layer not in inner:
-        raise ValueError(f"feature file {path}: layers there are {', '.join([own, *inner])}; found {layer!r} asked for")
+        network = file.attrs.get("network", "")
+        raise ValueError(
+            f"feature file {path}: layers of {network} there are {', '.join([own, *inner])}; found {layer!r} asked for"
+        )
     return f"layers/{layer}"
-
-
-def check_same_tiles(tables: Sequence[FeatureTable]) -> None:
-    """Raise unless the tables are of the same tiles in the same order, so that their columns may stand side by side.
-
-    Raises
-    ------
-    ValueError
-        Naming the two networks and the first slide or tile that differs.
-    """
-    for other in tables[1:]:
-        first = tables[0]
-        names = f"{first.attributes.get('network')} and {other.attributes.get('network')}"
-        ours, theirs = first.attributes["tiles_digests"], other.attributes["tiles_digests"]
-        for slide in sorted(set(ours) | set(theirs)):
-            if ours.get(slide) != theirs.get(slide):
-                raise ValueError(
-                    f"features of {names} are of different tiles of slide {slide}: run the rule extract_features again"
-                )
-        if (first.tile, first.image) != (other.tile, other.image):
-            raise ValueError(f"features of {names} are of the same slides, and their tiles are in different order")

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from histotransfer import features as feature_files
-from histotransfer import seeds, splits, store
+from histotransfer import seeds, splits, store, windows
 from histotransfer.predictions import NO_LABEL
+
+#: Columns of a table that are no features.
+_DESCRIBING = ("tile", "image", "slide", "group", "label", "set", "fold")
+#: Rows looked at together.
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
 class TileTable:
-    """Tiles with features, sorted by image and tile, whatever the order of the files.
+    """Tiles with features, in the order in which they were asked for.
 
     Attributes
     ----------
-    features : ndarray of float32, shape (n, n_features)
+    features : ndarray, shape (n, n_features)
+        float32, or uint8 where they are windows of the pixels.
     tile, image, slide, group : ndarray of str, shape (n,)
     label : ndarray of int16, shape (n,)
         Index into the task's classes; -1 without a label.
@@ -32,6 +38,8 @@ class TileTable:
         What a group is.
     attributes : dict
         Of the features: network, weights, untrained and more.
+    columns : list of Columns
+        Of the whole matrix: which layer of which network fills which columns, whichever of them were read.
     """
 
     features: np.ndarray
@@ -44,12 +52,66 @@ class TileTable:
     fold: np.ndarray
     unit: str
     attributes: dict[str, Any]
+    columns: list[feature_files.Columns]
 
     def rows(self, chosen: np.ndarray) -> TileTable:
         """Return the rows of a mask or of indices; features are copied."""
-        columns = ("features", "tile", "image", "slide", "group", "label", "set", "fold")
+        return replace(self, features=self.features[chosen], **_taken(self, chosen))
+
+
+@dataclass(frozen=True)
+class TileIndex:
+    """All of a :class:`TileTable` but the features, sorted by image and tile, whatever the order of the files.
+
+    Attributes
+    ----------
+    tile, image, slide, group, label, set, fold, unit, attributes, columns
+        As in :class:`TileTable`.
+    matrix : features.MatrixIndex or windows.WindowIndex
+        What reads the features.
+    place : ndarray of int, shape (n,)
+        Each tile's row in `matrix`.
+    """
+
+    tile: np.ndarray
+    image: np.ndarray
+    slide: np.ndarray
+    group: np.ndarray
+    label: np.ndarray
+    set: np.ndarray
+    fold: np.ndarray
+    unit: str
+    attributes: dict[str, Any]
+    columns: list[feature_files.Columns]
+    matrix: Any
+    place: np.ndarray
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the whole matrix."""
+        return self.matrix.n_features
+
+    def rows(self, chosen: np.ndarray, columns: np.ndarray | None = None) -> TileTable:
+        """Read the features of some rows.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool or int
+            A mask, or indices in the order wanted.
+        columns : ndarray of int, optional
+            Columns of the whole matrix, in the order wanted; by default all.
+
+        Raises
+        ------
+        ValueError
+            If a feature is not finite, naming file and tile.
+        """
         return TileTable(
-            **{name: getattr(self, name)[chosen] for name in columns}, unit=self.unit, attributes=self.attributes
+            features=self.matrix.read(self.place[chosen], columns),
+            **_taken(self, chosen),
+            unit=self.unit,
+            attributes=self.attributes,
+            columns=self.columns,
         )
 
 
@@ -62,13 +124,14 @@ def read(
     split: Mapping[str, Any],
     feature_set: Mapping[str, Any],
     classes: Sequence[str],
-) -> TileTable:
-    """Join features, labels and split by image and tile.
+    master_seed: int,
+) -> TileIndex:
+    """Join the features' tiles, labels and split by image and tile.
 
     Parameters
     ----------
     features : sequence of path
-        Manifests of a network's shards.
+        Manifests of the shards of every network of the set; of a set of windows, pixel files.
     labels : sequence of path
         The task's label tables.
     slides_table : path
@@ -77,20 +140,23 @@ def read(
     split : mapping
         ``unit`` and ``share_groups``.
     feature_set : mapping
-        ``layer``: an inner layer's name; absent, the last.
+        ``{"sources": [{"network": name, "layer": name or None}, ...]}`` (:func:`features.open_matrix`), or
+        ``{"windows": {...}}`` (:func:`windows.open_windows`).
     classes : sequence of str
         In declared order.
+    master_seed : int
+        What windows are drawn from.
 
     Raises
     ------
     ValueError
-        If a tile has no row in the label tables, a label is no class of the task, a feature is not finite
-        (:func:`features.read_matrix`), or the split is not kept (:func:`splits.read`).
+        If a tile has no row in the label tables, a label is no class of the task, the features do not fit together
+        (:func:`features.open_matrix`), or the split is not kept (:func:`splits.read`).
     """
-    table = feature_files.read_matrix(manifests=list(features), layer=feature_set.get("layer"))
+    matrix = _open(features, feature_set, master_seed)
     rows_of = _label_rows(labels, classes)
     usable = {row["image"] for row in store.read_table(slides_table) if row["status"] == "ok"}
-    keys = list(zip(table.image, table.tile, strict=True))
+    keys = list(zip(matrix.image, matrix.tile, strict=True))
     order = sorted((k for k in range(len(keys)) if keys[k][0] in usable), key=keys.__getitem__)
     if not order:
         raise ValueError(f"{slides_table}: training needs images with status 'ok' that have features; found none")
@@ -103,12 +169,10 @@ def read(
     twice = next((keys[a] for a, b in itertools.pairwise(order) if keys[a] == keys[b]), None)
     if twice:
         raise ValueError(f"a tile stands once in the features; tile {twice[1]!r} of image {twice[0]!r} stands twice")
-    matrix = table.features if order == list(range(len(keys))) else table.features[order]
     rows = [rows_of[keys[k]] for k in order]
     places = splits.read(split_file, rows, split["unit"], split.get("share_groups"))
     index = {name: k for k, name in enumerate(classes)} | {"": NO_LABEL}
-    return TileTable(
-        features=matrix,
+    return TileIndex(
         tile=_texts(row["tile"] for row in rows),
         image=_texts(row["image"] for row in rows),
         slide=_texts(row["slide"] for row in rows),
@@ -117,18 +181,40 @@ def read(
         set=places.set,
         fold=places.fold,
         unit=places.unit,
-        attributes=dict(table.attributes),
+        attributes=dict(matrix.attributes),
+        columns=list(matrix.columns),
+        matrix=matrix,
+        place=np.array(order),
+    )
+
+
+def check_features_vary(table: TileTable) -> None:
+    """Raise if every feature is constant over the tiles with a label: nothing could be learnt from them.
+
+    Raises
+    ------
+    ValueError
+        Naming the networks and layers.
+    """
+    rows = np.flatnonzero(table.label != NO_LABEL)
+    for start in range(0, len(rows), _BLOCK):
+        if (table.features[rows[start : start + _BLOCK]] != table.features[rows[0]]).any():
+            return
+    names = ", ".join(f"layer {own.layer} of {own.network}" for own in table.columns)
+    raise ValueError(
+        f"training needs a feature that differs between tiles; found every feature of {names} constant over "
+        f"{len(rows)} training tiles"
     )
 
 
 def draw(
-    table: TileTable, *, tiles: int | None, tiles_per_class: int | None, split_seed: int, master_seed: int
+    table: TileIndex | TileTable, *, tiles: int | None, tiles_per_class: int | None, split_seed: int, master_seed: int
 ) -> np.ndarray:
     """Choose the labelled tiles to train on; without a cap, all of train and validation.
 
     Parameters
     ----------
-    table : TileTable
+    table : TileIndex or TileTable
     tiles, tiles_per_class : int or None
         At most so many, and so many of each class.
     split_seed, master_seed : int
@@ -157,6 +243,18 @@ def draw(
     chosen = np.zeros_like(chosen)
     chosen[ranked[:tiles]] = True
     return chosen
+
+
+def _open(features: Sequence[str], feature_set: Mapping[str, Any], master_seed: int) -> Any:
+    if set(feature_set) == {"windows"}:
+        return windows.open_windows(pixels=list(features), **feature_set["windows"], master_seed=master_seed)
+    if set(feature_set) == {"sources"}:
+        return feature_files.open_matrix(manifests=list(features), sources=feature_set["sources"])
+    raise ValueError(f"a feature set is given by either sources or windows; found {', '.join(feature_set) or 'none'}")
+
+
+def _taken(table: TileTable | TileIndex, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: getattr(table, name)[chosen] for name in _DESCRIBING}
 
 
 def _label_rows(labels: Sequence[str], classes: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
