@@ -395,7 +395,9 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     def titled(task: str) -> tuple[str, str]:
         return task, scoreboard.metric_name(_of_task(rows, task)[0]["metric"])
 
-    blocks = _Blocks(tasks, titled, names, at_once=3 if len(tasks) > 2 else len(tasks), gap=10.0, beside=22.0)
+    blocks = _Blocks(
+        tasks, titled, names, at_once=math.ceil(len(tasks) / math.ceil(len(tasks) / 3)), gap=10.0, beside=22.0
+    )
     chart = canvas.new(_legend_height(legend) + blocks.height + 6)
     _draw_legend(chart, legend, 0)
     for task, panel in blocks.panels(chart, _legend_height(legend)):
@@ -803,11 +805,13 @@ class _Names:
             lines = text.split("\n")
             first = middle - self._LINE * (len(lines) - 1 + (mark == 0.0)) / 2
             for place, line in enumerate(lines):
-                canvas.write(chart, line, 4, top + first + self._LINE * place, va="center", fontsize=SMALL)
+                # letters below the line must not lift it
+                base = top + first + self._LINE * place + 0.36 * SMALL
+                canvas.write(chart, line, 4, base, va="baseline", fontsize=SMALL)
             if mark is not None:
                 below = first + self._LINE * (len(lines) - 1 + (mark == 0.0))
-                style = {"va": "center", "fontsize": 7.4, "color": canvas.VERMILION}
-                canvas.write(chart, self._MARK, 4 + mark, top + below, **style)
+                style = {"va": "baseline", "fontsize": 7.4, "color": canvas.VERMILION}
+                canvas.write(chart, self._MARK, 4 + mark, top + below + 0.36 * SMALL, **style)
 
 
 class _Blocks:
@@ -895,14 +899,25 @@ def _scale(panel: Any, ends: Sequence[float], width: float, *, signed: bool = Fa
     margin = max((high - low) * 0.06, 0.004)
     low, high = low - margin, high + margin
     panel.set_xlim(low, high)
-    for most in (6, 5, 4, 3, 2):
-        ticks = _ticks(low, high, most)
-        words = _tick_words(ticks, signed=signed)
-        between = (ticks[-1] - ticks[0]) / (len(ticks) - 1) / (high - low) * width if len(ticks) > 1 else width
-        if between >= max(canvas.text_width(word, SMALL - 1) for word in words) + 4:
-            break
+    ticks, words = _fitting_ticks(low, high, width, signed)
     panel.tick_params(axis="x", labelsize=SMALL - 1)
     panel.set_xticks(ticks, words)
+
+
+def _fitting_ticks(low: float, high: float, width: float, signed: bool) -> tuple[list[float], list[str]]:
+    """Return the closest ticks, at least two, whose labels stand apart on `width` points."""
+    power = math.floor(math.log10(high - low)) - 1
+    # a step of 3 or 4 looks odd, yet says more than one tick alone
+    for factors in ((1, 2, 5), (1, 2, 3, 4, 5, 6, 8)):
+        for step in (factor * 10.0**exponent for exponent in (power, power + 1) for factor in factors):
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            ticks = [round(index * step, 12) for index in range(first, last + 1)]
+            words = _tick_words(ticks, signed=signed)
+            widest = max((canvas.text_width(word, SMALL - 1) for word in words), default=0)
+            if 2 <= len(ticks) <= 7 and step / (high - low) * width >= widest + 4:
+                return ticks, words
+    ticks = _ticks(low, high, 1)
+    return ticks, _tick_words(ticks, signed=signed)
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:

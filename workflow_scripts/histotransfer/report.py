@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histotransfer import canvas, provenance, scoreboard, store
+from histotransfer import canvas, chapters, comparison_figures, provenance, scoreboard, store
 from histotransfer.figures import STATUS_WORDS
 
 #: Templates and style sheet; inputs of the rules, since no code digest covers them.
@@ -63,6 +63,10 @@ def write_report(
     metric: str,
     code_version: str,
     templates: Sequence[str | Path] = (),
+    tables: Sequence[str | Path] = (),
+    tables_of: Sequence[Mapping[str, str]] = (),
+    friedman: Sequence[str | Path] = (),
+    friedman_of: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Write a study's report.
 
@@ -81,12 +85,14 @@ def write_report(
     figures, figures_of
         Every figure, each with ``section`` (attrition, slides, tiles, splits, scores, confusion), ``rule`` (the rule
         that draws it), ``dataset``, and as far as they tell it from others ``task``, ``split``, ``seed``, ``slide``,
-        ``class``, ``method``. What a figure shows stands in the figure.
+        ``class``, ``method``. What a figure shows stands in the figure. Figures of the chapters that compare have
+        section, ``rule``, ``split``, and: comparison: ``comparison``, ``title``, ``kind`` (ranks, differences);
+        layers and importance: ``features``, ``classifier``; selection: ``features``.
     page : path
         HTML to write.
     rules : mapping
         The rule behind each other input: ``scores``, ``slides_tables``, ``split_counts``, ``descriptions``,
-        ``predictions``.
+        ``predictions``, and ``friedman`` where there is one.
     study, config : mapping
         The study's list (name, datasets, methods, splits, seeds) and the whole merged config.
     metric : str
@@ -95,6 +101,13 @@ def write_report(
         What tells the version of the code.
     templates : sequence of path
         The files under :data:`TEMPLATES`, named so that an edited template makes the page anew; not read otherwise.
+    tables, tables_of
+        CSV tables of the chapters that compare, each as :func:`histotransfer.chapters.read_tables` wants it: with
+        ``section`` (comparison, strategies, layers, importance, selection), ``kind``, ``rule``, ``split``, and as far
+        as they tell it from others ``comparison``, ``title``, ``features``, ``classifier``. A table stands with the
+        figure that has the same of these.
+    friedman, friedman_of
+        Results of :func:`histotransfer.friedman.test`, each with its ``split``.
 
     Raises
     ------
@@ -104,6 +117,7 @@ def write_report(
     _go_together("slides_tables", slides_tables, "datasets", datasets)
     _go_together("split_counts", split_counts, "split_counts_of", split_counts_of)
     _go_together("descriptions", descriptions, "descriptions_of", descriptions_of)
+    _go_together("friedman", friedman, "friedman_of", friedman_of)
     runs = scoreboard.read(scores)
     plates = _plates(figures, figures_of)
     known = {
@@ -112,8 +126,14 @@ def write_report(
     }
     counts = [_split_block(path, about, plates) for path, about in zip(split_counts, split_counts_of, strict=True)]
     comparisons = [_comparison(key, of_key, metric, plates) for key, of_key in scoreboard.comparisons(runs).items()]
-    tables = [("scores", scores), *(("slides_tables", path) for path in slides_tables)]
-    tables += [("split_counts", path) for path in split_counts]
+    compared = chapters.read_tables(tables, tables_of)
+    tests = [
+        {**about, **store.read_json(path), "path": str(path), "rule": rules["friedman"]}
+        for path, about in zip(friedman, friedman_of, strict=True)
+    ]
+    made = chapters.build(compared, plates, tests, runs=runs)
+    others = [("scores", scores), *(("slides_tables", path) for path in slides_tables)]
+    others += [("split_counts", path) for path in split_counts]
     _write_page(
         "report.html.j2",
         page,
@@ -134,7 +154,10 @@ def write_report(
             for dataset, path in zip(datasets, slides_tables, strict=True)
         ],
         split_blocks=counts,
-        files=_files(tables, plates, rules, descriptions, predictions),
+        chapters=made,
+        reading=chapters.READING,
+        sections=_sections(made),
+        files=_files(others, plates, rules, descriptions, predictions, compared, tests),
         rules=rules,
         scores_file=str(scores),
     )
@@ -150,6 +173,7 @@ def write_run_page(
     study: Mapping[str, Any],
     code_version: str,
     templates: Sequence[str | Path] = (),
+    method_costs: str | Path | Sequence[str] = (),
 ) -> None:
     """Write the page of what a run cost; it is no part of the results' content.
 
@@ -158,13 +182,15 @@ def write_run_page(
     cost : path
         Table of :func:`histotransfer.costs.collect`.
     figures, figures_of
-        As in :func:`write_report`; the section is ``cost``.
+        As in :func:`write_report`; the section is ``cost``, or ``method_costs`` of the figure of that table.
     page : path
         HTML to write.
     rules : mapping
-        ``cost``: the rule behind the table.
+        The rule behind each table: ``cost``, and ``method_costs`` where there is one.
     study, code_version, templates
         As in :func:`write_report`.
+    method_costs : path, or an empty list
+        Table of :func:`histotransfer.costs.of_methods`.
     """
     rows = store.read_table(cost)
     total = {
@@ -183,6 +209,7 @@ def write_run_page(
         cpu=duration(total["cpu_seconds_total"]),
         highest=_mebibytes(max((float(row["rss_mb_max"] or 0) for row in rows), default=0)),
         plates=_plates(figures, figures_of),
+        methods=_method_costs(method_costs, rules["method_costs"]) if method_costs else None,
         cost_file=str(cost),
         rules=rules,
     )
@@ -527,6 +554,26 @@ def _class_table(runs: Sequence[scoreboard.Run], level: str) -> dict[str, Any]:
     }
 
 
+def _sections(made: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return title and number of each chapter by its anchor; those that compare follow the scores."""
+    titles = dict(_SECTIONS)
+    confusion = list(titles).index("confusion")
+    ordered = [*list(titles.items())[:confusion], *((one["anchor"], one["title"]) for one in made)]
+    ordered += list(titles.items())[confusion:]
+    return {anchor: {"title": title, "number": place} for place, (anchor, title) in enumerate(ordered, start=1)}
+
+
+_SECTIONS = (
+    ("asked", "What was asked, what ran"),
+    ("attrition", "From slides asked for to slides used"),
+    ("slides", "Slides and their tiles"),
+    ("tiles", "Sample tiles of each class"),
+    ("splits", "Splits"),
+    ("scores", "Scores"),
+    ("confusion", "Confusion matrices"),
+    ("files", "Files behind this page"),
+)
+
 _CONTENTS = {
     "scores": "all scores of the study, with intervals",
     "slides_tables": "every slide asked for: status, reason, tiles, labels",
@@ -538,6 +585,10 @@ _CONTENTS = {
     "tiles": "figure: sample tiles of a class",
     "splits": "figure: a split",
     "confusion": "figure: a confusion matrix",
+    "comparison": "figure: a comparison of methods",
+    "layers": "figure: scores of the layers of a network",
+    "importance": "figure: shares of the importance",
+    "selection": "figure: a feature elimination",
 }
 
 
@@ -547,12 +598,17 @@ def _files(
     rules: Mapping[str, str],
     descriptions: Sequence[str | Path],
     predictions: Sequence[str | Path],
+    compared: Sequence[chapters.Table],
+    tests: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, str]]:
     """Return every file that the page is made of, with its rule; tables and figures with their SHA-256."""
     files = [(str(path), rules[name], _CONTENTS[name], True) for name, path in tables]
     files += [
         (plate.path, plate.rule, _CONTENTS.get(plate.section, f"figure: {plate.section}"), True) for plate in plates
     ]
+    files += [(table.path, table.rule, table.contents, True) for table in compared]
+    said = chapters.CONTENTS["strategies", "friedman"]
+    files += [(test["path"], test["rule"], said, True) for test in tests]
     for name, paths in (("descriptions", descriptions), ("predictions", predictions)):
         files += [(str(path), rules[name], _CONTENTS[name], False) for path in paths]
     return [
@@ -576,5 +632,34 @@ def _cost_row(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _method_costs(path: str | Path, rule: str) -> chapters.Block:
+    """Return the table of what each method costs."""
+    table = chapters.file_table(path, {"section": "methods", "kind": "costs", "rule": rule})
+    comparison_figures.read(path, ("method", "score", "average_rank", *_METHOD_COSTS))
+    heads = ["Method", "score", "average rank", "CPU time", "GPU time", "peak memory", "on disk"]
+    rows = []
+    for row in table.rows:
+        mark = row.get("untrained") == "yes"
+        cells = [chapters.Cell(row["method"], mark)]
+        for name, form in (("score", ".3f"), ("average_rank", ".1f")):
+            value = comparison_figures.number(row, name, path)
+            cells.append(chapters.Cell(chapters.said(value, form), mark and value is not None))
+        for name, written in _METHOD_COSTS.items():
+            value = comparison_figures.number(row, name, path)
+            cells.append(chapters.Cell("not measured" if value is None else written(value)))
+        rows.append([*cells, chapters.Cell(row.get("shared_with") or "")])
+    words = "What stands behind each method; what several methods share counts in full in each of them."
+    numeric = [False, *(True for _ in heads[1:]), False]
+    notes = comparison_figures.notes(table.rows)
+    return chapters.Block(table, [*heads, "shared with"], numeric, rows, words, "What each method costs", notes)
+
+
 def _mebibytes(amount: float) -> str:
     return f"{amount / 1024:,.1f} GiB" if amount >= 1024 else f"{amount:,.0f} MiB"
+
+
+def _disk(amount: float) -> str:
+    return _mebibytes(amount / 2**20)
+
+
+_METHOD_COSTS = {"cpu_seconds": duration, "gpu_seconds": duration, "peak_mb": _mebibytes, "disk_bytes": _disk}

@@ -1,0 +1,521 @@
+"""Chapters of the report that compare strategies: what each shows, its charts, its tables and these as files.
+
+A chapter is there when it has a figure or a table. Its tables are the CSV files behind its figures; the page shows
+their numbers and hands out the files as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from histotransfer import comparison_figures, scoreboard, store
+from histotransfer.comparison_figures import number
+
+#: What each table holds, in words, by section and kind.
+CONTENTS = {
+    ("comparison", "ranks"): "scores and ranks of a comparison's methods, with their average",
+    ("comparison", "differences"): "differences to a comparison's reference, with intervals",
+    ("strategies", "strategies"): "each strategy's best score and the one that validation chooses",
+    ("strategies", "friedman"): "whether strategies differ by more than chance",
+    ("layers", "layers"): "scores of the layers of a network",
+    ("importance", "importance"): "share of the importance that each network or layer brings",
+    ("selection", "curve"): "scores of a feature elimination, by number of features",
+    ("selection", "kept"): "how many features each elimination keeps",
+    ("selection", "pairs"): "features that the selections of two tasks have in common",
+    ("selection", "common"): "how many of the most important features must be taken for one that all tasks share",
+}
+
+#: Chapters in their order; a comparison is called by its own title.
+TITLES = {
+    "comparison": "",
+    "strategies": "Best score of each strategy",
+    "layers": "Inner layers",
+    "importance": "Where the information lies",
+    "selection": "Selected features",
+}
+
+#: How a chart is read, by the kind of its table.
+READING = {
+    "ranks": "Bars are average ranks, the highest is the best; hollow bars stand for untrained networks.",
+    "differences": "Dots right of zero are better than the reference; lines are 95 % intervals, hollow dots stand for "
+    "untrained networks. Of many intervals some miss zero by chance.",
+    "layers": "Layers from the first to the last, downwards. A ring marks a layer that inner cross-validation chose, "
+    "with the number of seeds; the test set has no say in it.",
+    "importance": "Each bar is cut at the most important features that together bring 10, 25 and 50 % of all "
+    "importance. A bar longer than its black one brings more than its share of the features.",
+    "curve": "Score in the cross-validation inside the training data; rings mark the smallest number of features "
+    "within the tolerance of the best score.",
+}
+
+#: Tables of more rows than this are folded.
+OPEN_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV table on the page: its rows, its file as a data URI with a name to save it under, its rule."""
+
+    path: str
+    rule: str
+    section: str
+    kind: str
+    rows: list[dict[str, str]]
+    source: str
+    download: str
+    fields: Mapping[str, str]
+
+    @property
+    def contents(self) -> str:
+        """What it holds, in words."""
+        return CONTENTS.get((self.section, self.kind), self.kind)
+
+
+@dataclass
+class Cell:
+    """A cell as a page shows it: `place` is 1 for the best of its column, 2 for the second best."""
+
+    text: str
+    untrained: bool = False
+    place: int = 0
+
+
+@dataclass
+class Block:
+    """A table ready for the page: heads and cells, which columns hold numbers, what is said above and below."""
+
+    table: Table
+    heads: list[str]
+    numeric: list[bool]
+    rows: list[list[Cell]]
+    words: str
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def folded(self) -> bool:
+        """Whether the page folds it."""
+        return len(self.rows) > OPEN_ROWS
+
+
+def read_tables(paths: Sequence[str | Path], about: Sequence[Mapping[str, str]]) -> list[Table]:
+    """Read the CSV tables of the chapters.
+
+    Parameters
+    ----------
+    paths, about
+        Each table with its ``section`` and ``kind`` (a key of :data:`CONTENTS`), ``rule``, ``split``, and as far as
+        they tell it from others ``comparison``, ``title``, ``features``, ``classifier``.
+
+    Raises
+    ------
+    ValueError
+        If the two are not equally long, or a table is of no known section and kind.
+    """
+    if len(paths) != len(about):
+        raise ValueError(f"tables and tables_of go together; found {len(paths)} and {len(about)}")
+    return [_read_table(path, fields) for path, fields in zip(paths, about, strict=True)]
+
+
+def _read_table(path: str | Path, fields: Mapping[str, str]) -> Table:
+    section, kind = fields["section"], fields["kind"]
+    if (section, kind) not in _BLOCKS:
+        legal = ", ".join("/".join(key) for key in _BLOCKS)
+        raise ValueError(f"{path}: a table is one of {legal}; found {section}/{kind}")
+    return file_table(path, fields)
+
+
+def file_table(path: str | Path, fields: Mapping[str, str]) -> Table:
+    """Read one CSV table, of any ``section`` and ``kind``, with the ``rule`` behind it."""
+    section, kind = fields["section"], fields["kind"]
+    rest = {name: str(value) for name, value in fields.items() if name not in ("section", "kind", "rule")}
+    names = [rest.get(name, "") for name in ("comparison", "features", "classifier")]
+    parts = [*(names if any(names) else [section]), kind, rest.get("split", "")]
+    words = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts]
+    data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
+    return Table(
+        path=str(path),
+        rule=fields["rule"],
+        section=section,
+        kind=kind,
+        rows=store.read_csv(path),
+        source=f"data:text/csv;base64,{data}",
+        download="-".join(word for word in dict.fromkeys(words) if word) + ".csv",
+        fields=rest,
+    )
+
+
+def build(
+    tables: Sequence[Table],
+    plates: Sequence[Any],
+    friedman: Sequence[Mapping[str, Any]],
+    *,
+    runs: Sequence[scoreboard.Run],
+) -> list[dict[str, Any]]:
+    """Return the chapters that have something to show, in the order of :data:`TITLES`.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+    plates : sequence of report.Plate
+        Figures; those of other sections are passed over.
+    friedman : sequence of mapping
+        What :func:`histotransfer.friedman.test` wrote, each with its ``split``, ``path`` and ``rule``.
+    runs : sequence of scoreboard.Run
+        Tell which methods stand on untrained networks, and what each split holds apart.
+
+    Raises
+    ------
+    ValueError
+        If a table lacks a column or a number is none.
+    """
+    untrained = {run.method for run in runs if run.untrained}
+    splits = {run.split: {"unit": run.unit, "reason": run.share_groups} for run in runs}
+    made: list[dict[str, Any]] = []
+    for section, title in TITLES.items():
+        of_section = [table for table in tables if table.section == section]
+        shown = [plate for plate in plates if plate.section == section]
+        heard = list(friedman) if section == "strategies" else []
+        keys = dict.fromkeys(one.fields.get("comparison", "") for one in (*of_section, *shown)) or {"": None}
+        for place, key in enumerate(keys if section == "comparison" else [""], start=1):
+            mine = [one for one in of_section if section != "comparison" or one.fields.get("comparison", "") == key]
+            drawn = [one for one in shown if section != "comparison" or one.fields.get("comparison", "") == key]
+            if not (mine or drawn or heard):
+                continue
+            titles = [one.fields.get("title", "") for one in (*mine, *drawn)]
+            made.append(
+                {
+                    "section": section,
+                    "anchor": f"comparison-{place}" if section == "comparison" else section,
+                    "title": title or next((one for one in titles if one), key),
+                    "parts": _parts(mine, drawn, heard, untrained, splits),
+                }
+            )
+    return made
+
+
+def _parts(
+    tables: Sequence[Table],
+    plates: Sequence[Any],
+    friedman: Sequence[Mapping[str, Any]],
+    untrained: set[str],
+    splits: Mapping[str, Mapping[str, str]],
+) -> list[dict[str, Any]]:
+    """Return a chapter's parts, one a split: figures, each with its table, then tables without a figure."""
+    names = dict.fromkeys([one.fields.get("split", "") for one in (*tables, *plates)])
+    names.update((one["split"], None) for one in friedman)
+    parts = []
+    for split in names:
+        left = [table for table in tables if table.fields.get("split", "") == split]
+        items: list[dict[str, Any]] = []
+        for plate in (one for one in plates if one.fields.get("split", "") == split):
+            twin = next((table for table in left if _belongs(table, plate)), None)
+            if twin:
+                left.remove(twin)
+            items.append(_item(plate, twin, untrained))
+        items += [_item(None, table, untrained) for table in left]
+        parts.append(
+            {
+                "split": split,
+                **splits.get(split, {"unit": "patient", "reason": ""}),
+                "items": items,
+                "friedman": [one for one in friedman if one["split"] == split],
+            }
+        )
+    return parts
+
+
+def _belongs(table: Table, plate: Any) -> bool:
+    shared = ("comparison", "features", "classifier")
+    if any(table.fields.get(name, "") != plate.fields.get(name, "") for name in shared):
+        return False
+    return table.kind == plate.fields.get("kind", "curve" if table.section == "selection" else table.kind)
+
+
+def _item(plate: Any, table: Table | None, untrained: set[str]) -> dict[str, Any]:
+    fields = (plate or table).fields
+    kind = table.kind if table else fields.get("kind", "curve" if plate.section == "selection" else plate.section)
+    return {
+        "plate": plate,
+        "name": "+".join(fields[key] for key in ("features", "classifier") if fields.get(key)),
+        "kind": kind,
+        "block": _BLOCKS[table.section, table.kind](table, untrained) if table else None,
+        "variants": _variants(table) if table and table.kind == "strategies" else None,
+    }
+
+
+def _text(row: Mapping[str, str], column: str) -> str:
+    return row.get(column) or ""
+
+
+def said(value: float | None, form: str) -> str:
+    """Write a number; an undefined one is a dash."""
+    if value is None:
+        return "–"
+    if form == "percent":
+        return f"{100 * value:.1f} %"
+    return format(value, form).replace("-", "−")
+
+
+def _plain_block(
+    table: Table, columns: Mapping[str, tuple[str, str]], words: str, name: str, marked: Sequence[bool] = ()
+) -> Block:
+    """Return a block with a column of the CSV each: its head, and how its numbers are written (empty for text)."""
+    _need(table, columns)
+    rows = []
+    for place, row in enumerate(table.rows):
+        mark = bool(marked) and marked[place]
+        cells = []
+        for column, (_, form) in columns.items():
+            if form:
+                value = number(row, column, table.path)
+                cells.append(Cell(said(value, form), untrained=mark and value is not None and form != ",.0f"))
+            else:
+                cells.append(Cell(_text(row, column)))
+        rows.append(cells)
+    heads = [head for head, _ in columns.values()]
+    numeric = [bool(form) for _, form in columns.values()]
+    return Block(table, heads, numeric, rows, words, name, comparison_figures.notes(table.rows))
+
+
+def _need(table: Table, columns: Iterable[str]) -> None:
+    comparison_figures.read(table.path, columns)
+
+
+def _tasks(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
+
+
+def _ranks_block(table: Table, untrained: set[str]) -> Block:
+    _need(table, comparison_figures.RANK_COLUMNS)
+    tasks = comparison_figures.ranked_tasks(list(table.rows[0]) if table.rows else [])
+    heads, numeric = ["Method", "Classifier"], [False, False]
+    heads, numeric = [*heads, "average rank"], [*numeric, True]
+    for task in tasks:
+        heads += [f"{task.name}: {scoreboard.metric_name(task.metric)}", "rank"]
+        numeric += [True, True]
+    rows = []
+    for row in table.rows:
+        mark = row["untrained"] == "yes"
+        cells = [Cell(row["method"], mark), Cell(row["kind"].replace("_", " "))]
+        values = [(number(row, "average_rank", table.path), ".2f")]
+        for task in tasks:
+            values.append((number(row, task.score_column, table.path), ".3f"))
+            values.append((number(row, task.rank_column, table.path), "g"))
+        rows.append([*cells, *(Cell(said(value, form), mark and value is not None) for value, form in values)])
+    used = [task for task in tasks if any(_text(row, task.rank_column) for row in table.rows)]
+    words = "Scores of tiles, means over seeds, and the rank of each: the highest of n methods has rank n."
+    if used:
+        words += f" Ranks are averaged over {comparison_figures.over(used)}."
+    return Block(table, heads, numeric, rows, words, "Scores and ranks", comparison_figures.notes(table.rows))
+
+
+def _differences_block(table: Table, untrained: set[str]) -> Block:
+    _need(table, comparison_figures.DIFFERENCE_COLUMNS)
+    columns = {
+        "method": ("Method", ""),
+        "dataset": ("Dataset", ""),
+        "task": ("Task", ""),
+        "metric": ("Metric", ""),
+        "difference": ("difference", "+.3f"),
+        "low": ("95 % from", "+.3f"),
+        "high": ("to", "+.3f"),
+        "groups": ("groups", ",.0f"),
+        "unit": ("of", ""),
+        "seeds": ("seeds", ",.0f"),
+        "note": ("Note", ""),
+    }
+    reference = table.rows[0]["reference"] if table.rows else ""
+    marked = [row["method"] in untrained or reference in untrained for row in table.rows]
+    words = (
+        f"Score of each method minus that of {reference}, means over seeds. The 95 % intervals resample whole groups, "
+        "the same ones for both methods (paired bootstrap); they are not widened for their number."
+    )
+    block = _plain_block(table, columns, words, "Differences to the reference", marked)
+    if not any(row["note"] for row in table.rows):
+        block.heads.pop(), block.numeric.pop()
+        block.rows = [cells[:-1] for cells in block.rows]
+    block.notes = []
+    place = list(columns).index("metric")
+    for cells, row in zip(block.rows, table.rows, strict=True):
+        cells[place].text = scoreboard.metric_name(row["metric"])
+        cells[0].untrained = row["method"] in untrained
+    return block
+
+
+_STRATEGY_COLUMNS = ("strategy", "dataset", "task", "metric", "oracle", "oracle_method", "chosen", "chosen_methods")
+
+
+def _strategies_block(table: Table, untrained: set[str]) -> Block:
+    _need(table, _STRATEGY_COLUMNS)
+    tasks = _tasks(table.rows)
+    strategies = list(dict.fromkeys(row["strategy"] for row in table.rows))
+    found = {(row["strategy"], f"{row['dataset']}/{row['task']}"): row for row in table.rows}
+    metric = {f"{row['dataset']}/{row['task']}": scoreboard.metric_name(row["metric"]) for row in table.rows}
+    heads = ["Strategy"]
+    for task in tasks:
+        heads += [f"{task}: {metric[task]}, oracle: the best variant on the test set", "chosen by validation"]
+    rows: list[list[Cell]] = [[Cell(strategy)] for strategy in strategies]
+    for task in tasks:
+        for column, behind in (("oracle", "oracle_method"), ("chosen", "chosen_methods")):
+            values = [number(found.get((strategy, task), {}), column, table.path) for strategy in strategies]
+            places = _places(values)
+            for cells, strategy, value, place in zip(rows, strategies, values, places, strict=True):
+                names = _methods_in(_text(found.get((strategy, task), {}), behind))
+                cells.append(Cell(said(value, ".4f"), value is not None and bool(names & untrained), place))
+    words = (
+        "Table 2 of Mormont et al. (2018): the highest score of each strategy's variants on the test set. It is an "
+        "oracle: nobody could have chosen that variant beforehand, and the more variants a strategy has, the more it "
+        "gains by chance. Beside it, the test score of the variant that validation inside the training data chooses. "
+        "Best and second best of each column are marked; means over seeds."
+    )
+    numeric = [False, *(True for _ in heads[1:])]
+    return Block(
+        table, heads, numeric, rows, words, "Best score of each strategy", comparison_figures.notes(table.rows)
+    )
+
+
+def _methods_in(text: str) -> set[str]:
+    """Return the methods in ``"a"`` or ``"a (2 of 3 seeds), b (1 of 3)"``."""
+    return set(re.findall(r"(?:^|, )(.+?) \(\d+ of \d+[^)]*\)", text)) or {text}
+
+
+def _places(values: Sequence[float | None]) -> list[int]:
+    """Return 1 for the highest values, 2 for the next lower ones, 0 for others; one value alone has no place."""
+    ordered = sorted({round(value, 12) for value in values if value is not None}, reverse=True)
+    if len([value for value in values if value is not None]) < 2:
+        return [0] * len(values)
+    rank = {value: place for place, value in enumerate(ordered[:2], start=1)}
+    return [0 if value is None else rank.get(round(value, 12), 0) for value in values]
+
+
+def _variants(table: Table) -> Block:
+    """Return which variants stand behind the scores of a table of strategies."""
+    columns = {
+        "strategy": ("Strategy", ""),
+        "dataset": ("Dataset", ""),
+        "task": ("Task", ""),
+        "oracle_method": ("Oracle: best on the test set", ""),
+        "chosen_methods": ("Chosen by validation", ""),
+        "variants": ("variants", ",.0f"),
+        "seeds": ("seeds", ",.0f"),
+    }
+    return _plain_block(table, columns, "", "Which variants they are")
+
+
+def _layers_block(table: Table, untrained: set[str]) -> Block:
+    columns = {
+        "layer": ("Layer", ""),
+        "dataset": ("Dataset", ""),
+        "task": ("Task", ""),
+        "depth": ("depth", ",.0f"),
+        "features": ("features", ",.0f"),
+        "score": ("score", ".3f"),
+        "validation": ("inner validation", ".3f"),
+        "chosen": ("chosen in seeds", ",.0f"),
+        "seeds": ("of", ",.0f"),
+    }
+    metrics = ", ".join(dict.fromkeys(scoreboard.metric_name(row["metric"]) for row in table.rows))
+    words = (
+        f"Scores ({metrics}) of tiles held out and in the cross-validation inside the training data, means over seeds."
+    )
+    marked = [row.get("untrained") == "yes" or _layer_method(table, row) in untrained for row in table.rows]
+    return _plain_block(table, columns, words, "Scores of all layers", marked)
+
+
+def _layer_method(table: Table, row: Mapping[str, str]) -> str:
+    return f"{table.fields.get('features', '')}.{row['layer']}+{table.fields.get('classifier', '')}"
+
+
+def _importance_block(table: Table, untrained: set[str]) -> Block:
+    columns = {"source": ("Source", ""), "features": ("features", ",.0f"), "feature_share": ("of all", "percent")}
+    for part, _ in comparison_figures.INFORMATION:
+        columns[f"importance_{part}"] = (f"of the first {part} %" if part < 100 else "of all importance", "percent")
+    words = (
+        "Share of all importance in ExtraTrees that the features of each source bring, alone among the most important "
+        "features that together bring 10, 25 and 50 % of it, and of all features; means over models. Importances of "
+        "features that say the same are shared out among them, so that a low one need not mean little information."
+    )
+    return _plain_block(table, columns, words, "Importances", [row.get("untrained") == "yes" for row in table.rows])
+
+
+def _curve_block(table: Table, untrained: set[str]) -> Block:
+    columns = {
+        "dataset": ("Dataset", ""),
+        "task": ("Task", ""),
+        "size": ("features", ",.0f"),
+        "share": ("of all", "percent"),
+        "score": ("score", ".4f"),
+        "seeds": ("seeds", ",.0f"),
+        "kept": ("kept in", ",.0f"),
+    }
+    words = "Score in the cross-validation inside the training data, mean over folds and seeds, by number of features."
+    return _plain_block(table, columns, words, "The curve")
+
+
+def _kept_block(table: Table, untrained: set[str]) -> Block:
+    columns = {
+        "features": ("Features", ""),
+        "dataset": ("Dataset", ""),
+        "task": ("Task", ""),
+        "seed": ("Seed", ""),
+        "n_features": ("features", ",.0f"),
+        "k_min": ("kept", ",.0f"),
+        "share": ("of all", "percent"),
+        "best_score": ("best score", ".4f"),
+        "score": ("score of the kept", ".4f"),
+    }
+    shares = [share for row in table.rows if (share := number(row, "share", table.path)) is not None]
+    words = "The smallest number of features whose cross-validated score lies within the tolerance of the best."
+    if shares:
+        words += f" On average {said(sum(shares) / len(shares), 'percent')} of the features are kept."
+    return _plain_block(table, columns, words, "Features kept")
+
+
+def _pairs_block(table: Table, untrained: set[str]) -> Block:
+    columns = {
+        "features": ("Features", ""),
+        "seed": ("Seed", ""),
+        "first": ("First", ""),
+        "second": ("Second", ""),
+        "size_first": ("kept in the first", ",.0f"),
+        "size_second": ("in the second", ",.0f"),
+        "common": ("in both", ",.0f"),
+        "expected_common": ("expected by chance", ".1f"),
+        "jaccard": ("Jaccard index", ".3f"),
+        "share_of_smaller": ("of the smaller", "percent"),
+    }
+    words = "Features that the selections of two tasks have in common, beside what two random selections would."
+    return _plain_block(table, columns, words, "Overlap of two tasks")
+
+
+def _common_block(table: Table, untrained: set[str]) -> Block:
+    columns = {
+        "features": ("Features", ""),
+        "seed": ("Seed", ""),
+        "datasets": ("Tasks", ""),
+        "k": ("top k", ",.0f"),
+        "share": ("of all", "percent"),
+    }
+    words = (
+        "The smallest k for which one feature is among the k most important ones (by plain ExtraTrees importances) of "
+        "every task."
+    )
+    return _plain_block(table, columns, words, "Overlap of all tasks")
+
+
+_BLOCKS = {
+    ("comparison", "ranks"): _ranks_block,
+    ("comparison", "differences"): _differences_block,
+    ("strategies", "strategies"): _strategies_block,
+    ("layers", "layers"): _layers_block,
+    ("importance", "importance"): _importance_block,
+    ("selection", "curve"): _curve_block,
+    ("selection", "kept"): _kept_block,
+    ("selection", "pairs"): _pairs_block,
+    ("selection", "common"): _common_block,
+}
