@@ -141,7 +141,11 @@ def leaf_shares(forest: ExtraTreesClassifier, x: np.ndarray) -> csr_matrix:
     from scipy.sparse import vstack
 
     blocks = [shares for _, shares in _blocks_of_shares(forest, x)]
-    return vstack(blocks, format="csr") if blocks else csr_matrix((0, sum(_leaf_counts(forest))), dtype=np.float32)
+    return (
+        vstack(blocks, format="csr")
+        if blocks
+        else csr_matrix((0, sum(leaves.sum() for leaves in _leaves(forest))), dtype=np.float32)
+    )
 
 
 def _blocks_of_shares(forest: ExtraTreesClassifier, x: np.ndarray) -> Iterator[tuple[int, csr_matrix]]:
@@ -150,20 +154,17 @@ def _blocks_of_shares(forest: ExtraTreesClassifier, x: np.ndarray) -> Iterator[t
     if x.shape[1] == 0 or x.shape[1] % length:
         raise ValueError(f"a tile must have windows of {length} values each; found {x.shape[1]} values a tile")
     windows = x.shape[1] // length
-    counts = _leaf_counts(forest)
-    starts = np.cumsum([0, *counts])
-    column_of_node = [
-        np.cumsum(grown.tree_.children_left < 0) - 1 + start
-        for grown, start in zip(forest.estimators_, starts, strict=False)
-    ]
+    is_leaf = _leaves(forest)
+    starts = np.cumsum([0, *(leaves.sum() for leaves in is_leaf)])
+    column_of_node = [np.cumsum(leaves) - 1 + start for leaves, start in zip(is_leaf, starts, strict=False)]
     step = max(1, _BLOCK_WINDOWS // windows)
     for start in range(0, len(x), step):
         n = min(step, len(x) - start)
         values = _as_floats(x, np.arange(start, start + n), length)
-        columns = np.empty((n * windows, len(counts)), np.int64)
+        columns = np.empty((n * windows, len(is_leaf)), np.int64)
         for tree, grown in enumerate(forest.estimators_):
             columns[:, tree] = column_of_node[tree][grown.tree_.apply(values)]
-        places = windows * len(counts) * np.arange(n + 1)
+        places = windows * len(is_leaf) * np.arange(n + 1)
         shares = csr_matrix((np.ones(columns.size, np.float32), columns.reshape(-1), places), (n, starts[-1]))
         # counted first and divided once: as exact as float32 can be
         shares.sum_duplicates()
@@ -171,8 +172,9 @@ def _blocks_of_shares(forest: ExtraTreesClassifier, x: np.ndarray) -> Iterator[t
         yield start, shares
 
 
-def _leaf_counts(forest: ExtraTreesClassifier) -> list[int]:
-    return [int(grown.tree_.n_leaves) for grown in forest.estimators_]
+def _leaves(forest: ExtraTreesClassifier) -> list[np.ndarray]:
+    """Return which nodes of each tree are leaves."""
+    return [grown.tree_.children_left < 0 for grown in forest.estimators_]
 
 
 def _as_floats(x: np.ndarray, rows: np.ndarray, length: int) -> np.ndarray:
