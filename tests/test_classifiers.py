@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -117,6 +118,36 @@ def test_gram_matrix_is_the_same_on_any_number_of_threads(n):
     assert len(found) == 1
     assert (gram == gram.T).all()
     np.testing.assert_allclose(gram, x.astype(np.float64) @ x.astype(np.float64).T, rtol=1e-9, atol=1e-9)
+
+
+def test_gram_matrix_of_more_columns_than_a_block_has():
+    x = np.random.default_rng(0).integers(-9, 9, (700, 2500)).astype(np.float32)
+    # sums of whole numbers are exact in any order
+    assert (linear_svm.gram_matrix(x, threads=2) == x.astype(np.float64) @ x.astype(np.float64).T).all()
+
+
+def test_gram_matrix_needs_no_second_copy_of_the_features():
+    x = np.ones((600, 20_000), np.float32)
+    tracemalloc.start()
+    linear_svm.gram_matrix(x, threads=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # the matrix itself of 600 x 600, two blocks of 512 x 1024 and their product, all in float64
+    assert peak < 1.1 * 8 * (600 * 600 + 2 * 512 * 1024 + 512 * 512)
+
+
+@pytest.mark.parametrize("kind", ["libsvm", "extratrees"])
+def test_a_refit_on_all_rows_copies_no_features(kind):
+    x, y = blobs(1500, 4000, 3)
+    grid = {"libsvm": {"C": 0.1}, "extratrees": {"max_features": "sqrt"}}[kind]
+    fit = classifiers.KINDS[kind].prepare(x, y, threads=1, **({"trees": 2} if kind == "extratrees" else {}))
+    tracemalloc.start()
+    [model] = fit(np.arange(1500), [grid], 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # for LIBSVM 256 rows, as they are and in float64: half the features here; a copy of the Gram matrix were 0.75
+    assert peak < 0.7 * x.nbytes
+    assert len(model.predict(x)) == 1500
 
 
 def test_perceptron_comes_to_the_solution_of_logistic_regression():

@@ -22,9 +22,13 @@ from histotransfer.cross_validation import Fit
 #: as it needs them: the same solution, 2 to 8 times slower.
 GRAM_ROWS = 10_000
 
-#: Rows of a block of the Gram matrix, and of a block of predictions: fixed, so that results do not depend on threads.
-_BLOCK = 512
-_PREDICTED_BLOCK = 4096
+#: Rows and columns of features that become one block of the Gram matrix: fixed, so that results do not depend on
+#: threads. Features are float32 and scalar products float64; a block is converted when its turn comes (4 MB), for the
+#: whole matrix converted would be twice its size.
+_GRAM_BLOCK, _GRAM_COLUMNS = 512, 1024
+
+#: Rows that are converted together for predictions and for weights.
+_ROWS = 256
 
 
 class OneVsOneMargins(ClassifierMixin, BaseEstimator):
@@ -113,11 +117,17 @@ def libsvm(x: np.ndarray, y: np.ndarray, *, threads: int, gram_rows: int = GRAM_
     gram = gram_matrix(x, threads=threads) if len(x) <= gram_rows else None
 
     def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[OneVsOneMargins]:
-        own = gram[np.ix_(rows, rows)] if gram is not None else x[rows].astype(np.float64)
+        if gram is None:
+            own = _in_double(x, rows)
+        elif np.array_equal(rows, np.arange(len(x))):
+            # all rows, in order, for the refit
+            own = gram
+        else:
+            own = gram[np.ix_(rows, rows)]
         for parameters in grid:
             svc = SVC(C=parameters["C"], kernel="linear" if gram is None else "precomputed")
             svc.fit(own, y[rows])
-            yield _collapsed(svc, x[rows[svc.support_]])
+            yield _collapsed(svc, x, rows[svc.support_])
 
     return fit
 
@@ -130,7 +140,7 @@ def liblinear(x: np.ndarray, y: np.ndarray, **_: Any) -> Fit:
     """
 
     def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[OneVsRestMargins]:
-        own = x[rows].astype(np.float64)
+        own = _in_double(x, rows)
         for parameters in grid:
             dual = own.shape[0] < own.shape[1]
             svc = LinearSVC(C=parameters["C"], dual=dual, random_state=seed, max_iter=10_000).fit(own, y[rows])
@@ -145,18 +155,21 @@ def gram_matrix(x: np.ndarray, *, threads: int) -> np.ndarray:
     BLAS' own threads change the order of its sums, and so the last bits; fixed blocks, each by one thread, do not.
     `threads` blocks are computed side by side.
     """
-    x = x.astype(np.float64)
-    n = len(x)
-    gram = np.empty((n, n))
+    n, n_features = x.shape
+    gram = np.zeros((n, n))
 
-    def fill(start: int) -> None:
-        stop = min(start + _BLOCK, n)
-        gram[start:stop, :stop] = x[start:stop] @ x[:stop].T
+    def fill(left: int) -> None:
+        for first in range(0, n_features, _GRAM_COLUMNS):
+            columns = np.s_[first : first + _GRAM_COLUMNS]
+            right = x[left : left + _GRAM_BLOCK, columns].astype(np.float64).T
+            for top in range(left, n, _GRAM_BLOCK):
+                rows = np.s_[top : top + _GRAM_BLOCK]
+                gram[rows, left : left + _GRAM_BLOCK] += x[rows, columns].astype(np.float64) @ right
 
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, reversed(range(0, n, _BLOCK))))
-    for start in range(0, n, _BLOCK):
-        stop = min(start + _BLOCK, n)
+        list(pool.map(fill, range(0, n, _GRAM_BLOCK)))
+    for start in range(0, n, _GRAM_BLOCK):
+        stop = min(start + _GRAM_BLOCK, n)
         gram[:start, start:stop] = gram[start:stop, :start].T
         square = gram[start:stop, start:stop]
         above = np.triu_indices(stop - start, 1)
@@ -164,21 +177,35 @@ def gram_matrix(x: np.ndarray, *, threads: int) -> np.ndarray:
     return gram
 
 
-def _collapsed(svc: SVC, support_rows: np.ndarray) -> OneVsOneMargins:
+def _in_double(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return ``x[rows]`` in float64, and make no copy in float32 on the way."""
+    own = np.empty((len(rows), x.shape[1]))
+    for start in range(0, len(rows), _ROWS):
+        own[start : start + _ROWS] = x[rows[start : start + _ROWS]]
+    return own
+
+
+def _collapsed(svc: SVC, x: np.ndarray, support: np.ndarray) -> OneVsOneMargins:
     """Return a fitted SVC as weights: w = sum over support vectors of alpha_i y_i x_i, for each pair of classes."""
     n_classes = len(svc.classes_)
-    rows = support_rows.astype(np.float64)
     if n_classes == 2:
         # scikit-learn turns the sign of two-class solutions, so that a positive value means the second class
-        return OneVsOneMargins(-(svc.dual_coef_ @ rows), -np.array(svc.intercept_), 2)
+        return OneVsOneMargins(_sum_of_rows(-svc.dual_coef_, x, support), -np.array(svc.intercept_), 2)
     stops = np.cumsum(svc.n_support_)
     of_class = [slice(stop - count, stop) for stop, count in zip(stops, svc.n_support_, strict=True)]
-    coef = [
-        svc.dual_coef_[second - 1, of_class[first]] @ rows[of_class[first]]
-        + svc.dual_coef_[first, of_class[second]] @ rows[of_class[second]]
-        for first, second in _pairs(n_classes)
-    ]
-    return OneVsOneMargins(np.array(coef), np.array(svc.intercept_), n_classes)
+    weights = np.zeros((len(svc.intercept_), len(support)))
+    for own, (first, second) in zip(weights, _pairs(n_classes), strict=True):
+        own[of_class[first]] = svc.dual_coef_[second - 1, of_class[first]]
+        own[of_class[second]] = svc.dual_coef_[first, of_class[second]]
+    return OneVsOneMargins(_sum_of_rows(weights, x, support), np.array(svc.intercept_), n_classes)
+
+
+def _sum_of_rows(weights: np.ndarray, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return ``weights @ x[rows]`` in float64; a few rows are converted at a time."""
+    found = np.zeros((len(weights), x.shape[1]))
+    for start in range(0, len(rows), _ROWS):
+        found += weights[:, start : start + _ROWS] @ x[rows[start : start + _ROWS]].astype(np.float64)
+    return found
 
 
 def _pairs(n_classes: int) -> list[tuple[int, int]]:
@@ -187,7 +214,7 @@ def _pairs(n_classes: int) -> list[tuple[int, int]]:
 
 def _product(x: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
     margins = np.empty((len(x), len(coef)))
-    for start in range(0, len(x), _PREDICTED_BLOCK):
-        block = x[start : start + _PREDICTED_BLOCK].astype(np.float64)
-        margins[start : start + _PREDICTED_BLOCK] = block @ coef.T + intercept
+    for start in range(0, len(x), _ROWS):
+        block = x[start : start + _ROWS].astype(np.float64)
+        margins[start : start + _ROWS] = block @ coef.T + intercept
     return margins
