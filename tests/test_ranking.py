@@ -4,37 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from score_factory import write_scores
 
-from histotransfer import evaluation, predictions, ranking, store
+from histotransfer import predictions, ranking, store
 
 KINDS = {"a+svm": "svm", "b+svm": "svm", "c+et": "extratrees"}
-
-
-def write_scores(folder, values, *, classes=("x", "y", "z"), two=("x", "y"), binary=(), untrained=(), split="s"):
-    """Write a table of scores: {(dataset, task): {method: [value a seed or None]}}; return its path."""
-    rows = []
-    for (dataset, task), methods in values.items():
-        is_binary = (dataset, task) in binary
-        metric = "roc_auc" if is_binary else "accuracy"
-        for method, of_seeds in methods.items():
-            features, classifier = method.split("+")
-            for seed, value in enumerate(of_seeds, start=1):
-                if value is ...:
-                    continue
-                common = {"dataset": dataset, "task": task, "split": split, "share_groups": "", "seed": seed}
-                common |= {"features": features, "classifier": classifier, "level": "tile", "n": 9, "groups": 3}
-                common |= {"weights": "untrained" if method in untrained else "imagenet", "unit": "patient"}
-                decoy = "accuracy" if is_binary else "roc_auc"
-                rows.append({**common, "metric": metric, "class": "", "value": value})
-                rows.append({**common, "metric": decoy, "class": "", "value": 0.5})
-                rows += [
-                    {**common, "metric": "recall", "class": name, "value": 1.0}
-                    for name in (two if is_binary else classes)
-                ]
-                rows.append({**common, "level": "slide", "metric": metric, "class": "", "value": 0.1})
-    path = folder / "scores.tsv"
-    store.write_table(path, (*evaluation.FACTOR_COLUMNS, *evaluation.SCORE_COLUMNS), rows)
-    return str(path)
 
 
 def rank(folder, scores, *, methods=tuple(KINDS), kinds=KINDS, split="s"):

@@ -1,12 +1,14 @@
-"""What a run cost: time and peak memory per rule, from the files that Snakemake's ``benchmark:`` directive leaves."""
+"""What a run cost: time and memory per rule and per method, from what Snakemake's ``benchmark:`` directive leaves."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from histotransfer import store
+from histotransfer import ranking, scoreboard, store
 
 COLUMNS = (
     "rule",
@@ -20,6 +22,14 @@ COLUMNS = (
     "read_mb_total",
     "written_mb_total",
 )
+
+METHOD_COLUMNS = (
+    *("method", "untrained", "metric", "score", "average_rank", "cpu_seconds", "gpu_seconds", "peak_mb", "disk_bytes"),
+    *("shared_with", "jobs", "unmeasured", "note"),
+)
+
+#: How Snakemake writes that a job was too short to be measured.
+_NOT_MEASURED = ("NA", "-", "")
 
 
 def collect(
@@ -49,10 +59,7 @@ def collect(
     jobs: dict[str, list[dict[str, str]]] = {rule: [] for rule in rule_order}
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.tsv")):
-            rows = store.read_table(path)
-            if rows and "s" not in rows[0]:
-                found = ", ".join(rows[0])
-                raise ValueError(f"{path} is no benchmark of Snakemake: column 's' is missing; found {found}")
+            rows = _benchmark(path)
             rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
             jobs.setdefault(rule, []).extend(rows)
     known = list(rule_order)
@@ -60,9 +67,21 @@ def collect(
     store.write_table(cost, COLUMNS, (_summary(rule, jobs[rule]) for rule in ordered if jobs[rule]))
 
 
+def _benchmark(path: Path) -> list[dict[str, str]]:
+    rows = store.read_table(path)
+    if rows and "s" not in rows[0]:
+        found = ", ".join(rows[0])
+        raise ValueError(f"{path} is no benchmark of Snakemake: column 's' is missing; found {found}")
+    return rows
+
+
+def _measured(row: Mapping[str, str], column: str) -> float | None:
+    return None if (row.get(column) or "") in _NOT_MEASURED else float(row[column])
+
+
 def _summary(rule: str, rows: list[dict[str, str]]) -> dict[str, object]:
     def values(column: str) -> list[float]:
-        return [float(row[column]) for row in rows if (row.get(column) or "NA") not in ("NA", "-")]
+        return [value for row in rows if (value := _measured(row, column)) is not None]
 
     def of(function: object, column: str) -> float | None:
         found = values(column)
@@ -80,3 +99,209 @@ def _summary(rule: str, rows: list[dict[str, str]]) -> dict[str, object]:
         "read_mb_total": of(sum, "io_in"),
         "written_mb_total": of(sum, "io_out"),
     }
+
+
+# ---- what a method costs
+
+
+@dataclass
+class _Jobs:
+    """The jobs behind one method."""
+
+    cpu_seconds: list[float] = field(default_factory=list)
+    peak_mb: list[float] = field(default_factory=list)
+    gpu_seconds: float = 0.0
+    count: int = 0
+    unmeasured: int = 0
+
+    def add(self, path: Path, *, on_gpu: bool = False) -> None:
+        """Add the jobs of a benchmark file; one that is not there is a job that nobody measured."""
+        rows = _benchmark(path) if path.is_file() else [{}]
+        for row in rows:
+            cpu, memory, wall = (_measured(row, column) for column in ("cpu_time", "max_rss", "s"))
+            self.count += 1
+            self.unmeasured += cpu is None or memory is None
+            self.cpu_seconds += [] if cpu is None else [cpu]
+            self.peak_mb += [] if memory is None else [memory]
+            self.gpu_seconds += wall or 0.0 if on_gpu else 0.0
+
+
+def of_methods(
+    *,
+    scores: str,
+    table: str,
+    methods: Mapping[str, Mapping[str, Any]],
+    datasets: Mapping[str, Mapping[str, Sequence[str]]],
+    split: str,
+    seeds: Sequence[int],
+    gpus: int,
+    extraction_rule: str = "extract_features",
+    benchmarks: str | Path = "benchmarks",
+    results: str | Path = "results",
+    after: Sequence[str | Path] = (),
+) -> None:
+    """Write what each method costs beside its score and its average rank among all of them.
+
+    Parameters
+    ----------
+    scores : path
+        Table of :func:`histotransfer.evaluation.collect`.
+    table : path
+        CSV to write, a row a method, in their order: ``untrained`` (yes, no); ``metric``, where all tasks have the
+        same; ``score``, the mean over the tasks in which every method has one; ``average_rank`` over these tasks, as
+        :func:`histotransfer.ranking.rank` has it; the costs; ``shared_with``, how many of the other methods use a
+        network of this one; the number of ``jobs``, and of those that are ``unmeasured``; ``note``. Named
+        ``method_costs.csv``, it is no part of the results' content.
+    methods : mapping
+        Method to ``features`` and ``classifier`` (names), ``sources`` (list of ``{"network": name, "layer": name or
+        None}``, empty for random windows; of a choice among layers those of all layers), ``selection`` (whether
+        features are selected) and ``choice`` (names of the feature sets that it chooses among, else empty).
+    datasets : mapping
+        Dataset to ``tasks`` and ``shards`` (names).
+    split : str
+    seeds : sequence of int
+    gpus : int
+        If any, extraction ran on them.
+    extraction_rule : {'extract_features', 'stream_features'}
+    benchmarks, results : path
+        The folders that the rules write to.
+    after : sequence of path
+        Files whose jobs the table is to cover. Not read.
+
+    Raises
+    ------
+    ValueError
+        If a method has no scores or a file is no benchmark.
+
+    Notes
+    -----
+    Counted are, over all datasets, tasks and seeds: the extraction of the method's networks, the selection of its
+    features, its training with cross-validation, and of a choice among layers the training on each of them. Seconds
+    are those of the processor (``cpu_seconds``) and, of extractions on a GPU, of the clock (``gpu_seconds``, among them
+    those of reading and writing); ``peak_mb`` is the highest resident memory of a job, in MiB. ``disk_bytes`` are those
+    of the feature files, models, predictions, tuning tables and selections that are there; of a layer, the share of
+    its columns in its network's files. An extraction serves every layer and every method of its network, and each
+    method is charged the whole of it, as if it were alone: costs of methods with ``shared_with`` above 0 do not add
+    up. What all methods need is left out: slides, tiles, pixels, labels and splits.
+
+    ASSUME a mean of scores over tasks, also where the metric is ROC AUC in some and accuracy in others, which the
+    ``note`` says: it places a method in a picture of costs; methods are compared by their ranks.
+    """
+    runs = scoreboard.read(scores)
+    pairs = ranking.scored(runs, methods=list(methods), split=split, path=scores)
+    ranked = [pair for pair in pairs if None not in [pair.mean(method) for method in methods]]
+    ranks = [dict(zip(methods, ranking.mean_ranks([pair.mean(m) for m in methods]), strict=True)) for pair in ranked]
+    untrained = {run.method for run in runs if run.untrained and run.split == split}
+    networks = {name: {source["network"] for source in one["sources"]} for name, one in methods.items()}
+    metrics = sorted({pair.metric for pair in ranked})
+    disk = _Disk(Path(results), datasets)
+    rows = []
+    for name, one in methods.items():
+        jobs = _jobs(one, networks[name], datasets, split, seeds, gpus, extraction_rule, Path(benchmarks))
+        notes = []
+        if len(metrics) > 1:
+            words = " and ".join(scoreboard.metric_name(metric) for metric in metrics)
+            notes.append(f"the score is the mean over tasks of {words}, whichever the task has")
+        if jobs.unmeasured:
+            notes.append("jobs too short to be measured, or without a benchmark file, count in no cost")
+        rows.append(
+            {
+                "method": name,
+                "untrained": "yes" if name in untrained else "no",
+                "metric": metrics[0] if len(metrics) == 1 else "",
+                "score": ranking.mean_of(pair.mean(name) for pair in ranked),
+                "average_rank": ranking.mean_of(float(of_pair[name]) for of_pair in ranks),
+                "cpu_seconds": round(sum(jobs.cpu_seconds), 2) if jobs.cpu_seconds else None,
+                "gpu_seconds": round(jobs.gpu_seconds, 2),
+                "peak_mb": max(jobs.peak_mb, default=None),
+                "disk_bytes": disk.of(one, split, seeds),
+                "shared_with": sum(bool(networks[name] & networks[other]) for other in methods if other != name),
+                "jobs": jobs.count,
+                "unmeasured": jobs.unmeasured,
+                "note": "; ".join(notes),
+            }
+        )
+    store.write_csv(table, METHOD_COLUMNS, rows)
+
+
+def _jobs(
+    method: Mapping[str, Any],
+    networks: Iterable[str],
+    datasets: Mapping[str, Mapping[str, Sequence[str]]],
+    split: str,
+    seeds: Sequence[int],
+    gpus: int,
+    extraction_rule: str,
+    benchmarks: Path,
+) -> _Jobs:
+    jobs = _Jobs()
+    features, classifier = method["features"], method["classifier"]
+    for dataset, of_dataset in datasets.items():
+        folder = benchmarks / dataset
+        for network in sorted(networks):
+            for shard in of_dataset["shards"]:
+                jobs.add(folder / extraction_rule / network / f"{shard}.tsv", on_gpu=gpus > 0)
+        for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
+            if method["selection"]:
+                jobs.add(folder / "select_features" / run / f"{features}.tsv")
+            for layer in method["choice"]:
+                jobs.add(folder / "train_classifier" / run / layer / f"{classifier}.tsv")
+            rule = "choose_layer" if method["choice"] else "train_classifier"
+            jobs.add(folder / rule / run / features / f"{classifier}.tsv")
+    return jobs
+
+
+class _Disk:
+    """Sizes of what methods leave on the disk; each network's feature files are looked at once."""
+
+    def __init__(self, results: Path, datasets: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        self._results = results
+        self._datasets = datasets
+        self._networks: dict[tuple[str, str], tuple[int, dict[str | None, int]]] = {}
+
+    def of(self, method: Mapping[str, Any], split: str, seeds: Sequence[int]) -> int:
+        """Return the bytes behind a method."""
+        total = 0.0
+        for dataset, of_dataset in self._datasets.items():
+            for network in sorted({source["network"] for source in method["sources"]}):
+                total += self._features(
+                    dataset, network, {s["layer"] for s in method["sources"] if s["network"] == network}
+                )
+            home = self._results / dataset
+            for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
+                for features in (method["features"], *method["choice"]):
+                    folder = home / "models" / run / features / method["classifier"]
+                    total += sum(_size(folder / name) for name in ("model.skops", "predictions.h5", "tuning.tsv"))
+                if method["selection"]:
+                    folder = home / "selections" / run / method["features"]
+                    total += sum(_size(folder / name) for name in ("subsets.h5", "curve.tsv"))
+        return round(total)
+
+    def _features(self, dataset: str, network: str, layers: set[str | None]) -> float:
+        if (dataset, network) not in self._networks:
+            self._networks[dataset, network] = self._look(dataset, network)
+        total, widths = self._networks[dataset, network]
+        wanted = sum(widths.get(layer, 0) for layer in layers)
+        return total * wanted / sum(widths.values()) if widths else 0.0
+
+    def _look(self, dataset: str, network: str) -> tuple[int, dict[str | None, int]]:
+        """Return the bytes of a network's feature files and the columns of each layer, None being its own."""
+        import h5py
+
+        folder = self._results / dataset / "features" / network
+        files = []
+        for shard in self._datasets[dataset]["shards"]:
+            manifest = folder / f"{shard}.json"
+            slides = store.read_json(manifest)["slides"] if manifest.is_file() else []
+            files += [folder / entry["file"] for entry in slides if entry["status"] == "ok"]
+        files = [file for file in files if file.is_file()]
+        widths: dict[str | None, int] = {}
+        if files:
+            with h5py.File(files[0], "r") as file:
+                widths[None] = file["features"].shape[1]
+                widths |= {layer: data.shape[1] for layer, data in file.get("layers", {}).items()}
+        return sum(map(_size, files)), widths
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
