@@ -412,7 +412,7 @@ def tune(fold_scores):
         held_out = (set(range(n_folds)) - set(fold[rows].tolist())).pop()
         yield from (fold_scores[k][held_out] for k in range(len(grid)))
 
-    def scores_of(model, rows):
+    def scores_of(model, held_out, rows):
         score = np.eye(2)[label[rows]]
         if np.isnan(model):
             return score * np.nan
@@ -420,7 +420,7 @@ def tune(fold_scores):
         return np.where(wrong[:, None], 1 - score, score)
 
     return cross_validation.cross_validate(
-        fit,
+        lambda held_out: fit,
         scores_of,
         label=label,
         fold=fold,
@@ -554,6 +554,19 @@ def test_class_without_training_tiles_in_a_fold(tmp_path):
         cross_validate(inside.rows(inside.fold == 1))
 
 
+def test_a_dataset_of_one_class_is_not_trained_on(tmp_path):
+    cohort = cohort_factory.separable(tmp_path, classes=["fibrous"])
+    with pytest.raises(ValueError, match=r"every class needs training tiles; class 'glandular' has none"):
+        train(cohort)
+
+
+def test_fewer_patients_than_folds_are_not_trained_on(tmp_path):
+    # a patient a class, two patients of one class on top: two folds at most
+    cohort = cohort_factory.separable(tmp_path, patients=5)
+    with pytest.raises(ValueError, match=r"takes 4 of each class \(3 folds, 1 for test\), and class 'fibrous' has 2"):
+        train(cohort)
+
+
 def cross_validate(table):
     return cross_validation.cross_validate(
         None,
@@ -574,7 +587,9 @@ def test_input_that_cannot_be_trained_on(tmp_path):
         train(cohort, classes=["fibrous"])
     with pytest.raises(ValueError, match=r"line 2: a label must be one of fibrous, glandular, or empty; .*'lymphoid'"):
         train(cohort, classes=["fibrous", "glandular"])
-    with pytest.raises(ValueError, match=r"must be one of libsvm, liblinear, extratrees, perceptron; found 'knn'"):
+    with pytest.raises(
+        ValueError, match=r"must be one of libsvm, liblinear, extratrees, perceptron, leaf_frequencies; found 'knn'"
+    ):
         train(cohort, classifier={"kind": "knn"})
     with pytest.raises(ValueError, match=r"needs C; found \[\]"):
         train(cohort, classifier={"kind": "libsvm", "C": []})

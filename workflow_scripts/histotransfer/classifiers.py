@@ -16,8 +16,19 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.tree._tree import Tree
 from threadpoolctl import threadpool_limits
 
-from histotransfer import calibration, cross_validation, linear_svm, perceptron, seeds, splits, store, tile_table
+from histotransfer import (
+    calibration,
+    cross_validation,
+    leaf_frequencies,
+    linear_svm,
+    perceptron,
+    seeds,
+    splits,
+    store,
+    tile_table,
+)
 from histotransfer.predictions import NO_LABEL, Predictions, write_predictions
+from histotransfer.subsets import Subsets, read_subsets
 
 #: ASSUME accuracy where the study names no metric to tune by: it is what most of the papers report.
 TUNING_METRIC = "accuracy"
@@ -34,16 +45,25 @@ class TileClassifier(ClassifierMixin, BaseEstimator):
         In declared order.
     sigmoids : ndarray of float64, shape (n_classes, 2), or None
         Slope and offset per class; None for an estimator with probabilities of its own.
+    columns : ndarray of int32, shape (n_selected,), or None
+        What the estimator takes of the features, ascending; None: all. All methods take rows of all features.
     """
 
-    def __init__(self, estimator: Any, class_names: list[str], sigmoids: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        class_names: list[str],
+        sigmoids: np.ndarray | None = None,
+        columns: np.ndarray | None = None,
+    ) -> None:
         self.estimator = estimator
         self.class_names = class_names
         self.sigmoids = sigmoids
+        self.columns = columns
 
     def decision_function(self, x: np.ndarray) -> np.ndarray:
         """Return scores, float64 (n, n_classes)."""
-        return _scores(self.estimator, x)
+        return _scores(self.estimator, x if self.columns is None else x[:, self.columns])
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Return probabilities, float64 (n, n_classes)."""
@@ -65,6 +85,7 @@ MODEL_TYPES = (
     linear_svm.OneVsOneMargins,
     linear_svm.OneVsRestMargins,
     perceptron.SoftmaxPerceptron,
+    leaf_frequencies.LeafFrequencies,
     Tree,
 )
 
@@ -135,6 +156,7 @@ KINDS = {
     "liblinear": Kind(("C",), linear_svm.liblinear, margins=True, side_by_side=False),
     "extratrees": Kind(("max_features",), extratrees, margins=False, side_by_side=False),
     "perceptron": Kind(("learning_rate", "iterations"), perceptron.perceptron, margins=False, side_by_side=True),
+    "leaf_frequencies": Kind(("C",), leaf_frequencies.leaf_frequencies, margins=True, side_by_side=False),
 }
 
 
@@ -158,6 +180,7 @@ def train(
     classifier_name: str,
     split_seed: int,
     master_seed: int,
+    selection: str | Sequence[str] = (),
     threads: int = 1,
 ) -> None:
     """Tune a classifier inside the training groups, refit it on all of them, predict the groups held out.
@@ -183,17 +206,23 @@ def train(
     dataset, task, split_name, features_name, classifier_name : str
         Factors of the study: written with the predictions, and what tells this use of chance from others.
     split_seed, master_seed : int
+    selection : path, optional
+        ``subsets.h5`` of the same split and seed. The model learns on its subset of size k_min; the models that predict
+        out of fold learn on the subset of that size which was found without their fold.
     threads : int
         Changes the time, not the result.
 
     Raises
     ------
     ValueError
-        If the input is not fit to train on: see :func:`tile_table.read` and :func:`cross_validation.cross_validate`.
+        If the input is not fit to train on: see :func:`tile_table.read` and :func:`cross_validation.cross_validate`;
+        or if the subsets were found on other features, tasks, splits or folds.
     """
     kind = _kind(classifier)
     metric = classifier.get("tuning_metric") or TUNING_METRIC
     grid = cross_validation.parameter_grid(classifier, kind.tuned)
+    if classifier["kind"] == "leaf_frequencies" and "windows" not in feature_set:
+        raise ValueError("leaf frequencies are those of random windows of the pixels; found features of networks")
     if len(classes) < 2:
         raise ValueError(f"telling classes apart takes two or more; found {list(classes)}")
     factors = (dataset, task, split_name, split_seed, features_name, classifier_name)
@@ -217,20 +246,25 @@ def train(
             split_seed=split_seed,
             master_seed=master_seed,
         )
-        inside = table.rows(drawn | ((table.set != "test") & (table.label == NO_LABEL)))
+        subsets = _subsets(selection, table, dataset=dataset, task=task, split=split_name, seed=split_seed)
+        inside = table.rows(
+            drawn | ((table.set != "test") & (table.label == NO_LABEL)),
+            columns=None if subsets is None else _all_chosen(subsets),
+        )
         tile_table.check_features_vary(inside)
         fitted, tuned = _fit(
             inside,
             kind=kind,
-            settings=classifier,
+            settings={**classifier, **feature_set.get("windows", {})},
             grid=grid,
             metric=metric,
             classes=classes,
+            subsets=subsets,
             seed_of=lambda part: seeds.integer(master_seed, "classifier", *factors, part),
             threads=threads,
         )
-        held_out = table.rows(table.set == "test")
-        score = fitted.decision_function(held_out.features)
+        held_out = table.rows(table.set == "test", columns=fitted.columns)
+        score = _scores(fitted.estimator, held_out.features)
         columns = ("tile", "image", "slide", "group")
         trained = inside.label != NO_LABEL
         chosen = grid[tuned.chosen]
@@ -262,6 +296,9 @@ def train(
                 "weights": str(inside.attributes.get("weights", "")),
                 "features_versions": inside.attributes.get("versions", {}),
                 "untrained": bool(inside.attributes.get("untrained", False)),
+                "columns": [[part.network, part.layer, part.stop - part.start] for part in table.columns],
+                "n_features": table.n_features,
+                "n_selected": table.n_features if fitted.columns is None else len(fitted.columns),
                 "classifier": classifier_name,
                 "chosen": chosen,
                 "tuning_metric": metric,
@@ -305,8 +342,9 @@ def load_model(path: str) -> TileClassifier:
         raise ValueError(f"{path}: must be a model in the form of skops; found something else ({error})") from error
     if not isinstance(loaded, TileClassifier):
         raise ValueError(f"{path}: must hold a TileClassifier; found {type(loaded).__name__}")
-    if isinstance(loaded.estimator, ExtraTreesClassifier):
-        _check_trees(path, loaded.estimator)
+    for forest in (loaded.estimator, getattr(loaded.estimator, "forest", None)):
+        if isinstance(forest, ExtraTreesClassifier):
+            _check_trees(path, forest)
     return loaded
 
 
@@ -334,6 +372,28 @@ def _check_sets(table: tile_table.TileIndex, split_file: str) -> None:
             raise ValueError(f"{split_file}: tiles with features are needed in train and test; found none in {name}")
 
 
+def _subsets(selection: str | Sequence[str], table: tile_table.TileIndex, **factors: Any) -> Subsets | None:
+    """Return the subsets of features to learn on, or None without a selection."""
+    if not selection:
+        return None
+    path = selection if isinstance(selection, str) else selection[0]
+    subsets = read_subsets(path)
+    columns = [[part.network, part.layer, part.start, part.stop] for part in table.columns]
+    expected = {"columns": columns, **factors}
+    for name, value in expected.items():
+        if subsets.attributes[name] != value:
+            raise ValueError(
+                f"{path}: the features that are learnt on must have been selected on the same {name}, {value!r}; found "
+                f"{subsets.attributes[name]!r}"
+            )
+    return subsets
+
+
+def _all_chosen(subsets: Subsets) -> np.ndarray:
+    """Return the columns that any model learns on, ascending."""
+    return np.unique(np.concatenate([subsets.chosen(), *(subsets.chosen(fold) for fold in subsets.fold_orders)]))
+
+
 def _fit(
     inside: tile_table.TileTable,
     *,
@@ -342,6 +402,7 @@ def _fit(
     grid: list[dict[str, Any]],
     metric: str,
     classes: Sequence[str],
+    subsets: Subsets | None,
     seed_of: Callable[[object], int],
     threads: int,
 ) -> tuple[TileClassifier, cross_validation.Tuned]:
@@ -350,10 +411,19 @@ def _fit(
     x = inside.features if labelled.all() else inside.features[labelled]
     y = inside.label[labelled].astype(np.int64)
     fixed = {name: value for name, value in settings.items() if name not in (*kind.tuned, "kind", "threads")}
-    fit = kind.prepare(x, y, threads=threads, **fixed)
+
+    def places(fold: int | None) -> np.ndarray | slice:
+        """Return where the columns for a fold's models, or for the refit, stand among those that were read."""
+        return slice(None) if subsets is None else np.searchsorted(_all_chosen(subsets), subsets.chosen(fold))
+
+    def prepared(fold: int | None) -> cross_validation.Fit:
+        return kind.prepare(x[:, places(fold)], y, threads=threads, **fixed)
+
+    # one Gram matrix, or what else a kind prepares, serves all folds that learn on the same columns
+    refit = prepared(None)
     tuned = cross_validation.cross_validate(
-        fit,
-        lambda model, rows: _scores(model, inside.features[rows]),
+        (lambda fold: refit) if subsets is None else prepared,
+        lambda model, fold, rows: _scores(model, inside.features[rows][:, places(fold)]),
         label=inside.label,
         fold=inside.fold,
         classes=classes,
@@ -362,9 +432,9 @@ def _fit(
         seed_of=seed_of,
         workers=threads if kind.side_by_side else 1,
     )
-    estimator = next(fit(np.arange(len(y)), [grid[tuned.chosen]], seed_of("refit")))
+    estimator = next(refit(np.arange(len(y)), [grid[tuned.chosen]], seed_of("refit")))
     sigmoids = calibration.fit_sigmoids(tuned.out_of_fold[labelled], y) if kind.margins else None
-    return TileClassifier(estimator, list(classes), sigmoids), tuned
+    return TileClassifier(estimator, list(classes), sigmoids, None if subsets is None else subsets.chosen()), tuned
 
 
 def _scores(estimator: Any, x: np.ndarray) -> np.ndarray:

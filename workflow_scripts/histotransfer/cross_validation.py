@@ -68,8 +68,8 @@ def parameter_grid(settings: Mapping[str, Any], names: Sequence[str]) -> list[di
 
 
 def cross_validate(
-    fit: Fit,
-    scores_of: Callable[[Any, np.ndarray], np.ndarray],
+    fit_without: Callable[[int], Fit],
+    scores_of: Callable[[Any, int, np.ndarray], np.ndarray],
     *,
     label: np.ndarray,
     fold: np.ndarray,
@@ -83,10 +83,12 @@ def cross_validate(
 
     Parameters
     ----------
-    fit : callable
-        ``fit(rows, grid, seed)``, where `rows` are positions among the labelled rows.
+    fit_without : callable
+        ``fit_without(fold)`` returns the ``fit(rows, grid, seed)`` for models that see nothing of a fold, where `rows`
+        are positions among the labelled rows.
     scores_of : callable
-        ``scores_of(model, rows)`` returns float64 (n_rows, n_classes), where `rows` are positions among all rows.
+        ``scores_of(model, fold, rows)`` returns float64 (n_rows, n_classes) by a model that saw nothing of the fold,
+        where `rows` are positions among all rows.
     label : ndarray of int, shape (n,)
         -1: predicted, and neither trained on nor scored.
     fold : ndarray of int, shape (n,)
@@ -108,12 +110,12 @@ def cross_validate(
         raise ValueError(f"a classifier is tuned by one of {', '.join(TUNING_METRICS)}; found {metric!r}")
     folds = sorted(set(fold.tolist()))
     labelled = np.flatnonzero(label != NO_LABEL)
-    _check_folds(label[labelled], fold[labelled], folds, classes)
+    check_folds(label[labelled], fold[labelled], folds, classes)
 
     def scores_in(held_out: int) -> list[np.ndarray]:
         inside = np.flatnonzero(fold[labelled] != held_out)
         asked = np.flatnonzero(fold == held_out)
-        return [scores_of(model, asked) for model in fit(inside, grid, seed_of(held_out))]
+        return [scores_of(model, held_out, asked) for model in fit_without(held_out)(inside, grid, seed_of(held_out))]
 
     with ThreadPoolExecutor(workers) as pool:
         scores = list(pool.map(scores_in, folds))
@@ -172,7 +174,24 @@ def _best(fold_scores: np.ndarray, metric: str, grid: Sequence[Mapping[str, Any]
     return int(np.argmax(np.where(np.isnan(means), -np.inf, np.round(means, 12))))
 
 
-def _check_folds(label: np.ndarray, fold: np.ndarray, folds: Sequence[int], classes: Sequence[str]) -> None:
+def check_folds(label: np.ndarray, fold: np.ndarray, folds: Sequence[int], classes: Sequence[str]) -> None:
+    """Raise if any fold cannot be trained without, or scored on.
+
+    Parameters
+    ----------
+    label : ndarray of int, shape (n,)
+        Class indices of labelled rows.
+    fold : ndarray of int, shape (n,)
+    folds : sequence of int
+        All that are asked for, with or without a labelled row.
+    classes : sequence of str
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two folds, a class has no row, a fold has none, or a class is missing from the
+        training part of a fold.
+    """
     if len(folds) < 2:
         raise ValueError(f"cross-validation needs tiles in 2 folds or more; found {len(folds)}")
     for index, name in enumerate(classes):

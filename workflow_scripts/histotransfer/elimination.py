@@ -1,0 +1,424 @@
+"""Recursive feature elimination ranked by ExtraTrees importances, and the smallest subset about as good as the best.
+
+Guyon, Weston, Barnhill and Vapnik (2002) eliminate recursively: fit, drop the features that matter least, fit again.
+Each fold's elimination sees nothing of that fold, which scores its subsets. The subsets and scores are those of
+``sklearn.feature_selection.RFECV`` with the same forest, folds and step; the forests of one elimination wait for each
+other, so it is the eliminations that run side by side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+
+from histotransfer import cross_validation, metrics
+
+log = logging.getLogger("histotransfer")
+
+#: Word for a step that is found on the way.
+ADAPTIVE = "adaptive"
+
+#: The step that ``adaptive`` stands for, and the share of its fits that ``adaptive`` may take.
+FINE_STEP = 0.01
+ADAPTIVE_SHARE = 0.2
+
+#: Subsets that are added at a time where ``adaptive`` looks closer.
+_ADDED = 4
+
+#: The log says how far an elimination is at least this often, in seconds.
+PROGRESS_S = 30.0
+
+COARSE, FINE = "coarse", "fine"
+
+
+@dataclass(frozen=True)
+class Forest:
+    """What every fit grows: extremely randomised trees (Geurts, Ernst and Wehenkel 2006).
+
+    Attributes
+    ----------
+    seed : int
+        Of every fit, as in RFECV: two fits on the same rows and columns are the same.
+    trees, min_samples_leaf : int
+    max_features : str, float or int
+        Features looked at per node: ``sqrt``, ``log2``, ``all``, a share or a number. ASSUME a number that a subset
+        does not reach means all of it.
+    """
+
+    seed: int
+    trees: int = 100
+    max_features: str | float | int = "sqrt"
+    min_samples_leaf: int = 1
+
+    def grow(self, x: np.ndarray, y: np.ndarray, threads: int) -> ExtraTreesClassifier:
+        """Return the forest grown on rows `x`; `threads` change the time, not the trees."""
+        asked: Any = None if self.max_features == "all" else self.max_features
+        if isinstance(asked, int):
+            asked = min(asked, x.shape[1])
+        forest = ExtraTreesClassifier(
+            n_estimators=self.trees,
+            max_features=asked,
+            min_samples_leaf=self.min_samples_leaf,
+            random_state=self.seed,
+            n_jobs=threads,
+        ).fit(x, y)
+        # predicting in threads adds the trees' votes in the order in which they finish
+        return forest.set_params(n_jobs=1)
+
+
+@dataclass(frozen=True)
+class Eliminated:
+    """Nested subsets of features and their scores.
+
+    Attributes
+    ----------
+    order : ndarray of int32, shape (n_features,)
+        Columns, best first, by the elimination on all rows: its subset of size k is ``order[:k]``, for each k in
+        `sizes`.
+    fold_orders : dict of int to ndarray of int32, shape (n_features,)
+        The same of each fold's elimination, which saw nothing of that fold.
+    importance : ndarray of float64, shape (n_features,)
+        Of the forest on all rows and all features; sums to 1.
+    sizes : ndarray of int32, shape (n_sizes,)
+        Ascending.
+    fold_scores : ndarray of float64, shape (n_sizes, n_folds)
+        Of each fold's subsets on that fold; NaN where the metric is undefined. Folds ascending.
+    scores : ndarray of float64, shape (n_sizes,)
+        Means over folds (:func:`cross_validation.mean_scores`).
+    fine : frozenset of int
+        Sizes that were added where ``adaptive`` looked closer.
+    k_min : int
+    fits : int
+        Forests grown.
+    """
+
+    order: np.ndarray
+    fold_orders: Mapping[int, np.ndarray]
+    importance: np.ndarray
+    sizes: np.ndarray
+    fold_scores: np.ndarray
+    scores: np.ndarray
+    fine: frozenset[int]
+    k_min: int
+    fits: int
+
+
+def eliminate(
+    x: np.ndarray,
+    y: np.ndarray,
+    fold: np.ndarray,
+    *,
+    classes: Sequence[str],
+    forest: Forest,
+    step: float | str,
+    tolerance: float,
+    metric: str,
+    threads: int = 1,
+) -> Eliminated:
+    """Eliminate features recursively, on all rows and without each fold, and choose how many to keep.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n, n_features)
+    y : ndarray of int, shape (n,)
+        Class indices.
+    fold : ndarray of int, shape (n,)
+    classes : sequence of str
+    forest : Forest
+    step : int, float or 'adaptive'
+        Features dropped after each fit: a whole number, or a share of the number at the start, as
+        ``sklearn.feature_selection.RFE`` has it. ``adaptive``: see Notes.
+    tolerance : float
+        Of :func:`smallest_within`.
+    metric : {'accuracy', 'balanced_accuracy', 'roc_auc'}
+        RFECV's own is accuracy.
+    threads : int
+        Changes the time, not the result. Memory grows by the rows' features per thread at most.
+
+    Raises
+    ------
+    ValueError
+        If the step or the metric is none of the above, the folds are not fit for training
+        (:func:`cross_validation.check_folds`), or no subset has a score.
+
+    Notes
+    -----
+    ``adaptive`` halves the number of features down to 1, then adds subsets between the smallest one within the
+    tolerance and the next smaller, again and again, until they lie as close as with a step of 0.01 or a fifth of its
+    fits are done. An added subset holds the smaller one that was there before, so all stay nested.
+
+    Guaranteed are the fits (at most a fifth, from 25 features on) and that the score of `k_min` is within the
+    tolerance of the highest score that *this* path has seen. Not guaranteed is that the same holds for the path of
+    step 0.01. A score is a mean over a finite number of rows and a random forest, so a curve has noise, and the
+    maximum over a hundred subsets lies higher than that over twenty, by about 0.7 standard deviations of the noise if
+    subsets were independent. ASSUME therefore only half of the tolerance for `k_min`: the other half is left for what
+    the finer path's maximum may lie above this one's.
+    """
+    sizes = halved_sizes(x.shape[1]) if step == ADAPTIVE else step_sizes(x.shape[1], step)
+    if metric not in cross_validation.TUNING_METRICS:
+        known = ", ".join(cross_validation.TUNING_METRICS)
+        raise ValueError(f"subsets of features are scored by one of {known}; found {metric!r}")
+    folds = sorted(set(fold.tolist()))
+    cross_validation.check_folds(y, fold, folds, classes)
+    # columns of features lie together, since it is columns that every fit picks
+    columns = np.ascontiguousarray(x.T)
+    inner = max(1, threads // (len(folds) + 1))
+    whole = _Path(columns, y, np.arange(len(y)), np.empty(0, dtype=np.int64), forest, metric, len(classes), inner)
+    paths = [
+        _Path(columns, y, np.flatnonzero(fold != f), np.flatnonzero(fold == f), forest, metric, len(classes), inner)
+        for f in folds
+    ]
+    fine: set[int] = set()
+    allowed = tolerance
+    with ThreadPoolExecutor(threads) as pool, _progress([whole, *paths]) as expected:
+
+        def go_on(asked: Sequence[int]) -> None:
+            expected.update(asked)
+            # the longest, on all rows, first
+            list(pool.map(lambda path: path.fit_all(asked), [whole, *paths]))
+
+        go_on(sizes)
+        if step == ADAPTIVE:
+            allowed = tolerance / 2
+            most = max(len(sizes), math.floor(ADAPTIVE_SHARE * len(step_sizes(x.shape[1], FINE_STEP))))
+            closest = max(1, int(FINE_STEP * x.shape[1]))
+            while len(expected) < most:
+                so_far = sorted(expected)
+                means = cross_validation.mean_scores(_fold_scores(paths, so_far))
+                if np.isnan(means).all():
+                    break
+                gap = gap_to_fill(so_far, means, allowed, closest)
+                if gap is None:
+                    break
+                added = between(*gap, closest, min(_ADDED, most - len(so_far)))
+                go_on(added)
+                fine.update(added)
+        ascending = sorted(expected)
+    fold_scores = _fold_scores(paths, ascending)
+    scores = cross_validation.mean_scores(fold_scores)
+    if np.isnan(scores).all():
+        raise ValueError(
+            f"{metric} must be defined in a fold to choose features by it: each fold needs tiles of every class; found "
+            f"none in {len(folds)} folds"
+        )
+    return Eliminated(
+        order=whole.order(),
+        fold_orders={f: path.order() for f, path in zip(folds, paths, strict=True)},
+        importance=whole.importance,
+        sizes=np.array(ascending, dtype=np.int32),
+        fold_scores=fold_scores,
+        scores=scores,
+        fine=frozenset(fine),
+        k_min=smallest_within(ascending, scores, allowed),
+        fits=sum(path.fits for path in (whole, *paths)),
+    )
+
+
+def smallest_within(sizes: Sequence[int], scores: np.ndarray, tolerance: float) -> int:
+    """Return k_min, the smallest size whose score is at most `tolerance` below the highest.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+    scores : ndarray of float64, shape (n_sizes,)
+        NaN is never chosen.
+    tolerance : float
+
+    Notes
+    -----
+    Mormont, Geurts and Marée (2018), section 5.3: k_min = min |S_t| over all t with s_t >= max s_t - tolerance.
+    """
+    # what is equal up to the last bits of a mean counts as equal
+    lowest = np.nanmax(scores) - tolerance - 1e-12
+    return min(size for size, score in zip(sizes, scores.tolist(), strict=True) if score >= lowest)
+
+
+def step_sizes(n_features: int, step: float | str) -> list[int]:
+    """Return the sizes of the subsets that an elimination down to one feature fits, descending.
+
+    Parameters
+    ----------
+    n_features : int
+    step : int or float
+        A whole number of features, or a share of `n_features`, rounded down, at least one: as in
+        ``sklearn.feature_selection.RFE``, the share is of the number at the start, not of what is left.
+
+    Raises
+    ------
+    ValueError
+    """
+    share = isinstance(step, float) and 0 < step < 1
+    number = isinstance(step, int) and not isinstance(step, bool) and step >= 1
+    if not (share or number):
+        raise ValueError(
+            "the step of a feature elimination is a whole number from 1, a share above 0 and below 1, or "
+            f"{ADAPTIVE!r}; found {step!r}"
+        )
+    dropped = max(1, int(step * n_features)) if share else int(step)
+    return [*range(n_features, 1, -dropped), 1]
+
+
+def halved_sizes(n_features: int) -> list[int]:
+    """Return n_features, its half and so on down to 1, rounded down."""
+    sizes = [n_features]
+    while sizes[-1] > 1:
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float, closest: int) -> tuple[int, int] | None:
+    """Return between which two neighbouring sizes an adaptive elimination looks next: below k_min, then at the best.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Ascending.
+    scores : ndarray of float64, shape (n_sizes,)
+    tolerance : float
+        Of :func:`smallest_within`.
+    closest : int
+        A gap of this width is not filled.
+
+    Returns
+    -------
+    tuple of int or None
+        The first that is wider than `closest` of: the gap below k_min; the wider, then the narrower of the two gaps
+        beside the size with the highest score (the smallest of equals). None if none is.
+    """
+    k_min = list(sizes).index(smallest_within(sizes, scores, tolerance))
+    best = list(sizes).index(smallest_within(sizes, scores, 0))
+    pairs = dict(enumerate(itertools.pairwise(sizes), start=1))
+    beside = sorted((k for k in (best, best + 1) if k in pairs), key=lambda k: pairs[k][0] - pairs[k][1])
+    gaps = [pairs[k] for k in (k_min, *beside) if k in pairs]
+    return next((gap for gap in gaps if gap[1] - gap[0] > closest), None)
+
+
+def between(low: int, high: int, closest: int, most: int) -> list[int]:
+    """Return sizes between two others, evenly spaced, no more than bring them `closest` together, descending."""
+    n = min(most, math.ceil((high - low) / closest) - 1)
+    return sorted({high - round((high - low) * k / (n + 1)) for k in range(1, n + 1)}, reverse=True)
+
+
+class _Path:
+    """One elimination on some rows, its subsets scored on others.
+
+    Parameters
+    ----------
+    columns : ndarray of float32, shape (n_features, n)
+    y : ndarray of int, shape (n,)
+    rows, held_out : ndarray of int
+        Without `held_out` nothing is scored.
+    forest : Forest
+    metric : str
+    n_classes : int
+    threads : int
+    """
+
+    def __init__(
+        self,
+        columns: np.ndarray,
+        y: np.ndarray,
+        rows: np.ndarray,
+        held_out: np.ndarray,
+        forest: Forest,
+        metric: str,
+        n_classes: int,
+        threads: int,
+    ) -> None:
+        self._columns, self._y, self._rows, self._held_out = columns, y, rows, held_out
+        self._forest, self._metric, self._n_classes, self._threads = forest, metric, n_classes, threads
+        self._ranked: dict[int, np.ndarray] = {}
+        self.scores: dict[int, float] = {}
+        self.importance = np.empty(0)
+        self.fits = 0
+
+    def fit_all(self, sizes: Sequence[int]) -> None:
+        """Fit subsets of these sizes, the largest first."""
+        for size in sorted(sizes, reverse=True):
+            self._fit(size)
+
+    def order(self) -> np.ndarray:
+        """Return all columns, int32, such that the subset of each size fitted is the first so many."""
+        found: list[int] = []
+        for size in sorted(self._ranked):
+            there = set(found)
+            found += [column for column in self._ranked[size].tolist() if column not in there]
+        return np.array(found, dtype=np.int32)
+
+    def _fit(self, size: int) -> None:
+        subset = self._subset(size)
+        if size == 1 and not len(self._held_out):
+            # nothing is left to rank, and nothing to score
+            self._ranked[size] = subset
+            self.importance = self.importance if len(self.importance) else np.ones(1)
+            return
+        forest = self._forest.grow(self._taken(subset, self._rows), self._y[self._rows], self._threads)
+        self.fits += 1
+        importance = forest.feature_importances_
+        # ASSUME of equal importances the later column is kept, which is what a stable sort makes of it; scikit-learn
+        # has the same
+        self._ranked[size] = subset[np.argsort(importance, kind="stable")[::-1]]
+        if size == len(self._columns):
+            self.importance = importance
+        if len(self._held_out):
+            score = forest.predict_proba(self._taken(subset, self._held_out))
+            self.scores[size] = metrics.overall(self._metric, self._y[self._held_out], score)
+
+    def _subset(self, size: int) -> np.ndarray:
+        """Return the columns of the subset of this size, ascending, nested in those fitted before."""
+        larger = min((other for other in self._ranked if other > size), default=0)
+        if not larger:
+            return np.arange(len(self._columns))
+        smaller = max((other for other in self._ranked if other < size), default=0)
+        kept = self._subset_columns(smaller)
+        ranked = self._ranked[larger]
+        others = ranked[~np.isin(ranked, kept)]
+        return np.sort(np.concatenate([kept, others[: size - len(kept)]]))
+
+    def _subset_columns(self, size: int) -> np.ndarray:
+        return self._ranked[size] if size else np.empty(0, dtype=np.int64)
+
+    def _taken(self, subset: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return features of rows, float32 (n_rows, n_columns), without another copy beside the one returned."""
+        taken = np.empty((len(subset), len(rows)), dtype=self._columns.dtype)
+        for k, column in enumerate(subset):
+            np.take(self._columns[column], rows, out=taken[k], mode="clip")
+        return taken.T
+
+
+def _fold_scores(paths: Sequence[_Path], sizes: Sequence[int]) -> np.ndarray:
+    return np.array([[path.scores[size] for path in paths] for size in sizes])
+
+
+@contextmanager
+def _progress(paths: Sequence[_Path]) -> Iterator[set[int]]:
+    """Say every :data:`PROGRESS_S` seconds how many of the fits are done; give the set of sizes asked for."""
+    expected: set[int] = set()
+    started, stopped = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not stopped.wait(PROGRESS_S):
+            log.info(
+                "feature elimination: %d of %d fits in %.0f s",
+                *(sum(path.fits for path in paths), len(expected) * len(paths), time.monotonic() - started),
+            )
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield expected
+    finally:
+        stopped.set()
+        teller.join()
+    log.info("feature elimination: %d fits in %.1f s", sum(path.fits for path in paths), time.monotonic() - started)
