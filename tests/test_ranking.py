@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from score_factory import write_scores
 
 from histotransfer import predictions, ranking, store
@@ -222,3 +223,17 @@ def test_variants_without_a_score_are_named(tmp_path):
     (row,) = tabulate(tmp_path, scores, [], {"both": ["a+svm", "b+svm"]})
     assert (row["oracle"], row["chosen"], row["variants"]) == ("0.5", "0.5", "1")
     assert row["note"] == "without a score: b+svm"
+
+
+def test_thirty_methods_on_eight_datasets_rank_as_scipy_ranks_them(tmp_path):
+    random = np.random.default_rng(0)
+    methods = [f"f{k:02d}+svm" for k in range(30)]
+    # two digits, so that there are ties
+    values = {(f"d{k}", "t"): {method: np.round(random.random(3), 2).tolist() for method in methods} for k in range(8)}
+    rows = rank(tmp_path, write_scores(tmp_path, values), methods=methods, kinds=dict.fromkeys(methods, "svm"))
+    scores = np.array([[np.mean(of[method]) for method in methods] for of in values.values()])
+    expected = stats.rankdata(np.round(scores, 12), axis=1).mean(axis=0)
+    assert {row["method"]: float(row["average_rank"]) for row in rows} == pytest.approx(
+        dict(zip(methods, expected, strict=True))
+    )
+    assert [row["method"] for row in rows] == [methods[k] for k in np.argsort(-expected, kind="stable")]
