@@ -567,6 +567,19 @@ def test_fewer_patients_than_folds_are_not_trained_on(tmp_path):
         train(cohort)
 
 
+def test_a_dataset_of_one_class_is_not_trained_on(tmp_path):
+    cohort = cohort_factory.separable(tmp_path, classes=["fibrous"])
+    with pytest.raises(ValueError, match=r"every class needs training tiles; class 'glandular' has none"):
+        train(cohort)
+
+
+def test_fewer_patients_than_folds_are_not_trained_on(tmp_path):
+    # no class has more than two patients
+    cohort = cohort_factory.separable(tmp_path, patients=5)
+    with pytest.raises(ValueError, match=r"takes 4 of each class \(3 folds, 1 for test\), and class 'fibrous' has 2"):
+        train(cohort)
+
+
 def cross_validate(table):
     return cross_validation.cross_validate(
         None,

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from histotransfer import backends, networks, weights
+from histotransfer import backends, features, networks, weights
 
 DATA = Path(os.environ.get("HISTOTRANSFER_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 REAL_WEIGHTS = {
@@ -80,6 +80,8 @@ FACTS = {
     "MobileNetV2": (224, 32, "tf", 1280),
 }
 EVERY_DAY = ("VGG16", "MobileNetV2")
+#: The seven of Mormont et al. (2018), whose last layers side by side are 9,600 features.
+OF_THE_PAPER = ("VGG16", "VGG19", "InceptionV3", "ResNet50", "InceptionResNetV2", "DenseNet201", "MobileNet")
 
 
 def each_architecture(names):
@@ -159,6 +161,80 @@ def test_every_cut_point_has_its_name_its_place_and_its_length(name):
     assert all(output.dtype == np.float32 and np.isfinite(output).all() for output in outputs)
     # of a size that trees (which take differences under 1e-7 for none) and float32 can tell apart
     assert all(1e-3 < output.max() < 1e6 and np.ptp(output, axis=0).max() > 1e-4 for output in outputs)
+
+
+class RandomTiles:
+    """Three tiles of one slide, cut at the size that a network takes."""
+
+    slide, status, reason, n = "s", "ok", "", 3
+
+    def __init__(self, px):
+        self.px = px
+        self.digest = f"random tiles of {px} px"
+        self.attributes = {"tiles_digest": "grid of s"}
+
+    def tile_ids(self):
+        return ["0_0", "1_0", "2_0"]
+
+    def image_ids(self):
+        return ["s"] * 3
+
+    def coords(self):
+        return np.zeros((3, 2), np.int64)
+
+    def blocks(self, batch):
+        for start in range(0, 3, batch):
+            yield start, random_tiles(3, self.px)[start : start + batch]
+
+
+@pytest.mark.parametrize(
+    ("names", "n_features"),
+    [
+        pytest.param(("MobileNetV2", "MobileNet"), 1280 + 1024, id="two small ones"),
+        pytest.param(OF_THE_PAPER, 9600, id="the paper's seven", marks=pytest.mark.full),
+    ],
+)
+def test_untrained_networks_are_read_side_by_side_from_files_with_every_cut_point(names, n_features, tmp_path):
+    manifests = {name: str(tmp_path / name / "shard-0.json") for name in names}
+    for name, manifest in manifests.items():
+        px = networks.ARCHITECTURES[name].min_px
+        features.extract_from_sources(
+            sources=[RandomTiles(px)],
+            weights_file=None,
+            manifest=manifest,
+            network_name=name,
+            network=entry(name, px=px, layers="all"),
+            shard="shard-0",
+            engine="keras",
+            precision="float32",
+            batch=2,
+            master_seed=1,
+            code="c0de",
+            threads=1,
+        )
+
+    def stored(name, layer):
+        with h5py.File(tmp_path / name / "s.h5") as file:
+            return file["features" if layer == CUT_POINTS[name][-1][0] else f"layers/{layer}"][:]
+
+    merged = features.open_matrix(
+        manifests=list(manifests.values()), sources=[{"network": name, "layer": None} for name in names]
+    )
+    assert merged.n_features == n_features
+    assert [(own.network, own.layer, own.stop - own.start) for own in merged.columns] == [
+        (name, *CUT_POINTS[name][-1]) for name in names
+    ]
+    np.testing.assert_array_equal(merged.read(), np.hstack([stored(name, CUT_POINTS[name][-1][0]) for name in names]))
+    assert merged.attributes["untrained"] is True
+    for name in names:
+        layers = features.open_matrix(
+            manifests=[manifests[name]],
+            sources=[{"network": name, "layer": layer} for layer, _ in CUT_POINTS[name]],
+        )
+        assert [(own.layer, own.stop - own.start) for own in layers.columns] == CUT_POINTS[name]
+        side_by_side = np.hstack([stored(name, layer) for layer, _ in CUT_POINTS[name]])
+        np.testing.assert_array_equal(layers.read(), side_by_side)
+        assert (np.ptp(side_by_side, axis=0) > 0).any()
 
 
 @pytest.mark.full

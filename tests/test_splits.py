@@ -102,6 +102,18 @@ def test_too_few_groups_of_a_class(tmp_path):
         assign(tmp_path, rows, validation=0.1)
 
 
+def test_a_dataset_of_one_class_of_a_task(tmp_path):
+    message = r"too few patients .* takes 4 of each class \(3 folds, 1 for test\), and class 'b' has 0"
+    with pytest.raises(ValueError, match=message):
+        assign(tmp_path, patients(20, classes="a"), tasks={"t": {"a": "a", "b": "b"}})
+
+
+def test_fewer_patients_than_folds(tmp_path):
+    message = r"takes 6 of each class \(5 folds, 1 for test\), and class 'a' has 4; class 'b' has 4"
+    with pytest.raises(ValueError, match=message):
+        assign(tmp_path, patients(8), folds=5)
+
+
 def test_labels_that_no_task_uses_need_no_groups(tmp_path):
     rows = [*patients(10, classes="a"), slides_row("z", patient="z", labels={"artefact": 4}, tiles=4)]
     found = assign(tmp_path, rows, tasks={"t": {"a": "a"}})
