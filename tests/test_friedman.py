@@ -84,6 +84,18 @@ def test_no_difference_is_told(tmp_path):
     assert found["sentence"].endswith("that all strategies are equal is not rejected at 0.05.")
 
 
+def test_pairs_are_not_told_apart_unless_the_test_rejects(tmp_path):
+    # average ranks 2.5, 2.05, 1.45: a and c are 1.05 apart, just more than the distance, and p is above 0.05
+    orders = [(3, 2, 1)] * 3 + [(2, 3, 1)] * 3 + [(3, 1, 2)] * 2 + [(1, 2, 3), (3, 1.5, 1.5)]
+    found = run(tmp_path, {(f"d{k}", "t"): dict(zip("abc", order, strict=True)) for k, order in enumerate(orders)})
+    assert found["average_ranks"] == pytest.approx({"a": 2.5, "b": 2.05, "c": 1.45})
+    assert found["critical_distance"] < 1.05
+    # without ties 10 times the sum of 0.5, 0.05 and 0.55 squared; one pair of ties
+    assert found["chi2"] == pytest.approx(5.55 / (1 - 6 / (10 * 3 * 8)))
+    assert found["p"] > 0.05
+    assert found["different"] == []
+
+
 def test_datasets_count_and_not_their_tasks(tmp_path):
     nine = ordered(9, "a", "b", "c")
     found = run(tmp_path, {**nine, **{(dataset, "u"): of for (dataset, _), of in nine.items()}})

@@ -181,6 +181,9 @@ def test_validation_score_is_the_tasks_metric_in_the_folds_that_define_it(tmp_pa
     # of two classes: the first fold lacks y, in the second x is told from y as well as nothing
     two = [[RIGHT, RIGHT], [("x", "x"), ("y", "x")]]
     assert ranking.validation_score(out_of_fold(two, ("x", "y")), "roc_auc") == 1 / 2
+    # nor is a tile without a label one of x that scores as y
+    unlabelled = [[("x", "x"), ("y", "y"), ("", "y")]]
+    assert ranking.validation_score(out_of_fold(unlabelled, ("x", "y")), "roc_auc") == 1
     assert np.isnan(ranking.validation_score(out_of_fold([[RIGHT], [WRONG]], ("x", "y")), "roc_auc"))
     assert ranking.validation_score(None, "accuracy") is None
 
