@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import cohort_factory
+import h5py
 import numpy as np
 import pytest
+from cohort_factory import CLASSES
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.svm import LinearSVC
 
-from histotransfer import leaf_frequencies
+from histotransfer import classifiers, leaf_frequencies, predictions, provenance, store, windows
 
 #: Windows of one pixel: hue, saturation, value.
 DARK, BRIGHT = [0, 0, 10], [0, 0, 200]
@@ -130,9 +133,9 @@ def test_threads_and_blocks_do_not_matter(monkeypatch):
     x, y = textures(40, classes=3)
     [model] = prepared(x, y, threads=1)(np.arange(40), [{"C": 1.0}], 0)
     margins = model.decision_function(x)
-    assert model.forest.n_jobs == 1
     monkeypatch.setattr(leaf_frequencies, "_BLOCK_WINDOWS", 20)
     [other] = prepared(x, y, threads=3)(np.arange(40), [{"C": 1.0}], 0)
+    assert other.forest.n_jobs == 1
     assert (other.coef == model.coef).all()
     assert (other.decision_function(x) == margins).all()
     [other] = prepared(x, y)(np.arange(40), [{"C": 1.0}], 1)
@@ -160,3 +163,99 @@ def test_a_model_refuses_values_that_are_no_windows_of_its_own():
     model = leaf_frequencies.LeafFrequencies(small_forest(), np.zeros((1, 4)), np.zeros(1))
     with pytest.raises(ValueError, match="windows of 3 values each; found 13 values a tile"):
         model.decision_function(np.zeros((2, 13), np.uint8))
+
+
+def window_cohort(folder, *, seed=0):
+    """Write pixels of 12 patients of one slide each, whose classes differ in grain alone; return inputs of train."""
+    random = np.random.default_rng(seed)
+    cohort = cohort_factory.separable(folder, patients=12, tiles=6, classes=CLASSES[:2])
+    pixels = []
+    for image in cohort.images():
+        inside = [tile for tile in cohort.tiles if tile.image == image]
+        grain = 1 + 3 * CLASSES.index(inside[0].label)
+        small = random.integers(0, 256, (len(inside), 16 // grain, 16 // grain, 3), np.uint8)
+        path = folder / "pixels" / "16" / f"{image}.h5"
+        said = {"status": "ok", "reason": "", "px": 16, "digest": "d", "tiles_digest": "t"}
+        with store.writing_hdf5(path, said) as file:
+            file["tiles"] = small.repeat(grain, axis=1).repeat(grain, axis=2)
+            store.write_texts(file, "tile", [tile.tile for tile in inside])
+            store.write_texts(file, "image", [tile.image for tile in inside])
+        pixels.append(str(path))
+    return {**cohort.write(), "features": pixels}
+
+
+WINDOWS = {"px": 16, "windows": 10, "window_px": 4, "smallest": 0.75, "largest": 1.0}
+
+
+def train(folder, inputs, name="out", *, threads=1, master_seed=2018, **windows):
+    """Train ET-FL; return the paths written."""
+    split_file, definition = cohort_factory.split_by_patient(folder, inputs["slides_table"])
+    files = {"model": "model.skops", "predictions": "predictions.h5", "tuning": "tuning.tsv"}
+    paths = {key: str(folder / name / file) for key, file in files.items()}
+    classifiers.train(
+        **inputs,
+        **paths,
+        split_file=split_file,
+        classifier={"kind": "leaf_frequencies", "trees": 10, "min_samples_leaf": 5, "C": [0.1, 1.0]},
+        feature_set={"windows": {**WINDOWS, **windows}},
+        classes=CLASSES[:2],
+        split=definition,
+        dataset="d",
+        task="t",
+        split_name="by-patient",
+        features_name="random-windows",
+        classifier_name="et-fl",
+        split_seed=1,
+        master_seed=master_seed,
+        threads=threads,
+    )
+    return paths
+
+
+def test_et_fl_from_pixels_to_predictions(tmp_path):
+    inputs = window_cohort(tmp_path)
+    paths = train(tmp_path, inputs)
+    held_out, out_of_fold, attributes = predictions.read_predictions(paths["predictions"])
+    assert len(held_out.tile) + len(out_of_fold.tile) == 72
+    for found in (held_out, out_of_fold):
+        assert (found.predicted == found.true).mean() > 0.9
+    assert (attributes["network"], attributes["weights"]) == ("", "none: random windows of the pixels")
+    assert not attributes["untrained"]
+    assert attributes["chosen"]["C"] in (0.1, 1.0)
+    assert "sigmoid" in attributes["calibration"]
+    # the model, read again, gives the same for the same windows
+    model = classifiers.load_model(paths["model"])
+    index = windows.open_windows(pixels=inputs["features"], **WINDOWS, master_seed=2018)
+    row_of = {key: row for row, key in enumerate(zip(index.image, index.tile, strict=True))}
+    x = index.read(np.array([row_of[key] for key in zip(held_out.image, held_out.tile, strict=True)]))
+    assert model.decision_function(x).tobytes() == held_out.score.tobytes()
+    assert model.predict_proba(x).tobytes() == held_out.probability.tobytes()
+
+
+def test_et_fl_does_not_depend_on_threads_or_the_order_of_files(tmp_path):
+    inputs = window_cohort(tmp_path)
+    first = train(tmp_path, inputs)
+    other = train(tmp_path, {**inputs, "features": inputs["features"][::-1]}, "other", threads=3)
+    for key in first:
+        assert provenance.content_digest(other[key]) == provenance.content_digest(first[key]) is not None
+    # it does on the study's seed, which windows and trees are drawn from
+    reseeded = train(tmp_path, inputs, "reseeded", master_seed=1)
+    assert provenance.content_digest(reseeded["predictions"]) != provenance.content_digest(first["predictions"])
+
+
+def test_a_stored_forest_that_leads_nowhere_is_refused(tmp_path):
+    paths = train(tmp_path, window_cohort(tmp_path))
+    model = classifiers.load_model(paths["model"])
+    model.estimator.forest.estimators_[3].tree_.children_left[0] = 10_000
+    classifiers.save_model(paths["model"], model)
+    with pytest.raises(ValueError, match=r"must form a tree; not so in tree 3"):
+        classifiers.load_model(paths["model"])
+
+
+def test_tiles_of_one_colour_have_nothing_to_learn(tmp_path):
+    inputs = window_cohort(tmp_path)
+    for path in inputs["features"]:
+        with h5py.File(path, "r+") as file:
+            file["tiles"][:] = 200
+    with pytest.raises(ValueError, match="windows of the pixels"):
+        train(tmp_path, inputs)
