@@ -123,6 +123,19 @@ class Browser:
         sent = (event for event in self.events if event.get("method") == "Network.requestWillBeSent")
         return [event["params"]["request"]["url"] for event in sent]
 
+    def download(self, script: str, folder: Path) -> dict[str, bytes]:
+        """Run JavaScript that saves a file to `folder`, and return what it holds then by name."""
+        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.evaluate(script)
+        deadline = time.monotonic() + self._timeout
+        while True:
+            found = [path for path in folder.iterdir() if path.suffix != ".crdownload"]
+            if found and not list(folder.glob("*.crdownload")):
+                return {path.name: path.read_bytes() for path in found}
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nothing was saved to {folder}")
+            time.sleep(0.02)
+
     def screenshot(self, path: str | Path, *, top: int = 0, height: int | None = None) -> None:
         """Write the page (all of it, or a strip) as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]

@@ -10,6 +10,8 @@ import numpy as np
 
 from histotransfer import comparison_figures, store
 
+Entry = tuple[Path, dict[str, str]]
+
 SCRIPT = "<script>alert(1)</script>"
 KINDS = {"svm": "libsvm", "svm-one-vs-rest": "liblinear", "extratrees": "extratrees", "perceptron": "perceptron"}
 NETWORKS = (
@@ -186,3 +188,80 @@ def write_method_costs(path: Path, n: int = 30) -> Path:
         rows.append(row | {"shared_with": int(noise.integers(1, 9))})
     store.write_csv(path, list(rows[0]), rows)
     return path
+
+
+def write_all(folder: Path, *, splits: Sequence[str]) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Write the tables of a study's comparisons and draw their figures.
+
+    Returns
+    -------
+    tables, figures, friedman
+        Paths, each with what the report is told about it.
+    """
+    tables: list[Entry] = []
+    drawn: list[Entry] = []
+    heard: list[Entry] = []
+
+    def table(path: Path, rule: str, **fields: str) -> Path:
+        tables.append((path, {"rule": rule, **fields}))
+        return path
+
+    def figure(path: Path, rule: str, **fields: str) -> Path:
+        drawn.append((path, {"rule": rule, **fields}))
+        return path
+
+    first = splits[0]
+    about = {"section": "comparison", "comparison": "every-method", "title": f"Every method {SCRIPT}"}
+    for split in splits:
+        home = folder / f"comparisons/every-method/{split}"
+        said = {**about, "split": split}
+        ranks = table(write_ranks(home / "ranks.csv"), "rank_methods", kind="ranks", **said)
+        path = figure(home / "ranks.svg", "draw_ranks", kind="ranks", **said)
+        comparison_figures.draw_ranks(ranks=ranks, figure=path, title=about["title"], split=split)
+        values = table(write_differences(home / "differences.csv"), "compare_methods", kind="differences", **said)
+        path = figure(home / "differences.svg", "draw_differences", kind="differences", **said)
+        comparison_figures.draw_differences(table=values, figure=path)
+
+    home, note = folder / f"comparisons/last-layer/{first}", "crc/types is left out of the ranks: without a score: a+b"
+    said = {"section": "comparison", "comparison": "last-layer", "title": "Last layer features", "split": first}
+    ranks = table(write_ranks(home / "ranks.csv", 8, NUCLEI_TASKS, note=note), "rank_methods", kind="ranks", **said)
+    path = figure(home / "ranks.svg", "draw_ranks", kind="ranks", **said)
+    comparison_figures.draw_ranks(ranks=ranks, figure=path, title=said["title"], split=first)
+    values = write_differences(home / "differences.csv", 8, NUCLEI_TASKS)
+    table(values, "compare_methods", kind="differences", **said)
+    path = figure(home / "differences.svg", "draw_differences", kind="differences", **said)
+    comparison_figures.draw_differences(table=values, figure=path)
+
+    home = folder / f"strategies/{first}"
+    said = {"section": "strategies", "kind": "strategies", "split": first}
+    table(write_strategies(home / "strategies.csv"), "tabulate_strategies", **said)
+    sentence = "No Friedman test: it takes ten datasets, and there are 8."
+    store.write_json(home / "friedman.json", {"tested": False, "sentence": sentence})
+    heard.append((home / "friedman.json", {"split": first}))
+
+    said = {"split": first, "features": "inceptionresnetv2-inner", "classifier": "svm"}
+    path = table(
+        write_layers(folder / "layers/a.csv", tasks=NUCLEI_TASKS),
+        "tabulate_layers",
+        **{"section": "layers", "kind": "layers", **said},
+    )
+    drawn_to = figure(folder / "layers/a.svg", "draw_layers", section="layers", **said)
+    comparison_figures.draw_layers(table=path, figure=drawn_to)
+    for features, sources in (("merged-networks", NETWORKS[:7]), ("merged-layers", layer_names())):
+        said = {"section": "importance", "split": first, "features": features, "classifier": "extratrees"}
+        values = write_importance(folder / f"importance/{features}.csv", sources)
+        path = table(values, "share_importance", kind="importance", **said)
+        drawn_to = figure(folder / f"importance/{features}.svg", "draw_importance", **said)
+        comparison_figures.draw_importance(table=path, figure=drawn_to)
+
+    said = {"section": "selection", "split": first}
+    path = table(
+        write_selection(folder / "selection/resnet50.csv", features=2048),
+        "average_curves",
+        **{"kind": "curve", "features": "resnet50", **said},
+    )
+    drawn_to = figure(folder / "selection/resnet50.svg", "draw_selection", features="resnet50", **said)
+    comparison_figures.draw_selection(table=path, figure=drawn_to)
+    for kind, path in write_overlaps(folder / "selection").items():
+        table(path, "tabulate_overlap", kind=kind, **said)
+    return tables, drawn, heard

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import comparison_factory
 import numpy as np
 from PIL import Image, ImageDraw
 
-from histotransfer import costs, evaluation, figures, pictures, score_figures, split_counts, store
+from histotransfer import comparison_figures, costs, evaluation, figures, pictures, score_figures, split_counts, store
 
 SCRIPT = "<script>alert(1)</script>"
 EMOJI = "biopsy 🧬 & \"quoted\" 'name'"
@@ -26,6 +27,8 @@ RULES = {
     "descriptions": "inspect_slide",
     "predictions": "train_classifier",
     "cost": "collect_costs",
+    "friedman": "test_strategies",
+    "method_costs": "collect_method_costs",
 }
 METHODS = [
     ("mobilenetv2", "svm", "imagenet"),
@@ -360,6 +363,9 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
                     )
             of_split = predictions[-len(paths) :]
             score_figures.draw_confusion(confusions=confusions, predictions=of_split, figures=paths)
+    compared, charts, heard = comparison_factory.write_all(study_folder, splits=splits)
+    for path, fields in charts:
+        add(path, **fields)
     study = {
         "name": "everything",
         "datasets": datasets,
@@ -390,16 +396,26 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         },
         "metric": "balanced_accuracy",
         "code_version": "0.1.0, 3fb3da0",
+        "tables": [str(path) for path, _ in compared],
+        "tables_of": [fields for _, fields in compared],
+        "friedman": [str(path) for path, _ in heard],
+        "friedman_of": [fields for _, fields in heard],
     }
     write_benchmarks(folder / "benchmarks/demo")
     cost = study_folder / "cost.tsv"
     costs.collect(folders=[folder / "benchmarks/demo"], rule_order=["inspect_slide", "tissue_mask"], cost=cost)
     figures.draw_cost(cost=cost, figure=study_folder / "figures/cost.svg")
+    method_costs = comparison_factory.write_method_costs(study_folder / "method_costs.csv")
+    comparison_figures.draw_method_costs(table=method_costs, figure=study_folder / "figures/method_costs.svg")
     tree.run_arguments = {
         "cost": str(cost),
-        "figures": [str(study_folder / "figures/cost.svg")],
+        "method_costs": str(method_costs),
+        "figures": [str(study_folder / f"figures/{name}.svg") for name in ("cost", "method_costs")],
         "page": str(study_folder / "run.html"),
-        "figures_of": [{"section": "cost", "rule": "draw_cost"}],
+        "figures_of": [
+            {"section": "cost", "rule": "draw_cost"},
+            {"section": "method_costs", "rule": "draw_method_costs"},
+        ],
         "rules": RULES,
         "study": study,
         "code_version": "0.1.0, 3fb3da0",

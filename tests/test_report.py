@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import browser
+import comparison_factory
 import pytest
 import report_factory
 from report_factory import EMOJI, LONG, SCRIPT
 
-from histotransfer import report, store
+from histotransfer import comparison_figures, report, store
 
 
 class Page(HTMLParser):
@@ -83,7 +85,8 @@ class TestOneFile:
         assert sources
         assert all(source.startswith("data:image/") for source in sources)
         links = {attrs["href"] for tag, attrs in page.elements if tag in ("a", "link")}
-        assert {link for link in links if not link.startswith("#")} == {"data:,", "run.html"}
+        outside = {link for link in links if not link.startswith(("#", "data:text/csv;base64,"))}
+        assert outside == {"data:,", "run.html"}
         assert "url(" not in page.source
         assert "@import" not in page.source
         policies = [attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv")]
@@ -130,17 +133,19 @@ class TestWhatIsSaidFirst:
 
     def test_a_unit_other_than_patients_stands_beside_every_table_of_its_split(self, page):
         headings = re.findall(r"<h3[^>]*>([^<]*at-random[^<]*)(<span class=\"badge\">[^<]*</span>)?", page.source)
-        assert len(headings) == 6
+        # splits, scores, confusion matrices of two datasets, and the comparison that both splits have
+        assert len(headings) == 7
         assert {badge for _, badge in headings} == {'<span class="badge">split by tile, not by patient</span>'}
 
     def test_nothing_is_said_where_patients_are_held_apart_and_networks_trained(self, tmp_path, write):
-        written = write(scores=scores(tmp_path, [("resnet50", "svm", "imagenet")], ["by-patient"]))
+        found = scores(tmp_path, [("resnet50", "svm", "imagenet")], ["by-patient"])
+        written = write(scores=found, tables=[], tables_of=[])
         assert written.text("div.banner") == ""
         assert "untrained" not in written.text("table.scores")
 
     def test_every_number_of_an_untrained_network_is_marked(self, tmp_path, write):
         methods = [("resnet50", "svm", "imagenet"), ("mobilenet", "svm", "untrained")]
-        written = write(scores=scores(tmp_path, methods, ["by-patient"]))
+        written = write(scores=scores(tmp_path, methods, ["by-patient"]), tables=[], tables_of=[])
         source = written.source.replace("<wbr>", "")
         cells = re.findall(r"<td class=\"number\">(?:<b>)?0\.\d+.*?</td>", source)
         assert cells
@@ -226,6 +231,21 @@ class TestContent:
             in page.text("table.stack")
         )
 
+    def test_the_cost_page_says_what_each_method_costs(self, tree):
+        run = Page(tree.run_arguments["page"])
+        assert "What each method costs" in run.text("h2")
+        row = store.read_csv(tree.run_arguments["method_costs"])[-1]
+        time, memory = report.duration(float(row["cpu_seconds"])), f"{float(row['peak_mb']) / 1024:.1f} GiB"
+        disk = f"{int(row['disk_bytes']) / 2**30:.1f} GiB"
+        said = f"{row['method']} {float(row['score']):.3f} 1.0 {time} 0.0 s {memory} {disk} {row['shared_with']}"
+        assert said in run.text("table.numbers")
+        assert "not measured" in run.text("table.numbers")
+
+    def test_without_costs_of_methods_there_is_no_such_chapter(self, tree, tmp_path):
+        arguments = {**tree.run_arguments, "page": tmp_path / "run.html", "method_costs": []}
+        report.write_run_page(**arguments | {"figures": [], "figures_of": []})
+        assert "What each method costs" not in Page(tmp_path / "run.html").text()
+
     def test_the_cost_page_sums_up(self, tree):
         run = Page(tree.run_arguments["page"])
         assert run.text("div.answer").startswith("52 jobs took 5 min 16 s of wall time")
@@ -245,6 +265,137 @@ class TestContent:
     )
     def test_durations(self, seconds, said):
         assert report.duration(seconds) == said
+
+
+def entry(path: Path, section: str, kind: str, **fields: str) -> dict[str, list]:
+    """One table of a chapter, as `report.write_report` takes it."""
+    about = {"section": section, "kind": kind, "rule": "some_rule", "split": "by-patient", **fields}
+    return {"tables": [str(path)], "tables_of": [about]}
+
+
+class TestChapters:
+    def test_chapters_stand_between_scores_and_confusion_matrices_and_are_numbered(self, page):
+        contents = page.text("nav").replace(f"Every method {SCRIPT}", "Every method")
+        assert contents.endswith(
+            "6 Scores 7 Every method 8 Last layer features 9 Best score of each strategy 10 Inner layers "
+            "11 Where the information lies 12 Selected features 13 Confusion matrices 14 Files behind this page "
+            "Time and memory"
+        )
+        headings = page.text("h2").replace(f"Every method {SCRIPT}", "Every method")
+        assert headings.startswith("1 What was asked")
+        assert "6 Scores 7 Every method 8 Last layer features 9 Best score" in headings
+
+    def test_without_comparisons_there_is_no_chapter_of_them(self, tree, write):
+        figures = [
+            (path, about)
+            for path, about in zip(tree.arguments["figures"], tree.arguments["figures_of"], strict=True)
+            if "dataset" in about
+        ]
+        written = write(
+            **{"tables": [], "tables_of": [], "friedman": [], "friedman_of": []},
+            figures=[path for path, _ in figures],
+            figures_of=[about for _, about in figures],
+        )
+        assert written.text("nav").endswith("6 Scores 7 Confusion matrices 8 Files behind this page Time and memory")
+        assert not [attrs for tag, attrs in written.elements if attrs.get("download")]
+
+    def test_each_table_is_handed_out_as_it_lies_on_disk(self, page, tree):
+        links = [attrs for tag, attrs in page.elements if tag == "a" and attrs.get("download")]
+        paths = tree.arguments["tables"]
+        assert len(links) == len(paths)
+        contents = sorted(base64.b64decode(link["href"].removeprefix("data:text/csv;base64,")) for link in links)
+        assert contents == sorted(Path(path).read_bytes() for path in paths)
+        names = [link["download"] for link in links]
+        assert len(set(names)) == len(names)
+        assert names[0] == "every-method-ranks-by-patient.csv"
+
+    def test_tables_are_listed_with_rule_and_digest(self, page, tree):
+        import hashlib
+
+        path = next(path for path in tree.arguments["tables"] if path.endswith("strategies.csv"))
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+        holds = "each strategy's best score and the one that validation chooses"
+        listed = page.text("table.stack")
+        assert f"{path} tabulate_strategies {holds} {digest}" in listed
+        digest = hashlib.sha256(Path(tree.arguments["friedman"][0]).read_bytes()).hexdigest()[:16]
+        assert f"test_strategies whether strategies differ by more than chance {digest}" in listed
+
+    def test_ranks_stand_with_their_scores_and_the_note(self, tmp_path, write):
+        columns = ("method", "kind", "untrained", "average_rank", "d/t roc_auc", "d/t rank", "note")
+        rows = [("a+svm", "libsvm", "no", 2.0, 0.91, 2.0, "e/u is left out"), ("b+svm", "libsvm", "yes", 1.0, 0.5, 1.0)]
+        store.write_csv(tmp_path / "r.csv", columns, [dict(zip(columns, row, strict=False)) for row in rows])
+        fields = {"comparison": "c", "title": "A comparison"}
+        written = write(**entry(tmp_path / "r.csv", "comparison", "ranks", **fields))
+        text = written.text("table.numbers")
+        assert text.startswith("Method Classifier average rank d/t ROC AUC d/t rank a+svm libsvm 2.00 0.910 2 b+svm")
+        # the method and its three numbers
+        assert text.endswith("untrained libsvm 1.00 untrained 0.500 untrained 1 untrained")
+        assert "e/u is left out" in written.text("p.notes")
+
+    def test_an_average_over_tasks_of_one_dataset_is_an_illustration(self, page):
+        said = "Ranks are averaged over 2 tasks of nuclei, which share their tiles (an illustration)."
+        assert said in page.text("p.legend")
+
+    def test_differences_name_reference_and_unit(self, tmp_path, write):
+        about = {"dataset": "d", "task": "t", "metric": "roc_auc", "method": "a+b", "reference": "mobilenet+svm"}
+        row = about | {"difference": -0.0301, "low": -0.05, "high": 0.01, "groups": 6, "unit": "patient", "seeds": 3}
+        store.write_csv(tmp_path / "d.csv", comparison_figures.DIFFERENCE_COLUMNS, [row])
+        found = scores(tmp_path, [("mobilenet", "svm", "untrained")], ["by-patient"])
+        fields = {"comparison": "c", "title": "A comparison"}
+        written = write(scores=found, **entry(tmp_path / "d.csv", "comparison", "differences", **fields))
+        text = written.text("table.numbers")
+        assert "a+b d t ROC AUC −0.030 untrained −0.050 untrained +0.010 untrained 6 patient 3" in text
+        assert "Score of each method minus that of mobilenet+svm" in written.text("p.legend")
+
+    def test_strategies_mark_best_and_second_and_call_the_oracle_so(self, tmp_path, write):
+        columns = ("strategy", "dataset", "task", "metric", "oracle", "oracle_method", "chosen", "chosen_methods")
+        rows = [
+            ("merged", "d", "t", "accuracy", 0.9, "m+svm", 0.7, "m+svm (2 of 3 seeds), m+et (1 of 3)"),
+            ("last layer", "d", "t", "accuracy", 0.8, "a+svm", 0.8, "a+svm (3 of 3 seeds)"),
+            ("baseline", "d", "t", "accuracy", None, "", None, ""),
+            ("inner", "d", "t", "accuracy", 0.5, "i+svm", 0.5, "i+svm (3 of 3 seeds)"),
+        ]
+        rows = [{**dict(zip(columns, row, strict=True)), "variants": 2, "seeds": 3} for row in rows]
+        store.write_csv(tmp_path / "s.csv", (*columns, "variants", "seeds"), rows)
+        found = scores(tmp_path, [("m", "et", "untrained")], ["by-patient"])
+        written = write(scores=found, **entry(tmp_path / "s.csv", "strategies", "strategies"))
+        text = written.text("table.numbers")
+        head = "d/t accuracy oracle: the best variant on the test set d/t accuracy the variant chosen by validation"
+        assert head in text
+        assert "merged 0.9000 0.7000 untrained last layer 0.8000 0.8000 baseline – – inner 0.5000 0.5000" in text
+        assert written.text("td.best") == "0.9000 0.8000"
+        assert written.text("td.second") == "0.7000 untrained 0.8000"
+        assert "merged d t m+svm m+svm (2 of 3 seeds), m+et (1 of 3) 2 3" in text
+        assert "No Friedman test: it takes ten datasets, and there are 8." in written.text("p.legend")
+
+    def test_a_friedman_test_names_ranks_and_what_is_apart(self, tmp_path, write):
+        said = {"tested": True, "sentence": "Friedman test of 3 strategies.", "different": [["a", "c"], ["b", "c"]]}
+        store.write_json(tmp_path / "f.json", {**said, "average_ranks": {"a": 2.75, "b": 2.0, "c": 1.25}})
+        written = write(friedman=[str(tmp_path / "f.json")], friedman_of=[{"split": "by-patient"}])
+        text = written.text("p.legend")
+        assert "Average ranks: a 2.75, b 2.00, c 1.25. Apart: a above c; b above c." in " ".join(text.split())
+
+    def test_layers_of_an_untrained_network_are_marked(self, tmp_path, write):
+        row = {"dataset": "d", "task": "t", "layer": "block_1", "depth": 1, "features": 24, "metric": "accuracy"}
+        row |= {"score": 0.75, "validation": 0.5, "seeds": 3, "chosen": 2, "untrained": "yes"}
+        store.write_csv(tmp_path / "l.csv", list(row), [row])
+        written = write(**entry(tmp_path / "l.csv", "layers", "layers", features="inner", classifier="svm"))
+        assert "block_1 d t 1 24 0.750 untrained 0.500 untrained 2 3" in written.text("table.numbers")
+
+    def test_what_is_kept_and_shared_stands_in_tables(self, page):
+        text = page.text("table.numbers")
+        assert "resnet50 cells tissue 1 2,048 90 4.4 % 0.9312 0.9271" in text
+        assert "resnet50 1 cells/tissue prostate/tissue 90 97 11 4.3 0.062 12.2 %" in text
+        assert "human-lba/tissue 311 15.2 %" in text
+
+    def test_a_table_of_another_kind_is_an_error(self, tmp_path, write):
+        store.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1}])
+        with pytest.raises(ValueError, match=r"a table is one of comparison/ranks, .*; found layers/odd"):
+            write(**entry(tmp_path / "x.csv", "layers", "odd"))
+        with pytest.raises(ValueError, match=r"x\.csv: column .*k_min.* is missing; found a"):
+            write(**entry(tmp_path / "x.csv", "selection", "kept"))
+        with pytest.raises(ValueError, match="tables and tables_of go together; found 1 and 0"):
+            write(tables=[tmp_path / "x.csv"], tables_of=[])
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +458,49 @@ class TestInBrowser:
         requests = tab.requests()
         assert requests[0] == address
         assert [asked for asked in requests[1:] if not asked.startswith("data:")] == []
+
+    def test_a_table_can_be_saved_under_the_page_s_own_policy(self, tree, tab, tmp_path):
+        tab.open(Path(tree.arguments["page"]).as_uri(), width=1280)
+        saved = tab.download("document.querySelector('a[download$=\"ranks-by-patient.csv\"]').click()", tmp_path)
+        path = next(path for path in tree.arguments["tables"] if path.endswith("every-method/by-patient/ranks.csv"))
+        assert saved == {"every-method-ranks-by-patient.csv": Path(path).read_bytes()}
+        assert tab.complaints() == []
+
+    def test_a_table_can_be_copied_without_its_marks(self, tree, tab):
+        tab.open(Path(tree.arguments["page"]).as_uri(), width=1280)
+        copied = tab.evaluate(
+            """(() => {
+              for (const details of document.querySelectorAll('details')) details.open = true;
+              const table = document.querySelector('#comparison-1 ~ details table');
+              getSelection().selectAllChildren(table);
+              return getSelection().toString();
+            })()"""
+        )
+        line = next(line for line in copied.splitlines() if line.startswith("vgg19+svm "))
+        assert re.fullmatch(r"vgg19\+svm untrained\tlibsvm\t\d\.\d\d(\t0\.\d{3}\t\d+){8}", line)
+
+    @pytest.mark.parametrize(("n", "sizes"), [(30, (1, 2, 3, 8)), (100, (2,))])
+    def test_charts_of_comparisons_hold_many_methods(self, tab, tmp_path, n, sizes):
+        tasks = comparison_factory.PAPER_TASKS
+        ranks = comparison_factory.write_ranks(tmp_path / "ranks.csv", n)
+        about = {"title": "A comparison " * 12, "split": "x" * 90}
+        comparison_figures.draw_ranks(ranks=ranks, figure=tmp_path / "ranks.svg", **about)
+        alone = comparison_factory.write_ranks(tmp_path / "ranks-1.csv", n, tasks[:1], note="left out: " + "x" * 300)
+        comparison_figures.draw_ranks(ranks=alone, figure=tmp_path / "ranks-1.svg", **about)
+        for k in sizes:
+            table = comparison_factory.write_differences(tmp_path / "d.csv", n, tasks[:k])
+            comparison_figures.draw_differences(table=table, figure=tmp_path / f"differences-{k}.svg")
+            table = comparison_factory.write_layers(tmp_path / "l.csv", 44 if n < 50 else 4, tasks[:k])
+            comparison_figures.draw_layers(table=table, figure=tmp_path / f"layers-{k}.svg")
+            table = comparison_factory.write_selection(tmp_path / "s.csv", tasks[:k], 9600 // k)
+            comparison_figures.draw_selection(table=table, figure=tmp_path / f"selection-{k}.svg")
+        costs = comparison_factory.write_method_costs(tmp_path / "c.csv", n)
+        comparison_figures.draw_method_costs(table=costs, figure=tmp_path / "costs.svg")
+        charts = sorted(tmp_path.glob("*.svg"))
+        assert len(charts) == 3 + 3 * len(sizes)
+        for path in charts:
+            tab.open(path.as_uri(), width=600)
+            assert (path.name, tab.evaluate(CHART_FAULTS)) == (path.name, [])
 
     def test_no_text_of_a_chart_is_cut_off_or_covered(self, tree, tab):
         charts = [
