@@ -86,10 +86,10 @@ class Cell:
 
 @dataclass
 class Block:
-    """A table ready for the page: heads and cells, which columns hold numbers, what is said above and below."""
+    """A table ready for the page: heads (their lines) and cells, which columns hold numbers, what is said around."""
 
     table: Table
-    heads: list[str]
+    heads: list[tuple[str, ...]]
     numeric: list[bool]
     rows: list[list[Cell]]
     words: str
@@ -277,7 +277,7 @@ def _plain_block(
             else:
                 cells.append(Cell(_text(row, column)))
         rows.append(cells)
-    heads = [head for head, _ in columns.values()]
+    heads = [(head,) for head, _ in columns.values()]
     numeric = [bool(form) for _, form in columns.values()]
     return Block(table, heads, numeric, rows, words, name, comparison_figures.notes(table.rows))
 
@@ -293,11 +293,10 @@ def _tasks(rows: Iterable[Mapping[str, str]]) -> list[str]:
 def _ranks_block(table: Table, untrained: set[str]) -> Block:
     _need(table, comparison_figures.RANK_COLUMNS)
     tasks = comparison_figures.ranked_tasks(list(table.rows[0]) if table.rows else [])
-    heads, numeric = ["Method", "Classifier"], [False, False]
-    heads, numeric = [*heads, "average rank"], [*numeric, True]
+    heads: list[tuple[str, ...]] = [("Method",), ("Classifier",), ("average rank",)]
     for task in tasks:
-        heads += [f"{task.name}: {scoreboard.metric_name(task.metric)}", "rank"]
-        numeric += [True, True]
+        heads += [(task.name, scoreboard.metric_name(task.metric)), (task.name, "rank")]
+    numeric = [False, False, *(True for _ in heads[2:])]
     rows = []
     for row in table.rows:
         mark = row["untrained"] == "yes"
@@ -356,9 +355,10 @@ def _strategies_block(table: Table, untrained: set[str]) -> Block:
     strategies = list(dict.fromkeys(row["strategy"] for row in table.rows))
     found = {(row["strategy"], f"{row['dataset']}/{row['task']}"): row for row in table.rows}
     metric = {f"{row['dataset']}/{row['task']}": scoreboard.metric_name(row["metric"]) for row in table.rows}
-    heads = ["Strategy"]
+    heads: list[tuple[str, ...]] = [("Strategy",)]
     for task in tasks:
-        heads += [f"{task}: {metric[task]}, oracle: the best variant on the test set", "chosen by validation"]
+        heads.append((task, metric[task], "oracle: the best variant on the test set"))
+        heads.append((task, metric[task], "the variant chosen by validation"))
     rows: list[list[Cell]] = [[Cell(strategy)] for strategy in strategies]
     for task in tasks:
         for column, behind in (("oracle", "oracle_method"), ("chosen", "chosen_methods")):
@@ -368,10 +368,10 @@ def _strategies_block(table: Table, untrained: set[str]) -> Block:
                 names = _methods_in(_text(found.get((strategy, task), {}), behind))
                 cells.append(Cell(said(value, ".4f"), value is not None and bool(names & untrained), place))
     words = (
-        "Table 2 of Mormont et al. (2018): the highest score of each strategy's variants on the test set. It is an "
-        "oracle: nobody could have chosen that variant beforehand, and the more variants a strategy has, the more it "
-        "gains by chance. Beside it, the test score of the variant that validation inside the training data chooses. "
-        "Best and second best of each column are marked; means over seeds."
+        "as in table 2 of Mormont et al. (2018), the highest score of each strategy's variants on the test set. It is "
+        "an oracle: nobody could have chosen that variant beforehand, and the more variants a strategy has, the more "
+        "it gains by chance. Beside it, the test score of the variant that validation inside the training data "
+        "chooses. Best and second best of each column are marked; means over seeds."
     )
     numeric = [False, *(True for _ in heads[1:])]
     return Block(

@@ -178,14 +178,14 @@ def draw_ranks(*, ranks: str | Path, figure: str | Path, title: str, split: str)
     canvas.write(chart, words, 4, head - 15, fontsize=SMALL, color=canvas.FAINT)
     _draw_legend(chart, legend, head)
 
-    values = 40.0
+    values = 52.0
     panel = _rows_panel(chart, names, top, names.width, WIDTH - names.width - values - 6)
     panel.set_xlim(0, max(n, 1))
     ticks = _ticks(0, max(n, 1), 4)
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     word = scoreboard.metric_name(used[0].metric) if alone else "average"
-    word = canvas.wrap(word, values + 20, SMALL - 0.6, lines=1)
-    canvas.write(chart, word, WIDTH - 4, top - 3, ha="right", va="bottom", fontsize=SMALL - 0.6, color=canvas.FAINT)
+    size = canvas.shrink([word], values - 10, SMALL - 0.6)
+    canvas.write(chart, word, WIDTH - 4, top - 3, ha="right", va="bottom", fontsize=size, color=canvas.FAINT)
     for row, rank, middle, (colour, _), hollow in zip(
         rows, average, names.middles, looks, names.untrained, strict=True
     ):
@@ -554,14 +554,15 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
         for task, points in curves.items()
     }
     lines = [canvas.wrap(f"{task}: {_kept_words(curves[task])}", WIDTH - 34, SMALL, lines=2) for task in tasks]
-    height, left, below = 178.0, 40.0, 34.0
+    height, left, below, top = 178.0, 40.0, 34.0, 18.0
     heights = [11.0 * (text.count("\n") + 1) + 4 for text in lines]
-    chart = canvas.new(6 + height + below + sum(heights) + 2)
-    panel = canvas.axes(chart, left, 6, WIDTH - left - 12, height)
+    chart = canvas.new(top + height + below + sum(heights) + 2)
+    canvas.write(chart, "score in inner cross-validation", 4, 1, fontsize=SMALL, color=canvas.FAINT)
+    panel = canvas.axes(chart, left, top, WIDTH - left - 12, height)
     panel.set_xscale("log")
     values = [point.score for points in curves.values() for point in points] or [0.0, 1.0]
     largest = max((point.size for points in curves.values() for point in points), default=10)
-    place = 6 + height + below
+    place = top + height + below
     for index, (task, text, tall) in enumerate(zip(tasks, lines, heights, strict=True)):
         colour = canvas.CLASS_COLOURS[index % len(canvas.CLASS_COLOURS)]
         style = {"color": colour, "linestyle": ("-", (0, (4, 1.5)), (0, (1, 1.2)))[index // 7 % 3]}
@@ -594,7 +595,7 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
     for tick in ticks:
         panel.axhline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
     words = "number of features (rings: the numbers kept)"
-    canvas.write(chart, words, WIDTH - 12, 6 + height + 18, ha="right", fontsize=SMALL)
+    canvas.write(chart, words, WIDTH - 12, top + height + 18, ha="right", fontsize=SMALL)
     statement = _selection_statement(curves)
     canvas.save(chart, figure, statement)
     return statement
@@ -695,9 +696,12 @@ def draw_method_costs(*, table: str | Path, figure: str | Path) -> str:
         for seconds, score, method, _ in front
     ]
     heights = [11.0 * (text.count("\n") + 1) + 5 for text in lines]
-    height, left, below = 190.0, 40.0, 52.0
-    chart = canvas.new(8 + height + below + sum(heights))
-    panel = canvas.axes(chart, left, 8, WIDTH - left - 14, height)
+    height, left, below, top = 190.0, 40.0, 52.0, 18.0
+    metrics = {scoreboard.metric_name(row.get("metric") or "score") for row in rows}
+    word = metrics.pop() if len(metrics) == 1 else "score"
+    chart = canvas.new(top + height + below + sum(heights))
+    canvas.write(chart, f"{word}, mean over tasks", 4, 1, fontsize=SMALL, color=canvas.FAINT)
+    panel = canvas.axes(chart, left, top, WIDTH - left - 14, height)
     panel.set_xscale("log")
     for seconds, score, _, hollow in points:
         style = {"markerfacecolor": canvas.PAPER if hollow else canvas.SKY, "markeredgecolor": canvas.BLUE}
@@ -724,12 +728,9 @@ def draw_method_costs(*, table: str | Path, figure: str | Path) -> str:
         up = (score - low + margin) / (high - low + 2.6 * margin) * height
         if all(abs(across - x) > 13 or abs(up - y) > 11 for x, y in taken):
             taken.append((across, up))
-            canvas.write(chart, str(index), left + across - 4, 8 + height - up - 4, **_NUMBERED)
-    canvas.write(chart, "processor time", WIDTH - 14, 8 + height + 18, ha="right", fontsize=SMALL)
-    metric = {scoreboard.metric_name(row["metric"]) for row in rows if row.get("metric")}
-    word = metric.pop() if len(metric) == 1 else "score"
-    canvas.write(chart, f"up: {word}", 4, 8 + height + 18, fontsize=SMALL)
-    place = 8 + height + below
+            canvas.write(chart, str(index), left + across - 4, top + height - up - 4, **_NUMBERED)
+    canvas.write(chart, "processor time", WIDTH - 14, top + height + 18, ha="right", fontsize=SMALL)
+    place = top + height + below
     canvas.write(chart, "nothing cheaper scores as high:", 4, place - 15, fontsize=SMALL, color=canvas.FAINT)
     for index, (text, tall) in enumerate(zip(lines, heights, strict=True), start=1):
         canvas.write(chart, f"{index}", 16, place, ha="right", fontsize=SMALL, weight="bold")

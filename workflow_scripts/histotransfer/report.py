@@ -636,7 +636,8 @@ def _method_costs(path: str | Path, rule: str) -> chapters.Block:
     """Return the table of what each method costs."""
     table = chapters.file_table(path, {"section": "methods", "kind": "costs", "rule": rule})
     comparison_figures.read(path, ("method", "score", "average_rank", *_METHOD_COSTS))
-    heads = ["Method", "score", "average rank", "CPU time", "GPU time", "peak memory", "on disk"]
+    heads = [("Method",), ("score",), ("average rank",), ("CPU time",), ("GPU time",), ("peak memory",), ("on disk",)]
+    heads.append(("shared with", "other methods"))
     rows = []
     for row in table.rows:
         mark = row.get("untrained") == "yes"
@@ -648,10 +649,13 @@ def _method_costs(path: str | Path, rule: str) -> chapters.Block:
             value = comparison_figures.number(row, name, path)
             cells.append(chapters.Cell("not measured" if value is None else written(value)))
         rows.append([*cells, chapters.Cell(row.get("shared_with") or "")])
-    words = "What stands behind each method; what several methods share counts in full in each of them."
-    numeric = [False, *(True for _ in heads[1:]), False]
+    words = (
+        "extraction, selection and training, over all datasets, tasks and seeds. Each method is charged the whole of "
+        "what it shares with others, as if it were alone, so that costs do not add up."
+    )
+    numeric = [False, *(True for _ in heads[1:])]
     notes = comparison_figures.notes(table.rows)
-    return chapters.Block(table, [*heads, "shared with"], numeric, rows, words, "What each method costs", notes)
+    return chapters.Block(table, heads, numeric, rows, words, "Costs of the methods", notes)
 
 
 def _mebibytes(amount: float) -> str:
