@@ -145,8 +145,8 @@ def test_a_refit_on_all_rows_copies_no_features(kind):
     [model] = fit(np.arange(1500), [grid], 0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # for LIBSVM 256 rows, as they are and in float64: half the features here; a copy of the Gram matrix were 0.75
-    assert peak < 0.7 * x.nbytes
+    # a copy of the Gram matrix were 0.75
+    assert peak < 0.3 * x.nbytes
     assert len(model.predict(x)) == 1500
 
 
@@ -293,6 +293,19 @@ def test_threads_shards_and_order_change_nothing(tmp_path, classifier):
     if classifier in ("extratrees", "perceptron"):
         other_seed = digests(train(cohort, "other", classifier=classifier, master_seed=5))
         assert other_seed["predictions"] != one["predictions"]
+
+
+@pytest.mark.parametrize("classifier", ["libsvm", "extratrees"])
+def test_folds_scored_in_stretches_are_scored_the_same(tmp_path, classifier, monkeypatch):
+    cohort = cohort_factory.separable(tmp_path, distance=1)
+    whole = train(cohort, "whole", classifier=classifier)
+    monkeypatch.setattr(classifiers, "_SCORED_ROWS", 7)
+    monkeypatch.setattr(classifiers, "_SCORED_BYTES", 1)
+    in_stretches = train(cohort, "in stretches", classifier=classifier)
+    _, one, _ = predictions.read_predictions(whole["predictions"])
+    _, other, _ = predictions.read_predictions(in_stretches["predictions"])
+    assert one.tile == other.tile
+    np.testing.assert_allclose(one.score, other.score, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("classifier", list(SETTINGS))
@@ -552,19 +565,6 @@ def test_class_without_training_tiles_in_a_fold(tmp_path):
         cross_validate(replace(inside, label=np.where(inside.fold == 1, -1, inside.label)))
     with pytest.raises(ValueError, match=r"in 2 folds or more; found 1"):
         cross_validate(inside.rows(inside.fold == 1))
-
-
-def test_a_dataset_of_one_class_is_not_trained_on(tmp_path):
-    cohort = cohort_factory.separable(tmp_path, classes=["fibrous"])
-    with pytest.raises(ValueError, match=r"every class needs training tiles; class 'glandular' has none"):
-        train(cohort)
-
-
-def test_fewer_patients_than_folds_are_not_trained_on(tmp_path):
-    # a patient a class, two patients of one class on top: two folds at most
-    cohort = cohort_factory.separable(tmp_path, patients=5)
-    with pytest.raises(ValueError, match=r"takes 4 of each class \(3 folds, 1 for test\), and class 'fibrous' has 2"):
-        train(cohort)
 
 
 def test_a_dataset_of_one_class_is_not_trained_on(tmp_path):

@@ -33,6 +33,9 @@ from histotransfer.subsets import Subsets, read_subsets
 #: ASSUME accuracy where the study names no metric to tune by: it is what most of the papers report.
 TUNING_METRIC = "accuracy"
 
+#: Rows, and about how many bytes of them, that are scored at a time in cross-validation.
+_SCORED_ROWS, _SCORED_BYTES = 64, 4 << 20
+
 
 class TileClassifier(ClassifierMixin, BaseEstimator):
     """What ``model.skops`` holds: an estimator on features, its classes and its calibration.
@@ -419,11 +422,18 @@ def _fit(
     def prepared(fold: int | None) -> cross_validation.Fit:
         return kind.prepare(x[:, places(fold)], y, threads=threads, **fixed)
 
+    def scores_of(model: Any, fold: int, rows: np.ndarray) -> np.ndarray:
+        columns = places(fold)
+        # a stretch at a time: a fold's rows are up to half the matrix, and would be held twice
+        step = _SCORED_ROWS * max(1, _SCORED_BYTES // (_SCORED_ROWS * inside.features[:1].nbytes))
+        stretches = [rows[start : start + step] for start in range(0, len(rows), step)]
+        return np.concatenate([_scores(model, inside.features[own][:, columns]) for own in stretches])
+
     # one Gram matrix, or what else a kind prepares, serves all folds that learn on the same columns
     refit = prepared(None)
     tuned = cross_validation.cross_validate(
         (lambda fold: refit) if subsets is None else prepared,
-        lambda model, fold, rows: _scores(model, inside.features[rows][:, places(fold)]),
+        scores_of,
         label=inside.label,
         fold=inside.fold,
         classes=classes,

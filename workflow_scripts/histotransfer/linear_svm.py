@@ -28,7 +28,7 @@ GRAM_ROWS = 10_000
 _GRAM_BLOCK, _GRAM_COLUMNS = 512, 1024
 
 #: Rows that are converted together for predictions and for weights.
-_ROWS = 256
+_ROWS = 64
 
 
 class OneVsOneMargins(ClassifierMixin, BaseEstimator):
