@@ -10,7 +10,17 @@ import pytest
 import report_factory
 from PIL import Image
 
-from histotransfer import canvas, costs, figures, pictures, score_figures, scoreboard, split_counts, store
+from histotransfer import (
+    canvas,
+    comparison_figures,
+    costs,
+    figures,
+    pictures,
+    score_figures,
+    scoreboard,
+    split_counts,
+    store,
+)
 
 
 def svg_texts(path: Path) -> list[str]:
@@ -268,6 +278,242 @@ class TestConfusion:
     def test_lists_must_be_equally_long(self):
         with pytest.raises(ValueError, match="one by one; found 1, 0 and 1"):
             score_figures.draw_confusion(confusions=["a"], predictions=[], figures=["b"])
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    store.write_csv(path, list(rows[0]), rows)
+    return path
+
+
+class TestRanks:
+    def write(self, path, rows, tasks=("d/t accuracy", "e/u roc_auc"), note=""):
+        """`rows`: method, kind, untrained, average rank, then score and rank of each task."""
+        columns = ["method", "kind", "untrained", "average_rank"]
+        columns += [name for task in tasks for name in (task, f"{task.split()[0]} rank")]
+        return write_rows(path, [dict(zip(columns, row, strict=True)) | {"note": note} for row in rows])
+
+    def draw(self, ranks):
+        said = comparison_figures.draw_ranks(
+            ranks=ranks, figure=ranks.with_suffix(".svg"), title="Last layer", split="by-patient"
+        )
+        assert canvas.read_statement(ranks.with_suffix(".svg")) == said
+        return said, svg_texts(ranks.with_suffix(".svg"))
+
+    def test_names_the_highest_average_rank_over_datasets(self, tmp_path):
+        rows = [
+            ("a+svm", "libsvm", "no", 2.5, 0.9, 2, 0.8, 3),
+            ("b+et", "extratrees", "yes", 2.25, 0.95, 2.5, 0.7, 2),
+            ("c+fc", "perceptron", "no", 1, 0.5, 1, 0.6, 1),
+        ]
+        said, texts = self.draw(self.write(tmp_path / "r.csv", rows))
+        assert said == "Highest average rank of 3 methods over 2 datasets: a+svm, 2.5 where 3 is best."
+        assert [text for text in texts if text in ("a+svm", "b+et", "c+fc")] == ["a+svm", "b+et", "c+fc"]
+        assert {"SVM", "extremely randomised trees", "perceptron", "untrained", "rank in one dataset"} <= set(texts)
+        assert {"Last layer", "split by-patient", "2.5", "2.2", "1.0", "average rank, 3 is best"} <= set(texts)
+
+    def test_equal_ones_are_all_named_and_an_untrained_one_marked(self, tmp_path):
+        rows = [("a+x", "odd", "no", 1.5, 0.9, 2, 0.7, 1), ("b+svm", "liblinear", "yes", 1.5, 0.8, 1, 0.8, 2)]
+        said, texts = self.draw(self.write(tmp_path / "r.csv", rows))
+        assert said == (
+            "Highest average rank of 2 methods over 2 datasets: a+x, b+svm, 1.5 where 2 is best; untrained network."
+        )
+        assert "odd" in texts
+
+    def test_two_tasks_of_one_dataset_illustrate(self, tmp_path):
+        rows = [("a+svm", "libsvm", "no", 1, 0.9, 1, 0.8, 1)]
+        said, texts = self.draw(self.write(tmp_path / "r.csv", rows, ("d/t accuracy", "d/u roc_auc")))
+        assert said == (
+            "Highest average rank of 1 method over 2 tasks of d, which share their tiles (an illustration): "
+            "a+svm, 1.0 where 1 is best."
+        )
+        assert "rank on one task" in texts
+
+    def test_ranks_on_one_task_are_the_order_of_its_scores(self, tmp_path):
+        rows = [("a+svm", "libsvm", "no", 2, 0.9125, 2), ("b+svm", "libsvm", "no", 1, 0.5, 1)]
+        said, texts = self.draw(self.write(tmp_path / "r.csv", rows, ("d/t roc_auc",)))
+        assert said == "Ranks of 2 methods are the order of their ROC AUC on d/t: highest is a+svm, 0.912."
+        assert {"ROC AUC", "0.912", "0.500", "order of scores, 2 is best"} <= set(texts)
+
+    def test_a_task_that_is_left_out_does_not_count_and_the_note_says_so(self, tmp_path):
+        rows = [("a+svm", "libsvm", "no", 2, 0.9, 2, 0.7, None), ("b+svm", "libsvm", "no", 1, 0.8, 1, None, None)]
+        said, texts = self.draw(self.write(tmp_path / "r.csv", rows, note="e/u is left out"))
+        assert said == "Ranks of 2 methods are the order of their accuracy on d/t: highest is a+svm, 0.900."
+        assert "e/u is left out" in texts
+
+    def test_nothing_can_be_ranked(self, tmp_path):
+        rows = [("a+svm", "libsvm", "no", None, None, None)]
+        said, texts = self.draw(self.write(tmp_path / "r.csv", rows, ("d/t accuracy",)))
+        assert said == "No method can be ranked: no dataset has a score of every method."
+        assert "not ranked" in texts
+
+    def test_a_missing_column_and_what_is_no_number_are_errors(self, tmp_path):
+        write_rows(tmp_path / "a.csv", [{"method": "a", "kind": "svm"}])
+        with pytest.raises(ValueError, match=r"a\.csv: column untrained, average_rank, note is missing; found method"):
+            self.draw(tmp_path / "a.csv")
+        (tmp_path / "empty.csv").write_text("")
+        with pytest.raises(ValueError, match=r"column method, .* is missing; found nothing"):
+            self.draw(tmp_path / "empty.csv")
+        rows = [("a+svm", "libsvm", "no", "high", 0.9, 1)]
+        with pytest.raises(ValueError, match="column average_rank holds finite numbers or nothing; found 'high'"):
+            self.draw(self.write(tmp_path / "b.csv", rows, ("d/t accuracy",)))
+
+
+class TestDifferences:
+    def write(self, path, rows):
+        """`rows`: dataset, method, difference, low, high, groups."""
+        about = {"task": "t", "metric": "roc_auc", "reference": "r+svm", "unit": "patient", "seeds": 3, "note": ""}
+        columns = ("dataset", "method", "difference", "low", "high", "groups")
+        return write_rows(path, [about | dict(zip(columns, row, strict=True)) for row in rows])
+
+    def test_counts_whole_intervals_beside_zero_and_says_what_they_are_over(self, tmp_path):
+        rows = [
+            ("d", "a+svm", 0.05, 0.01, 0.09, 12),
+            ("d", "b+svm", -0.05, -0.09, -0.01, 12),
+            ("d", "c+svm", 0.0, -0.02, 0.02, 12),
+            ("e", "a+svm", -0.1, -0.2, -0.05, 6),
+            ("e", "b+svm", None, None, None, 6),
+            ("e", "c+svm", 0.01, 0.0, 0.02, 6),
+        ]
+        table = self.write(tmp_path / "d.csv", rows)
+        said = comparison_figures.draw_differences(table=table, figure=tmp_path / "d.svg")
+        assert said == (
+            "Of 5 differences to r+svm (3 methods, 2 tasks), 1 lies above and 2 below zero with the whole 95 % "
+            "interval, from resampling 6 to 12 patients."
+        )
+        texts = svg_texts(tmp_path / "d.svg")
+        # by mean difference: c 0.005, a -0.025, b -0.05
+        assert [text for text in texts if text.endswith("+svm") and len(text) == 5] == ["c+svm", "a+svm", "b+svm"]
+        assert {"d/t", "e/t", "undefined", "Difference to r+svm"} <= set(texts)
+        assert any("patients" in text for text in texts)
+
+    def test_no_other_method(self, tmp_path):
+        store.write_csv(tmp_path / "d.csv", comparison_figures.DIFFERENCE_COLUMNS, [])
+        said = comparison_figures.draw_differences(table=tmp_path / "d.csv", figure=tmp_path / "d.svg")
+        assert said == "There is no other method to compare with the reference."
+
+    def test_a_missing_column_is_an_error(self, tmp_path):
+        write_rows(tmp_path / "d.csv", [{"method": "a"}])
+        with pytest.raises(ValueError, match=r"column dataset, task, .* is missing; found method"):
+            comparison_figures.draw_differences(table=tmp_path / "d.csv", figure=tmp_path / "d.svg")
+
+
+class TestLayers:
+    def draw(self, path, rows):
+        """`rows`: dataset, layer, depth, score, validation, chosen."""
+        about = {"task": "t", "metric": "accuracy", "seeds": 3}
+        columns = ("dataset", "layer", "depth", "score", "validation", "chosen")
+        table = write_rows(path, [about | dict(zip(columns, row, strict=True)) for row in rows])
+        said = comparison_figures.draw_layers(table=table, figure=path.with_suffix(".svg"))
+        return said, svg_texts(path.with_suffix(".svg"))
+
+    def test_names_the_best_layer_and_the_one_chosen(self, tmp_path):
+        rows = [("d", "late", 3, 0.7, 0.9, 0), ("d", "first", 1, 0.8, 0.7, 1), ("d", "middle", 2, 0.75, 0.95, 2)]
+        said, texts = self.draw(tmp_path / "l.csv", rows)
+        assert said == (
+            "The highest accuracy on d/t is 0.800 with first (depth 1 of 3); inner cross-validation chooses middle "
+            "(0.750, 2 of 3 seeds)."
+        )
+        assert [text for text in texts if text in ("first", "middle", "late")] == ["first", "middle", "late"]
+        assert [text for text in texts if text.endswith("/3")] == ["1/3", "2/3"]
+
+    def test_over_several_tasks_the_choice_is_set_against_the_best(self, tmp_path):
+        rows = [("d", "a", 1, 0.8, 0.9, 3), ("d", "b", 2, 0.7, 0.8, 0), ("e", "a", 1, 0.9, 0.6, 0)]
+        said, _ = self.draw(tmp_path / "l.csv", [*rows, ("e", "b", 2, 0.85, 0.7, 3)])
+        assert said == (
+            "The layer that inner cross-validation chooses most often is the best of 2 on the groups held out in 1 of "
+            "2 tasks, and at most 0.050 below the best."
+        )
+
+    def test_undefined_scores_leave_gaps(self, tmp_path):
+        said, texts = self.draw(tmp_path / "l.csv", [("d", "a", 1, None, None, 0), ("d", "b", 2, 0.5, 0.5, 0)])
+        assert said == "The highest accuracy on d/t is 0.500 with b (depth 2 of 2)."
+        assert "a" in texts
+
+
+class TestImportance:
+    def test_names_the_largest_and_the_densest_source(self, tmp_path):
+        columns = comparison_figures.IMPORTANCE_COLUMNS
+        rows = [("big", 900, 0.9, 0.02, 0.1, 0.3, 0.7), ("dense", 100, 0.1, 0.08, 0.15, 0.2, 0.3)]
+        table = write_rows(tmp_path / "i.csv", [dict(zip(columns, row, strict=True)) for row in rows])
+        said = comparison_figures.draw_importance(table=table, figure=tmp_path / "i.svg")
+        assert said == (
+            "big brings the largest share of the importance, 70 % with 90 % of the features, dense the most for its "
+            "size, 3 times its share."
+        )
+        texts = svg_texts(tmp_path / "i.svg")
+        assert {"big", "dense", "70 %", "90 %", "30 %", "10 %", "100 % of the information"} <= set(texts)
+
+    def test_bars_are_cut_at_10_25_50_and_100_percent(self, tmp_path):
+        columns = comparison_figures.IMPORTANCE_COLUMNS
+        row = dict(zip(columns, ("one", 4, 1.0, 0.1, 0.25, 0.5, 1.0), strict=True))
+        write_rows(tmp_path / "i.csv", [row])
+        comparison_figures.draw_importance(table=tmp_path / "i.csv", figure=tmp_path / "i.svg")
+        text = (tmp_path / "i.svg").read_text("utf-8")
+        widths = {}
+        for style in ("BLUE", "ORANGE", "GREEN", "VERMILION"):
+            colour = getattr(canvas, style).lower()
+            bars = re.findall(rf'<path d="M ([\d.]+) [\d.]+ \nL ([\d.]+) [^"]*"[^>]*style="fill: {colour}', text)
+            widths[style] = max(abs(float(right) - float(left)) for left, right in bars if float(left) > 50)
+        total = sum(widths.values())
+        shares = [widths[name] / total for name in ("BLUE", "ORANGE", "GREEN", "VERMILION")]
+        assert shares == pytest.approx([0.1, 0.15, 0.25, 0.5], abs=0.001)
+
+
+class TestSelection:
+    def draw(self, path, rows):
+        """`rows`: dataset, size, share, score, kept."""
+        columns = ("dataset", "size", "share", "score", "kept")
+        table = write_rows(path, [{"task": "t", "seeds": 3} | dict(zip(columns, row, strict=True)) for row in rows])
+        said = comparison_figures.draw_selection(table=table, figure=path.with_suffix(".svg"))
+        return said, svg_texts(path.with_suffix(".svg"))
+
+    def test_says_how_many_are_kept_and_what_they_score(self, tmp_path):
+        rows = [("d", 1000, 1.0, 0.9, 0), ("d", 100, 0.1, 0.88, 1), ("d", 10, 0.01, 0.87, 2), ("d", 1, 0.001, 0.5, 0)]
+        said, texts = self.draw(tmp_path / "s.csv", rows)
+        assert said == (
+            "On d/t 10 to 100 of 1,000 features are kept (1.0 % to 10 %), with a cross-validated score of 0.870 to "
+            "0.880 where all features give 0.900."
+        )
+        assert {"d/t: 10 to 100 of 1,000 features kept", "1", "10", "100", "1,000"} <= set(texts)
+
+    def test_over_several_tasks_the_share_is_averaged_over_seeds(self, tmp_path):
+        rows = [("d", 100, 1.0, 0.9, 1), ("d", 10, 0.1, 0.9, 2), ("e", 100, 1.0, 0.9, 0), ("e", 5, 0.05, 0.9, 3)]
+        said, _ = self.draw(tmp_path / "s.csv", rows)
+        # (1 + 2 * 0.1 + 3 * 0.05) / 6
+        assert said == "Over 2 tasks 5.0 % to 100 % of the features are kept, 22 % on average."
+
+    def test_no_size_is_an_error(self, tmp_path):
+        with pytest.raises(ValueError, match="column size holds a number of features in every row; found nothing"):
+            self.draw(tmp_path / "s.csv", [("d", None, 0.1, 0.5, 0)])
+
+
+class TestMethodCosts:
+    def draw(self, path, rows):
+        columns = ("method", "score", "cpu_seconds", "untrained")
+        table = write_rows(path, [{"metric": "accuracy"} | dict(zip(columns, row, strict=True)) for row in rows])
+        said = comparison_figures.draw_method_costs(table=table, figure=path.with_suffix(".svg"))
+        return said, svg_texts(path.with_suffix(".svg"))
+
+    def test_names_the_best_and_what_comes_close_for_less(self, tmp_path):
+        rows = [("best", 0.9, 7200, "no"), ("near", 0.895, 90, "no"), ("dear", 0.7, 9000, "no"), ("low", 0.5, 2, "no")]
+        said, texts = self.draw(tmp_path / "c.csv", rows)
+        assert said == (
+            "The highest score is 0.900 by best, for 2.0 h of processor time; near comes within 0.01 of it for 90 s."
+        )
+        # what something cheaper beats is a dot without a name
+        assert [text for text in texts if text.split(":")[0] in ("best", "near", "dear", "low")] == [
+            "low: 0.500, 2 s",
+            "near: 0.895, 90 s",
+            "best: 0.900, 2.0 h",
+        ]
+
+    def test_what_was_not_measured_is_left_out(self, tmp_path):
+        rows = [("a", 0.9, None, "no"), ("b", None, 5, "no"), ("c", 0.5, 7.0, "yes")]
+        said, _ = self.draw(tmp_path / "c.csv", rows)
+        assert said == "The highest score is 0.500 by c, for 7 s of processor time; untrained network."
+        said, texts = self.draw(tmp_path / "d.csv", rows[:2])
+        assert said == "No method has both a score and a measured processor time."
+        assert " ".join(texts) == said
 
 
 class TestPictures:
