@@ -459,9 +459,9 @@ def _curve_block(table: Table, untrained: set[str]) -> Block:
 
 def _kept_block(table: Table, untrained: set[str]) -> Block:
     columns = {
-        "features": ("Features", ""),
         "dataset": ("Dataset", ""),
         "task": ("Task", ""),
+        "features": ("Features", ""),
         "seed": ("Seed", ""),
         "n_features": ("features", ",.0f"),
         "k_min": ("kept", ",.0f"),
@@ -478,10 +478,10 @@ def _kept_block(table: Table, untrained: set[str]) -> Block:
 
 def _pairs_block(table: Table, untrained: set[str]) -> Block:
     columns = {
-        "features": ("Features", ""),
-        "seed": ("Seed", ""),
         "first": ("First", ""),
         "second": ("Second", ""),
+        "features": ("Features", ""),
+        "seed": ("Seed", ""),
         "size_first": ("kept in the first", ",.0f"),
         "size_second": ("in the second", ",.0f"),
         "common": ("in both", ",.0f"),
@@ -495,9 +495,9 @@ def _pairs_block(table: Table, untrained: set[str]) -> Block:
 
 def _common_block(table: Table, untrained: set[str]) -> Block:
     columns = {
+        "datasets": ("Tasks", ""),
         "features": ("Features", ""),
         "seed": ("Seed", ""),
-        "datasets": ("Tasks", ""),
         "k": ("top k", ",.0f"),
         "share": ("of all", "percent"),
     }

@@ -286,7 +286,7 @@ def draw_differences(*, table: str | Path, figure: str | Path) -> str:
     legend = [
         (canvas.BLUE, "interval above zero", "dot"),
         (canvas.VERMILION, "below zero", "dot"),
-        (_GREY, "holds zero", "dot"),
+        (_GREY, "includes zero", "dot"),
     ]
     heading = canvas.wrap(f"Difference to {reference}", WIDTH - 8, TEXT, lines=3, bold=True)
     names = _Names(methods, [method in untrained for method in methods], most=150.0)
@@ -553,7 +553,7 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
         task: sorted((p for p in points if p.score is not None), key=lambda p: p.size)
         for task, points in curves.items()
     }
-    lines = [canvas.wrap(f"{task}: {_kept_words(curves[task])}", WIDTH - 34, SMALL, lines=2) for task in tasks]
+    lines = [canvas.wrap(f"{task}: {_kept_words(curves[task])} kept", WIDTH - 34, SMALL, lines=2) for task in tasks]
     height, left, below, top = 178.0, 40.0, 34.0, 18.0
     heights = [11.0 * (text.count("\n") + 1) + 4 for text in lines]
     chart = canvas.new(top + height + below + sum(heights) + 2)
@@ -624,11 +624,11 @@ class _Point:
 def _kept_words(points: Sequence[_Point]) -> str:
     kept = [point for point in points if point.kept]
     if not kept:
-        return "no number kept"
+        return "no number"
     largest = max(point.size for point in points)
     low, high = kept[0].size, kept[-1].size
     words = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{words} of {largest:,} features kept"
+    return f"{words} of {largest:,} features"
 
 
 def _selection_statement(curves: Mapping[str, Sequence[_Point]]) -> str:
@@ -642,7 +642,7 @@ def _selection_statement(curves: Mapping[str, Sequence[_Point]]) -> str:
             dict.fromkeys(f"{value:.3f}" for value in (min(p.score for p in kept), max(p.score for p in kept)))
         )
         return (
-            f"On {task} {_kept_words(points)} ({_percents(shares)}), with a cross-validated score of {scores} "
+            f"On {task} {_kept_words(points)} are kept ({_percents(shares)}), with a cross-validated score of {scores} "
             f"where all features give {points[-1].score:.3f}."
         )
     return (

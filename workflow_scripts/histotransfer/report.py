@@ -259,7 +259,7 @@ def _breakable(name: str) -> Any:
     """Return a name, escaped, that a line may break after each of its signs."""
     from markupsafe import Markup
 
-    return Markup("<wbr>").join(re.split(r"(?<=[+\-_.])", name))
+    return Markup("<wbr>").join(re.split(r"(?<=[+\-_./])", name))
 
 
 def _plates(paths: Sequence[str | Path], about: Sequence[Mapping[str, str]]) -> list[Plate]:
