@@ -336,11 +336,12 @@ def test_model_files_of_other_types_are_refused(tmp_path):
         classifiers.load_model(path)
 
 
-def test_trees_that_lead_nowhere_are_refused(tmp_path):
+@pytest.mark.parametrize("nowhere", [10_000, -1000])
+def test_trees_that_lead_nowhere_are_refused(tmp_path, nowhere):
     paths = train(cohort_factory.separable(tmp_path), classifier="extratrees")
     model = classifiers.load_model(paths["model"])
     left = model.estimator.estimators_[3].tree_.children_left
-    left[0] = 10_000
+    left[0] = nowhere
     classifiers.save_model(paths["model"], model)
     with pytest.raises(ValueError, match=r"must form a tree; not so in tree 3"):
         classifiers.load_model(paths["model"])

@@ -355,7 +355,8 @@ def _check_trees(path: str, forest: ExtraTreesClassifier) -> None:
     """Raise if a tree's nodes lead anywhere but downwards, or ask for a feature that is not there."""
     for number, grown in enumerate(forest.estimators_):
         tree = grown.tree_
-        node, leaf = np.arange(tree.node_count), tree.children_left < 0
+        # scikit-learn stops at -1, and at no other number below 0
+        node, leaf = np.arange(tree.node_count), tree.children_left == -1
         sides = (tree.children_left, tree.children_right)
         downwards = all(((side > node) & (side < tree.node_count) | leaf).all() for side in sides)
         known = ((tree.feature >= 0) & (tree.feature < tree.n_features) | leaf).all()
