@@ -184,6 +184,22 @@ class TestWhatIsSaidFirst:
         assert "0.500 (mean of 2 seeds; their 95 % intervals span 0.300 to 0.700)" in answer
 
 
+class TestManyMethods:
+    def test_long_tables_are_folded_and_long_lists_counted(self, tree, tmp_path, write):
+        methods = [(f"network-{n}", "svm", "imagenet" if n > 9 else "untrained") for n in range(30)]
+        found = scores(tmp_path, methods, ["by-patient"])
+        study = {**tree.arguments["study"], "methods": [f"{name}+svm" for name, _, _ in methods]}
+        written = write(scores=found, study=study, tables=[], tables_of=[])
+        summaries = written.text("summary")
+        assert "The methods, 30 rows" in summaries
+        assert "The table, 30 rows" in summaries
+        assert "Random weights stand behind 10 methods." in written.text("div.banner")
+
+    def test_short_ones_are_not(self, page):
+        assert "The methods, " not in page.text("summary")
+        assert "The table, " not in page.text("summary")
+
+
 class TestContent:
     def test_excluded_slides_stand_with_their_reasons(self, page):
         excluded = page.text("table.stack")
