@@ -14,8 +14,11 @@ from histotransfer import (
     canvas,
     comparison_figures,
     costs,
+    differences,
     figures,
+    layer_choice,
     pictures,
+    ranking,
     score_figures,
     scoreboard,
     split_counts,
@@ -285,6 +288,19 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("read", "written"),
+    [
+        (comparison_figures.RANK_COLUMNS, (*ranking.RANK_COLUMNS, "note")),
+        (comparison_figures.DIFFERENCE_COLUMNS, differences.COLUMNS),
+        (comparison_figures.LAYER_COLUMNS, layer_choice.LAYER_COLUMNS),
+        (comparison_figures.COST_COLUMNS, costs.METHOD_COLUMNS),
+    ],
+)
+def test_charts_read_columns_that_are_written(read, written):
+    assert set(read) <= set(written)
+
+
 class TestRanks:
     def write(self, path, rows, tasks=("d/t accuracy", "e/u roc_auc"), note=""):
         """`rows`: method, kind, untrained, average rank, then score and rank of each task."""
@@ -310,6 +326,15 @@ class TestRanks:
         assert [text for text in texts if text in ("a+svm", "b+et", "c+fc")] == ["a+svm", "b+et", "c+fc"]
         assert {"SVM", "extremely randomised trees", "perceptron", "untrained", "rank in one dataset"} <= set(texts)
         assert {"Last layer", "split by-patient", "2.5", "2.2", "1.0", "average rank, 3 is best"} <= set(texts)
+
+    def test_draws_what_ranking_writes(self, tmp_path):
+        scores = write_scores(tmp_path / "scores.tsv", {"a+svm": [0.5, 0.7], "b+svm": [0.75, 0.75]})
+        kinds = {"a+svm": "libsvm", "b+svm": "liblinear"}
+        about = {"methods": list(kinds), "kinds": kinds, "split": "s"}
+        ranking.rank(scores=str(scores), ranks=str(tmp_path / "r.csv"), **about)
+        said, texts = self.draw(tmp_path / "r.csv")
+        assert said == "Ranks of 2 methods are the order of their accuracy on d/t: highest is b+svm, 0.750."
+        assert "0.600" in texts
 
     def test_equal_ones_are_all_named_and_an_untrained_one_marked(self, tmp_path):
         rows = [("a+x", "odd", "no", 1.5, 0.9, 2, 0.7, 1), ("b+svm", "liblinear", "yes", 1.5, 0.8, 1, 0.8, 2)]
