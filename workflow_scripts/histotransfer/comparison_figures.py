@@ -11,6 +11,7 @@ Workshops: figures 3 to 9 and supplementary figures 1 and 2.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ def read(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
     if rows:
         found = list(rows[0])
     else:
-        lines = Path(path).read_text("utf-8").splitlines()
-        found = lines[0].split(",") if lines else []
+        with open(path, encoding="utf-8", newline="") as file:
+            found = next(csv.reader(file), [])
     missing = [name for name in columns if name not in found]
     if missing:
         raise ValueError(f"{path}: column {', '.join(missing)} is missing; found {', '.join(found) or 'nothing'}")
@@ -159,7 +160,11 @@ def draw_ranks(*, ranks: str | Path, figure: str | Path, title: str, split: str)
     heading = canvas.wrap(title, WIDTH - 8, TEXT, lines=3, bold=True)
     names = _Names([row["method"] for row in rows], [row["untrained"] == "yes" for row in rows], most=168.0)
     looks = [KIND_LOOKS.get(row["kind"], (canvas.PURPLE, row["kind"] or "other")) for row in rows]
-    legend = [(colour, word, "bar") for colour, word in dict.fromkeys(looks)]
+    legend = [
+        (colour, word, "bar")
+        for colour, word in dict.fromkeys([*KIND_LOOKS.values(), *looks])
+        if (colour, word) in looks
+    ]
     alone = len(used) == 1
     if not alone and 1 < len(used) <= 12:
         legend.append((canvas.INK, "rank on one task" if _shares(used) else "rank in one dataset", "ring"))
