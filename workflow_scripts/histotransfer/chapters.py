@@ -329,7 +329,9 @@ def _differences_block(table: Table, untrained: set[str]) -> Block:
         "note": ("Note", ""),
     }
     reference = table.rows[0]["reference"] if table.rows else ""
-    marked = [row["method"] in untrained or reference in untrained for row in table.rows]
+    marked = [
+        row.get("untrained") == "yes" or row["method"] in untrained or reference in untrained for row in table.rows
+    ]
     words = (
         f"Score of each method minus that of {reference}, means over seeds. The 95 % intervals resample whole groups, "
         "the same ones for both methods (paired bootstrap); they are not widened for their number."
