@@ -455,7 +455,10 @@ def _curve_block(table: Table, untrained: set[str]) -> Block:
         "seeds": ("seeds", ",.0f"),
         "kept": ("kept in", ",.0f"),
     }
-    words = "Score in the cross-validation inside the training data, mean over folds and seeds, by number of features."
+    words = (
+        "Score in the cross-validation inside the training data by number of features, mean over folds and over the "
+        "seeds whose elimination came by that number."
+    )
     return _plain_block(table, columns, words, "The curve")
 
 
@@ -492,14 +495,16 @@ def _pairs_block(table: Table, untrained: set[str]) -> Block:
         "share_of_smaller": ("of the smaller", "percent"),
     }
     words = "Features that the selections of two tasks have in common, beside what two random selections would."
+    if any(row["first"].split("/")[0] == row["second"].split("/")[0] for row in table.rows):
+        words += " Tasks of one dataset share their tiles, which speaks for more in common."
     return _plain_block(table, columns, words, "Overlap of two tasks")
 
 
 def _common_block(table: Table, untrained: set[str]) -> Block:
     columns = {
-        "datasets": ("Tasks", ""),
         "features": ("Features", ""),
         "seed": ("Seed", ""),
+        "datasets": ("tasks", ",.0f"),
         "k": ("top k", ",.0f"),
         "share": ("of all", "percent"),
     }
