@@ -96,7 +96,7 @@ def test_k_min_is_the_smallest_subset_within_the_tolerance(scores, tolerance, ex
     assert elimination.smallest_within([1, 2, 4, 8, 16], np.array(scores), tolerance) == expected
 
 
-@pytest.mark.parametrize("step", [3, "adaptive"])
+@pytest.mark.parametrize("step", [5, "adaptive"])
 def test_subsets_are_nested_and_each_is_scored_as_itself(step):
     x, y, fold = planted(n_features=60, informative=15, distance=0.7)
     found = eliminate(x, y, fold, step=step)
@@ -105,7 +105,8 @@ def test_subsets_are_nested_and_each_is_scored_as_itself(step):
     for k, size in enumerate(found.sizes.tolist()):
         for f, order in found.fold_orders.items():
             own = np.sort(order[:size])
-            forest = ExtraTreesClassifier(10, random_state=7).fit(x[fold != f][:, own], y[fold != f])
+            seed = Forest(seed=7).reseeded(size).seed if step == "adaptive" else 7
+            forest = ExtraTreesClassifier(10, random_state=seed).fit(x[fold != f][:, own], y[fold != f])
             assert found.fold_scores[k, f] == forest.score(x[fold == f][:, own], y[fold == f])
 
 
@@ -170,16 +171,16 @@ def pretend_to_fit(self, size):
 def test_where_an_adaptive_elimination_looks_next():
     sizes = [1, 2, 5, 10, 20, 40]
     rising = np.array([0.1, 0.2, 0.3, 0.9, 0.91, 0.9])
-    assert elimination.gap_to_fill(sizes, rising, 0.02, 1) == (5, 10)
-    # where that is narrow enough: beside the best, the wider gap first
-    assert elimination.gap_to_fill(sizes, rising, 0.02, 5) == (20, 40)
-    assert elimination.gap_to_fill(sizes, rising, 0.02, 19) == (20, 40)
-    assert elimination.gap_to_fill(sizes, rising, 0.02, 20) is None
-    assert elimination.gap_to_fill(sizes, rising[::-1], 0.0, 1) == (2, 5)
-    assert elimination.gap_to_fill([1], np.array([0.5]), 0.0, 1) is None
-    assert elimination.between(20, 40, 5, 9) == [35, 30, 25]
-    assert elimination.between(20, 40, 1, 4) == [36, 32, 28, 24]
-    assert elimination.between(5, 7, 1, 4) == [6]
+    assert elimination.gap_to_fill(sizes, rising, 0.02) == (5, 10)
+    assert elimination.gap_to_fill(sizes, rising, 0.0) == (10, 20)
+    # nothing lies between 9 and 10: beside the best, the wider gap first
+    assert elimination.gap_to_fill([1, 2, 9, 10, 20, 40], rising, 0.02) == (20, 40)
+    assert elimination.gap_to_fill([1, 2, 9, 10, 39, 40], rising, 0.02) == (10, 39)
+    assert elimination.gap_to_fill([1, 2, 37, 38, 39, 40], rising, 0.02) is None
+    assert elimination.gap_to_fill([1], np.array([0.5]), 0.0) is None
+    assert elimination.between(20, 40, 4) == [36, 32, 28, 24]
+    assert elimination.between(5, 8, 4) == [7, 6]
+    assert elimination.between(5, 7, 4) == [6]
 
 
 def test_equal_scores_keep_the_smallest_subset():

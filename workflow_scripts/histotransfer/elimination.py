@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Forest:
     Attributes
     ----------
     seed : int
-        Of every fit, as in RFECV: two fits on the same rows and columns are the same.
+        Of every fit, as in RFECV; ``adaptive`` derives from it a seed for each size of a subset.
     trees, min_samples_leaf : int
     max_features : str, float or int
         Features looked at per node: ``sqrt``, ``log2``, ``all``, a share or a number. ASSUME a number that a subset
@@ -60,6 +60,11 @@ class Forest:
     trees: int = 100
     max_features: str | float | int = "sqrt"
     min_samples_leaf: int = 1
+
+    def reseeded(self, size: int) -> Forest:
+        """Return another forest for each size of a subset."""
+        seed = int(np.random.SeedSequence([self.seed, size]).generate_state(1, np.uint32)[0] >> 1)
+        return replace(self, seed=seed)
 
     def grow(self, x: np.ndarray, y: np.ndarray, threads: int) -> ExtraTreesClassifier:
         """Return the forest grown on rows `x`; `threads` change the time, not the trees."""
@@ -155,15 +160,19 @@ def eliminate(
     Notes
     -----
     ``adaptive`` halves the number of features down to 1, then adds subsets between the smallest one within the
-    tolerance and the next smaller, again and again, until they lie as close as with a step of 0.01 or a fifth of its
-    fits are done. An added subset holds the smaller one that was there before, so all stay nested.
+    tolerance and the next smaller, and when no size is left between them, beside the best, until a fifth of the fits of
+    step 0.01 is done. An added subset holds the smaller one that was there before, so all stay nested. With so few
+    fits, one forest's noise in the importances would cost much: each size has a forest with a seed of its own, and
+    features are ranked by their mean importance over all forests that they have been in, in units of the mean
+    importance in each forest.
 
-    Guaranteed are the fits (at most a fifth, from 25 features on) and that the score of `k_min` is within the
-    tolerance of the highest score that *this* path has seen. Not guaranteed is that the same holds for the path of
-    step 0.01. A score is a mean over a finite number of rows and a random forest, so a curve has noise, and the
-    maximum over a hundred subsets lies higher than that over twenty, by about 0.7 standard deviations of the noise if
-    subsets were independent. ASSUME therefore only half of the tolerance for `k_min`: the other half is left for what
-    the finer path's maximum may lie above this one's.
+    Guaranteed are the fits (at most a fifth, from 25 features on), and that the score of `k_min` is within the
+    tolerance of the highest score that *this* elimination has seen. Not guaranteed is that the same holds for the path
+    of step 0.01, whose subsets are others. A score is a mean over a finite number of rows and a random forest, so a
+    curve has noise, and the maximum over a hundred subsets lies higher than that over twenty, by about 0.7 standard
+    deviations of the noise if they were independent: where those exceed the tolerance, it is a matter of luck. ASSUME
+    therefore only half of the tolerance for `k_min`; the other half is left for what the finer path's maximum may lie
+    above this one's.
     """
     sizes = halved_sizes(x.shape[1]) if step == ADAPTIVE else step_sizes(x.shape[1], step)
     if metric not in cross_validation.TUNING_METRICS:
@@ -174,11 +183,9 @@ def eliminate(
     # columns of features lie together, since it is columns that every fit picks
     columns = np.ascontiguousarray(x.T)
     inner = max(1, threads // (len(folds) + 1))
-    whole = _Path(columns, y, np.arange(len(y)), np.empty(0, dtype=np.int64), forest, metric, len(classes), inner)
-    paths = [
-        _Path(columns, y, np.flatnonzero(fold != f), np.flatnonzero(fold == f), forest, metric, len(classes), inner)
-        for f in folds
-    ]
+    shared = {"forest": forest, "pooled": step == ADAPTIVE, "metric": metric, "threads": inner}
+    whole = _Path(columns, y, np.arange(len(y)), np.empty(0, dtype=np.int64), **shared)
+    paths = [_Path(columns, y, np.flatnonzero(fold != f), np.flatnonzero(fold == f), **shared) for f in folds]
     fine: set[int] = set()
     allowed = tolerance
     with ThreadPoolExecutor(threads) as pool, _progress([whole, *paths]) as expected:
@@ -192,16 +199,15 @@ def eliminate(
         if step == ADAPTIVE:
             allowed = tolerance / 2
             most = max(len(sizes), math.floor(ADAPTIVE_SHARE * len(step_sizes(x.shape[1], FINE_STEP))))
-            closest = max(1, int(FINE_STEP * x.shape[1]))
             while len(expected) < most:
                 so_far = sorted(expected)
                 means = cross_validation.mean_scores(_fold_scores(paths, so_far))
                 if np.isnan(means).all():
                     break
-                gap = gap_to_fill(so_far, means, allowed, closest)
+                gap = gap_to_fill(so_far, means, allowed)
                 if gap is None:
                     break
-                added = between(*gap, closest, min(_ADDED, most - len(so_far)))
+                added = between(*gap, min(_ADDED, most - len(so_far)))
                 go_on(added)
                 fine.update(added)
         ascending = sorted(expected)
@@ -277,7 +283,7 @@ def halved_sizes(n_features: int) -> list[int]:
     return sizes
 
 
-def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float, closest: int) -> tuple[int, int] | None:
+def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float) -> tuple[int, int] | None:
     """Return between which two neighbouring sizes an adaptive elimination looks next: below k_min, then at the best.
 
     Parameters
@@ -287,26 +293,24 @@ def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float, clos
     scores : ndarray of float64, shape (n_sizes,)
     tolerance : float
         Of :func:`smallest_within`.
-    closest : int
-        A gap of this width is not filled.
 
     Returns
     -------
     tuple of int or None
-        The first that is wider than `closest` of: the gap below k_min; the wider, then the narrower of the two gaps
-        beside the size with the highest score (the smallest of equals). None if none is.
+        The first that has a size between its ends: the gap below k_min; the wider, then the narrower of the two gaps
+        beside the size with the highest score (the smallest of equals). None if none has.
     """
     k_min = list(sizes).index(smallest_within(sizes, scores, tolerance))
     best = list(sizes).index(smallest_within(sizes, scores, 0))
-    pairs = dict(enumerate(itertools.pairwise(sizes), start=1))
-    beside = sorted((k for k in (best, best + 1) if k in pairs), key=lambda k: pairs[k][0] - pairs[k][1])
-    gaps = [pairs[k] for k in (k_min, *beside) if k in pairs]
-    return next((gap for gap in gaps if gap[1] - gap[0] > closest), None)
+    gaps = dict(enumerate(itertools.pairwise(sizes), start=1))
+    beside = sorted((k for k in (best, best + 1) if k in gaps), key=lambda k: gaps[k][0] - gaps[k][1])
+    asked = [gaps[k] for k in (k_min, *beside) if k in gaps]
+    return next((gap for gap in asked if gap[1] - gap[0] > 1), None)
 
 
-def between(low: int, high: int, closest: int, most: int) -> list[int]:
-    """Return sizes between two others, evenly spaced, no more than bring them `closest` together, descending."""
-    n = min(most, math.ceil((high - low) / closest) - 1)
+def between(low: int, high: int, most: int) -> list[int]:
+    """Return at most so many sizes between two others, evenly spaced, descending."""
+    n = min(most, high - low - 1)
     return sorted({high - round((high - low) * k / (n + 1)) for k in range(1, n + 1)}, reverse=True)
 
 
@@ -320,8 +324,9 @@ class _Path:
     rows, held_out : ndarray of int
         Without `held_out` nothing is scored.
     forest : Forest
+    pooled : bool
+        Whether features are ranked by all forests that they have been in, each with a seed of its own; else by one.
     metric : str
-    n_classes : int
     threads : int
     """
 
@@ -331,14 +336,16 @@ class _Path:
         y: np.ndarray,
         rows: np.ndarray,
         held_out: np.ndarray,
+        *,
         forest: Forest,
+        pooled: bool,
         metric: str,
-        n_classes: int,
         threads: int,
     ) -> None:
         self._columns, self._y, self._rows, self._held_out = columns, y, rows, held_out
-        self._forest, self._metric, self._n_classes, self._threads = forest, metric, n_classes, threads
+        self._forest, self._pooled, self._metric, self._threads = forest, pooled, metric, threads
         self._ranked: dict[int, np.ndarray] = {}
+        self._pool = np.zeros((2, len(columns)))
         self.scores: dict[int, float] = {}
         self.importance = np.empty(0)
         self.fits = 0
@@ -363,14 +370,18 @@ class _Path:
             self._ranked[size] = subset
             self.importance = self.importance if len(self.importance) else np.ones(1)
             return
-        forest = self._forest.grow(self._taken(subset, self._rows), self._y[self._rows], self._threads)
+        settings = self._forest.reseeded(size) if self._pooled else self._forest
+        forest = settings.grow(self._taken(subset, self._rows), self._y[self._rows], self._threads)
         self.fits += 1
         importance = forest.feature_importances_
+        if size == len(self._columns):
+            self.importance = importance
+        if self._pooled:
+            self._pool[:, subset] += [importance * size, np.ones(size)]
+            importance = self._pool[0, subset] / self._pool[1, subset]
         # ASSUME of equal importances the later column is kept, which is what a stable sort makes of it; scikit-learn
         # has the same
         self._ranked[size] = subset[np.argsort(importance, kind="stable")[::-1]]
-        if size == len(self._columns):
-            self.importance = importance
         if len(self._held_out):
             score = forest.predict_proba(self._taken(subset, self._held_out))
             self.scores[size] = metrics.overall(self._metric, self._y[self._held_out], score)

@@ -30,7 +30,8 @@ DEFAULTS = {
     "metric": "accuracy",
 }
 
-EQUAL_SCORES = "every subset of features has the same score, so the smallest is kept: these features tell nothing apart"
+#: With the score in it.
+EQUAL_SCORES = "every subset of features has the same score, {:g}: the smallest is kept, and it may be far too small"
 
 
 def select(
@@ -107,6 +108,7 @@ def select(
         master_seed=master_seed,
     )
     table = index.rows(drawn)
+    tile_table.check_features_vary(table)
     with threadpool_limits(limits=1, user_api="blas"):
         found = elimination.eliminate(
             table.features,
@@ -148,7 +150,7 @@ def select(
                 "task": task,
                 "split": split_name,
                 "seed": split_seed,
-                "notice": EQUAL_SCORES if equal else "",
+                "notice": EQUAL_SCORES.format(found.scores[0]) if equal else "",
             },
         ),
     )
