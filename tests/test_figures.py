@@ -16,7 +16,9 @@ from histotransfer import (
     costs,
     differences,
     figures,
+    importance,
     layer_choice,
+    overlap,
     pictures,
     ranking,
     score_figures,
@@ -295,6 +297,8 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
         (comparison_figures.DIFFERENCE_COLUMNS, differences.COLUMNS),
         (comparison_figures.LAYER_COLUMNS, layer_choice.LAYER_COLUMNS),
         (comparison_figures.COST_COLUMNS, costs.METHOD_COLUMNS),
+        (comparison_figures.IMPORTANCE_COLUMNS, importance.COLUMNS),
+        (comparison_figures.SELECTION_COLUMNS, overlap.CURVE_COLUMNS),
     ],
 )
 def test_charts_read_columns_that_are_written(read, written):
