@@ -1,6 +1,6 @@
 # histotransfer: from histology slides to an honest comparison of transfer-learning strategies.
 # Data flow, one file of rules a stage: slides -> tissue -> tiles -> pixels -> features; labels, cohort and splits
-# join at the classifiers; then scores and the report. Targets by name: slides, tissue, tiles, pixels, features,
+# join at the classifiers; then scores, ranks and the report. Targets by name: slides, tissue, tiles, pixels, features,
 # classifiers, report.
 from snakemake.utils import min_version
 
@@ -19,8 +19,13 @@ include: "rules/features.smk"
 include: "rules/labels.smk"
 include: "rules/cohort.smk"
 include: "rules/splits.smk"
+include: "rules/selection.smk"
 include: "rules/classifiers.smk"
+include: "rules/layers.smk"
 include: "rules/evaluation.smk"
+include: "rules/importance.smk"
+include: "rules/ranking.smk"
+include: "rules/strategies.smk"
 include: "rules/pictures.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"

@@ -4,7 +4,8 @@
 
 rule train_classifier:
     input:
-        features=manifests,
+        features=feature_files,
+        selection=selected_features,
         labels=["results/{dataset}/labels/{task}.tsv"],
         slides_table="results/{dataset}/slides.tsv",
         split_file="results/{dataset}/splits/{split}/{seed}.tsv",
@@ -16,12 +17,14 @@ rule train_classifier:
         "logs/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.tsv"
+    wildcard_constraints:
+        features=TRAINED,
     conda:
         "../envs/histotransfer.yaml"
     threads: 2
     params:
         classifier=lambda wildcards: STUDY.classifiers[wildcards.classifier],
-        feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features],
+        feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,
         classes=classes,
         split=lambda wildcards: STUDY.splits[wildcards.split],
         dataset="{dataset}",

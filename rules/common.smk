@@ -8,7 +8,7 @@ gc.set_threshold(200_000, 50, 1000)
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
-from histotransfer import __version__ as VERSION, configuration, pictures, provenance
+from histotransfer import __version__ as VERSION, configuration, contents, provenance
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -16,11 +16,14 @@ try:
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
+CONTENTS = contents.Contents(STUDY)
 # The digest of the library code behind "module.function": a param of every rule, so that changed code reruns it.
 code = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotransfer")
 
 ID = r"[a-z0-9][a-z0-9._-]*"
+SELECTION = "results/{dataset}/selections/{task}/{split}/{seed}/{features}"
 RUN = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
+COMPARISON = "results/studies/{study}/comparisons/{comparison}/{split}"
 GPU = 1 if STUDY.gpus else 0
 
 # The metric of the report's first paragraph and plots.
@@ -39,6 +42,16 @@ def names(*kinds):
 SLIDES, TABLES = names("slides"), names("patches", "points")
 
 
+def sets(condition):
+    """Pattern of the feature sets of which `condition` holds."""
+    return "|".join(name.replace(".", r"\.") for name, one in STUDY.feature_sets.items() if condition(one)) or "(?!)"
+
+
+# A choice among layers trains nothing itself.
+CHOSEN, TRAINED = sets(lambda one: one.layers), sets(lambda one: not one.layers)
+SELECTED = sets(lambda one: one.selection)
+
+
 wildcard_constraints:
     dataset=ID,
     slide=ID,
@@ -51,6 +64,7 @@ wildcard_constraints:
     features=ID,
     classifier=ID,
     study=ID,
+    comparison=ID,
 
 
 def dataset(wildcards):
@@ -111,23 +125,82 @@ def study_wide(pattern, kinds=("slides", "patches", "points")):
     return [path for dataset in chosen for path in expand(pattern, dataset=dataset.name, slide=dataset.parts)]
 
 
-def each_run(pattern):
+def each_run(pattern, methods=None, split=None):
     """Paths of `pattern` for every dataset, task, split, seed and method of the study: one trained model each."""
+    return [pattern.format(**run) for run in runs(methods, split)]
+
+
+def runs(methods=None, split=None):
+    """The factors of every model of the study, or of those of some methods (by name) and of one split."""
+    chosen = [method for method in STUDY.methods if methods is None or method.name in methods]
     return [
-        pattern.format(
-            dataset=dataset.name,
-            task=task,
-            split=split,
-            seed=seed,
-            features=method.features,
-            classifier=method.classifier,
-        )
-        for dataset in STUDY.datasets.values()
-        for task in dataset.tasks
-        for split in STUDY.splits
+        dict(dataset=d.name, task=task, split=of, seed=seed, features=method.features, classifier=method.classifier)
+        for d in STUDY.datasets.values()
+        for task in d.tasks
+        for of in (STUDY.splits if split is None else [split])
         for seed in STUDY.seeds
-        for method in STUDY.methods
+        for method in chosen
     ]
+
+
+def choice_method(wildcards):
+    return f"{wildcards.features}+{wildcards.classifier}"
+
+
+def layer_methods(wildcards):
+    layers = STUDY.feature_sets[wildcards.features].layers
+    return [f"{name}+{wildcards.classifier}" for name in layers.values()]
+
+
+def layer_runs(wildcards):
+    """The factors of each layer's models, with the layer."""
+    layers = {name: layer for layer, name in STUDY.feature_sets[wildcards.features].layers.items()}
+    return [{**run, "layer": layers[run["features"]]} for run in runs(layer_methods(wildcards), wildcards.split)]
+
+
+def kinds(methods):
+    """The kind of classifier of each method."""
+    of = {method.name: STUDY.classifiers[method.classifier]["kind"] for method in STUDY.methods}
+    return {name: of[name] for name in methods}
+
+
+def method_parts(method):
+    """What a method is made of, to count what it costs."""
+    one = STUDY.feature_sets[method.features]
+    choice = list((one.layers or {}).values())
+    sources = [source for name in choice for source in STUDY.feature_sets[name].sources] or list(one.sources)
+    return {
+        "features": method.features,
+        "classifier": method.classifier,
+        "sources": sources,
+        "selection": one.selection is not None,
+        "choice": choice,
+    }
+
+
+def method_costs(ending):
+    """The table or the figure of what each method costs, where there are methods to compare: in the first split."""
+    split = next(iter(STUDY.splits))
+    path = f"results/studies/{STUDY.name}/costs/{split}/method_costs.{ending}"
+    return path if len(STUDY.methods) > 1 else []
+
+
+def variants():
+    """Methods that are variants of a strategy, each once."""
+    return list(dict.fromkeys(name for methods in STUDY.strategies.values() for name in methods))
+
+
+def of_selections(file, features, split):
+    """Paths of a file of every selection of a split, or of those of one feature set; and what each is of."""
+    names = [name for name, one in STUDY.feature_sets.items() if one.selection and features in (None, name)]
+    of = [
+        dict(dataset=d.name, task=task, split=split, seed=seed, features=name)
+        for name in names
+        for d in STUDY.datasets.values()
+        for task in d.tasks
+        for seed in STUDY.seeds
+    ]
+    return [f"{SELECTION}/{file}".format(**one) for one in of], of
 
 
 def of_drawn(attribute):
@@ -199,71 +272,42 @@ def weights_file(wildcards):
     return [] if weights in ("imagenet", "random") else weights
 
 
-def manifests(wildcards):
-    network = STUDY.feature_sets[wildcards.features]["network"]
+def feature_files(wildcards):
+    """What a feature set is read from: manifests of its networks, in order, or cached pixels for random windows."""
+    one = STUDY.feature_sets[wildcards.features]
+    if one.windows is not None:
+        return each_slide("results/{dataset}/pixels/{px}/{slide}.h5", px=one.windows["px"])(wildcards)
     pattern = "results/{dataset}/features/{network}/{shard}.json"
-    return expand(pattern, dataset=wildcards.dataset, network=network, shard=dataset(wildcards).shards)
+    return expand(pattern, dataset=wildcards.dataset, network=one.networks, shard=dataset(wildcards).shards)
 
 
-def shown_slides(name):
-    """The slides of a dataset whose pictures the report shows: all up to 40, else a sample drawn by the master seed."""
-    return pictures.sample_slides(STUDY.datasets[name].parts, at_most=40, master_seed=STUDY.master_seed)
+def selected_features(wildcards):
+    chosen = STUDY.feature_sets[wildcards.features].selection is not None
+    return f"{SELECTION}/subsets.h5".format(**wildcards) if chosen else []
+
+
+def of_each_layer(pattern):
+    """`pattern` for the feature set of each layer that a choice chooses from, by depth."""
+
+    def paths(wildcards):
+        layers = STUDY.feature_sets[wildcards.features].layers.values()
+        return [pattern.format(**{**wildcards, "features": name}) for name in layers]
+
+    return paths
 
 
 def noun(wildcards):
     return "slide" if dataset(wildcards).kind == "slides" else "image"
 
 
-def each_task():
-    return [(d.name, task) for d in STUDY.datasets.values() for task in d.tasks]
-
-
-def report_figures():
-    """Every figure of the report: its file, and what the page needs to know to place it."""
-    found = []
-    study = f"results/studies/{STUDY.name}/figures"
-    for d in STUDY.datasets.values():
-        home = {"dataset": d.name}
-        found.append(
-            (f"results/{d.name}/figures/attrition.svg", {"section": "attrition", "rule": "draw_attrition", **home})
-        )
-        for slide in shown_slides(d.name) if d.kind == "slides" else []:
-            path = f"results/{d.name}/figures/slides/{slide}.jpg"
-            found.append((path, {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home}))
-        for task in d.tasks:
-            for number, name in (
-                enumerate(d.tasks[task]["classes"]) if STUDY.pixels == "cache" or d.kind != "slides" else []
-            ):
-                path = f"results/{d.name}/figures/{task}/tiles-{number}.jpg"
-                found.append((path, {"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **home}))
-            for split in STUDY.splits:
-                key = {"task": task, "split": split, **home}
-                for seed in STUDY.seeds:
-                    path = f"results/{d.name}/figures/{task}/{split}/{seed}/split.svg"
-                    found.append((path, {"section": "splits", "rule": "draw_splits", "seed": str(seed), **key}))
-                path = f"{study}/{d.name}/{task}/{split}/scores.svg"
-                found.append((path, {"section": "scores", "rule": "draw_scores", **key}))
-                for seed in STUDY.seeds:
-                    for method in STUDY.methods:
-                        path = f"results/{d.name}/models/{task}/{split}/{seed}/{method.features}/{method.classifier}/confusion.svg"
-                        found.append(
-                            (path, {"section": "confusion", "rule": "draw_confusion", "seed": str(seed), **key})
-                        )
-    return found
-
-
-def each_split(pattern):
-    """Paths of `pattern` for every dataset, task, split and seed, and what each is of."""
-    factors = [(d, t, split, str(seed)) for d, t in each_task() for split in STUDY.splits for seed in STUDY.seeds]
-    of = [dict(zip(("dataset", "task", "split", "seed"), one)) for one in factors]
-    return [pattern.format(**one) for one in of], of
-
-
 def of_each_method(pattern):
-    """`pattern` with every method of the study in it and the other wildcards left open."""
-    return [pattern.replace("{features}", m.features).replace("{classifier}", m.classifier) for m in STUDY.methods]
+    """`pattern` with every method that has pictures of its own in it, and the other wildcards left open."""
+    return [pattern.replace("{features}", m.features).replace("{classifier}", m.classifier) for m in CONTENTS.methods]
 
 
-def shown_descriptions():
-    found = [(d.name, slide) for d in STUDY.datasets.values() if d.kind == "slides" for slide in shown_slides(d.name)]
-    return [f"results/{name}/slides/{slide}.json" for name, slide in found], [name for name, _ in found]
+def paths(entries):
+    return [path for path, _ in entries]
+
+
+def abouts(entries):
+    return [about for _, about in entries]

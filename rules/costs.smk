@@ -16,7 +16,7 @@ rule collect_costs:
         rule_order=[
             *("draw_slide", "inspect_slide", "tissue_mask", "tile_grid", "check_table", "tile_pixels", "part_pixels"),
             *("label_tiles", "label_part", "gather_labels", "cohort", "cohort_of_table", "split_groups"),
-            *("extract_features", "train_classifier", "score", "collect_scores"),
+            *("extract_features", "select_features", "train_classifier", "choose_layer", "score", "collect_scores"),
         ],
         code=code("costs.collect"),
     message:
@@ -42,10 +42,57 @@ rule draw_cost:
         "../workflow_scripts/draw_cost.py"
 
 
+rule cost_methods:
+    input:
+        scores=f"results/studies/{STUDY.name}/scores.tsv",
+        after=f"results/studies/{STUDY.name}/report.html",
+    output:
+        table=f"results/studies/{STUDY.name}/costs/{{split}}/method_costs.csv",
+    log:
+        f"logs/studies/{STUDY.name}/cost_methods/{{split}}.log",
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        methods={method.name: method_parts(method) for method in STUDY.methods},
+        datasets={name: {"tasks": list(d.tasks), "shards": list(d.shards)} for name, d in STUDY.datasets.items()},
+        split="{split}",
+        seeds=list(STUDY.seeds),
+        gpus=STUDY.gpus,
+        extraction_rule="extract_features" if STUDY.pixels == "cache" else "stream_features",
+        code=code("costs.of_methods"),
+    message:
+        "Collecting what each method costs, split {wildcards.split}"
+    script:
+        "../workflow_scripts/cost_methods.py"
+
+
+rule draw_method_costs:
+    input:
+        table=f"results/studies/{STUDY.name}/costs/{{split}}/method_costs.csv",
+    output:
+        figure=report(
+            f"results/studies/{STUDY.name}/costs/{{split}}/method_costs.svg",
+            caption="report/method_costs.rst",
+            category="Cost",
+            labels={"split": "{split}"},
+        ),
+    log:
+        f"logs/studies/{STUDY.name}/draw_method_costs/{{split}}.log",
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        code=code("comparison_figures.draw_method_costs"),
+    message:
+        "Drawing what each method costs, split {wildcards.split}"
+    script:
+        "../workflow_scripts/draw_method_costs.py"
+
+
 rule write_run_page:
     input:
         cost=f"results/studies/{STUDY.name}/cost.tsv",
-        figures=[f"results/studies/{STUDY.name}/figures/cost.svg"],
+        figures=list(filter(None, [f"results/studies/{STUDY.name}/figures/cost.svg", method_costs("svg")])),
+        method_costs=method_costs("csv"),
         templates=TEMPLATES,
     output:
         page=report(f"results/studies/{STUDY.name}/run.html", caption="report/run.rst", category="Report"),
@@ -54,8 +101,11 @@ rule write_run_page:
     conda:
         "../envs/histotransfer.yaml"
     params:
-        figures_of=[{"section": "cost", "rule": "draw_cost"}],
-        rules={"cost": "collect_costs"},
+        figures_of=[
+            {"section": "cost", "rule": "draw_cost"},
+            *([{"section": "method_costs", "rule": "draw_method_costs"}] if method_costs("svg") else []),
+        ],
+        rules={"cost": "collect_costs", "method_costs": "cost_methods"},
         study=STUDY.config["study"],
         code_version=VERSION,
         code=code("report.write_run_page"),

@@ -5,10 +5,12 @@ rule write_report:
     input:
         scores=f"results/studies/{STUDY.name}/scores.tsv",
         slides_tables=expand("results/{dataset}/slides.tsv", dataset=STUDY.datasets),
-        split_counts=each_split("results/{dataset}/counts/{task}/{split}/{seed}.tsv")[0],
-        descriptions=shown_descriptions()[0],
+        split_counts=paths(CONTENTS.split_counts()),
+        descriptions=paths(CONTENTS.descriptions()),
         predictions=each_run(f"{RUN}/predictions.h5"),
-        figures=[path for path, _ in report_figures()],
+        figures=paths(CONTENTS.figures()),
+        tables=paths(CONTENTS.tables()),
+        friedman=paths(CONTENTS.friedman_tests()),
         templates=TEMPLATES,
     output:
         page=report(f"results/studies/{STUDY.name}/report.html", caption="report/report.rst", category="Report"),
@@ -20,15 +22,18 @@ rule write_report:
         "../envs/histotransfer.yaml"
     params:
         datasets=list(STUDY.datasets),
-        split_counts_of=each_split("")[1],
-        descriptions_of=shown_descriptions()[1],
-        figures_of=[about for _, about in report_figures()],
+        split_counts_of=abouts(CONTENTS.split_counts()),
+        descriptions_of=[about["dataset"] for about in abouts(CONTENTS.descriptions())],
+        figures_of=abouts(CONTENTS.figures()),
+        tables_of=abouts(CONTENTS.tables()),
+        friedman_of=abouts(CONTENTS.friedman_tests()),
         rules={
             "scores": "collect_scores",
             "slides_tables": "cohort",
             "split_counts": "count_split",
             "descriptions": "inspect_slide",
             "predictions": "train_classifier",
+            "friedman": "friedman_test",
         },
         study=STUDY.config["study"],
         config=STUDY.config,

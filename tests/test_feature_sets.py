@@ -46,9 +46,14 @@ def test_a_choice_among_layers_is_a_method_for_each_and_one_that_chooses(folder)
     assert study.feature_sets["inner"].sources == ()
     assert study.feature_sets["inner.block1"].definition == {"sources": [{"network": "net", "layer": "block1"}]}
     assert study.networks["net"]["layers"] == ["block1"]
-    # the choice is ranked with its layers; as a strategy its variants are the layers
+    # the choice is ranked with its layers
     assert study.comparisons["all-methods"].methods == ("inner+svm", "inner.block1+svm", "inner.block5+svm")
-    assert study.strategies == {"inner": ["inner.block1+svm", "inner.block5+svm"]}
+
+
+def test_the_variants_of_a_strategy_are_the_layers_and_not_the_choice(folder):  # noqa: F811
+    definition = "{inner: {network: net, layers: [block1, block5], use: chosen}}"
+    study = sets(folder, definition, "inner+svm, net+svm")
+    assert study.strategies == {"inner": ["inner.block1+svm", "inner.block5+svm"], "net": ["net+svm"]}
 
 
 def test_random_windows_have_their_defaults_and_need_pixels_of_their_size(folder):  # noqa: F811
@@ -78,7 +83,7 @@ def test_only_selections_in_use_are_handed_on(folder):  # noqa: F811
         """,
     )
     defaults = {"tolerance": 0.005, "metric": "accuracy", "trees": 250, "max_features": "sqrt", "min_samples_leaf": 1}
-    assert study.selections == {"rfe": {"step": 0.1, **defaults}}
+    assert study.selections == {"rfe": {"kind": "rfe", "step": 0.1, **defaults}}
     assert study.feature_sets["few"].selection == "rfe"
 
 
@@ -106,7 +111,7 @@ def test_comparisons_and_strategies_as_listed(folder):  # noqa: F811
 def test_without_a_list_all_methods_are_compared_and_each_feature_set_is_a_strategy(folder):  # noqa: F811
     alone = load(folder)
     assert alone.comparisons == {}, "one method is compared with nothing"
-    assert alone.strategies == {"net": ["net+svm"]}
+    assert alone.strategies == {}
     text = "classifiers: {et: {kind: extratrees, max_features: [sqrt]}}\nstudy: {methods: [net+svm, net+et]}"
     two = load(folder, text)
     assert {name: one.methods for name, one in two.comparisons.items()} == {"all-methods": ("net+svm", "net+et")}

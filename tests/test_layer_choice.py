@@ -14,7 +14,7 @@ LAYERS = ["block1", "block2", "block3"]
 
 
 def write_run(folder, layer, *, validation, correct, seed=1, chosen=None, features=None):
-    """Write what training on one layer leaves: a model, predictions of which `correct` of 4 are right, a tuning table."""
+    """Write what training on one layer leaves: a model, predictions (`correct` of 4 are right), a tuning table."""
     folder.mkdir(parents=True)
     (folder / "model.skops").write_bytes(f"model of {layer}".encode())
     score = np.array([[0.0, 1.0] if (k % 2 == 1) == (k < correct) else [1.0, 0.0] for k in range(4)])

@@ -10,7 +10,7 @@ from study_factory import REPOSITORY
 
 RULE_FILES = sorted((REPOSITORY / "rules").glob("*.smk"))
 #: Rules that read the benchmarks of all others: their own would never be in them.
-READ_BENCHMARKS = {"collect_costs", "draw_cost", "write_run_page"}
+READ_BENCHMARKS = {"collect_costs", "draw_cost", "cost_methods", "draw_method_costs", "write_run_page"}
 
 
 def rules():
@@ -28,12 +28,17 @@ def rules():
 
 RULES = rules()
 WORKING = [name for name, directives in RULES.items() if "output" in directives]
-#: The folder of one trained model.
-RUN = re.search(r'^RUN = "(.*)"$', (REPOSITORY / "rules/common.smk").read_text("utf-8"), re.MULTILINE)[1]
+#: Folders that have names: of one trained model, one selection, one comparison.
+FOLDERS = dict(
+    re.findall(r'^([A-Z]+) = "(results/.*)"$', (REPOSITORY / "rules/common.smk").read_text("utf-8"), re.MULTILINE)
+)
 
 
 def wildcards(text):
-    return set(re.findall(r"\{(\w+)\}", text.replace("{RUN}", RUN)))
+    for name, folder in FOLDERS.items():
+        text = text.replace(f"{{{name}}}", folder)
+    # what stands in doubled braces is a wildcard where the text is formatted first
+    return set(re.findall(r"\{(\w+)\}", text))
 
 
 def test_the_rules_are_found():

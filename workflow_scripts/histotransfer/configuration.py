@@ -218,11 +218,7 @@ def load(
         datasets=datasets,
         networks=_resolved_networks(asked["networks"], used.values()),
         feature_sets=used,
-        selections={
-            one.selection: {key: value for key, value in asked["selections"][one.selection].items() if key != "kind"}
-            for one in used.values()
-            if one.selection is not None
-        },
+        selections={one.selection: asked["selections"][one.selection] for one in used.values() if one.selection},
         classifiers={method.classifier: asked["classifiers"][method.classifier] for method in methods},
         evaluation=asked["evaluation"],
         extraction=asked["extraction"],

@@ -279,9 +279,12 @@ def comparisons_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]
 
 
 def strategies_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]) -> dict[str, list[str]]:
-    """Return the study's strategies, each with the methods that are its variants; by default one a feature set."""
+    """Return the study's strategies, each with the methods that are its variants.
+
+    Where it names none, each feature set is one, if there are two methods.
+    """
     asked = _listed(catalogue, "strategies")
-    if asked == []:
+    if asked == [] and len(methods) > 1:
         sets = {name: name.partition("+")[0] for name in methods}
         asked = [
             {"name": one, "methods": [name for name in methods if sets[name] == one]}

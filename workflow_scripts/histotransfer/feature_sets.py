@@ -156,8 +156,6 @@ def _check_windows(where: str, spec: Mapping[str, Any], catalogue: Catalogue) ->
     largest = WINDOW_DEFAULTS["largest"] if spec["largest"] is None else spec["largest"]
     if smallest > largest:
         catalogue.problems.add(f"{where}.smallest", f"must be at most `largest`, {largest:g}", f"{smallest:g}")
-    if catalogue.setting("pixels") == "stream":
-        catalogue.problems.add("pixels", f"{where} reads cached pixels: set it to cache", "'stream'")
 
 
 def _check_networks(where: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:

@@ -1,0 +1,3 @@
+from histotransfer import differences, workflow
+
+workflow.run(snakemake, differences.compare)

@@ -1,0 +1,3 @@
+from histotransfer import costs, workflow
+
+workflow.run(snakemake, costs.of_methods)

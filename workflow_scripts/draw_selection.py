@@ -1,0 +1,3 @@
+from histotransfer import comparison_figures, workflow
+
+workflow.run(snakemake, comparison_figures.draw_selection)

@@ -1,0 +1,3 @@
+from histotransfer import friedman, workflow
+
+workflow.run(snakemake, friedman.test)

@@ -1,0 +1,3 @@
+from histotransfer import ranking, workflow
+
+workflow.run(snakemake, ranking.rank)

@@ -1,0 +1,3 @@
+from histotransfer import selection, workflow
+
+workflow.run(snakemake, selection.select)

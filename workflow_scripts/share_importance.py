@@ -1,0 +1,3 @@
+from histotransfer import importance, workflow
+
+workflow.run(snakemake, importance.share)

@@ -1,0 +1,3 @@
+from histotransfer import layer_choice, workflow
+
+workflow.run(snakemake, layer_choice.tabulate)

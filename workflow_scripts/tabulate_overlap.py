@@ -1,0 +1,3 @@
+from histotransfer import overlap, workflow
+
+workflow.run(snakemake, overlap.tabulate)
