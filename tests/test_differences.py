@@ -10,7 +10,19 @@ import pytest
 from histotransfer import differences, predictions, seeds, store
 
 
-def write(folder, method, rows, *, seed=1, classes=("a", "b", "c"), dataset="d", task="t", split="s", unit="patient"):
+def write(
+    folder,
+    method,
+    rows,
+    *,
+    seed=1,
+    classes=("a", "b", "c"),
+    dataset="d",
+    task="t",
+    split="s",
+    unit="patient",
+    untrained=False,
+):
     """Write held-out predictions of rows (tile, group, true class or "", scores); return the file."""
     features, classifier = method.split("+")
     score = np.array([row[3] for row in rows], dtype=np.float64).reshape(len(rows), len(classes))
@@ -29,7 +41,13 @@ def write(folder, method, rows, *, seed=1, classes=("a", "b", "c"), dataset="d",
         out_of_fold=None,
         attributes=dict.fromkeys(predictions.ATTRIBUTES, "")
         | {"dataset": dataset, "task": task, "split": split, "seed": seed, "unit": unit, "group_unit": unit}
-        | {"features": features, "classifier": classifier, "classes": list(classes), "chosen": {}},
+        | {
+            "features": features,
+            "classifier": classifier,
+            "classes": list(classes),
+            "chosen": {},
+            "untrained": untrained,
+        },
     )
     return str(path)
 
@@ -331,3 +349,13 @@ def test_thirty_methods_are_compared_quickly(tmp_path):
     assert len(rows) == 2 * 29
     best = [row for row in rows if row["method"] == "f29+svm"]
     assert all(float(row["low"]) > 0.2 for row in best)
+
+
+def test_a_difference_to_or_from_an_untrained_network_says_so(tmp_path):
+    rows = [(k, f"p{k}", "a", A) for k in range(3)]
+    files = [write(tmp_path, method, rows, untrained=method == "f+b") for method in ("f+a", "f+b", "f+c")]
+    every = ("f+a", "f+b", "f+c")
+    to_trained = compare(tmp_path, files, methods=every, bootstrap=0)
+    assert [(row["method"], row["untrained"]) for row in to_trained] == [("f+b", "yes"), ("f+c", "no")]
+    to_untrained = compare(tmp_path, files, methods=every, bootstrap=0, against="f+b")
+    assert [(row["method"], row["untrained"]) for row in to_untrained] == [("f+a", "yes"), ("f+c", "yes")]

@@ -14,8 +14,8 @@ from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
 from histotransfer.problems import listing
 
 COLUMNS = (
-    *("dataset", "task", "metric", "method", "reference", "difference", "low", "high", "groups", "unit", "seeds"),
-    "note",
+    *("dataset", "task", "metric", "method", "reference", "untrained", "difference", "low", "high", "groups", "unit"),
+    *("seeds", "note"),
 )
 
 #: Numbers in an array of resampled weights: 8 MB, and a metric holds about ten such arrays.
@@ -51,11 +51,12 @@ class _TestSet:
 
 @dataclass
 class _Task:
-    """One task of one dataset: the test set of each seed, in the order of the files."""
+    """One task of one dataset: the test set of each seed, in the order of the files; the methods without training."""
 
     classes: list[str]
     unit: str
     test_sets: dict[str, _TestSet] = field(default_factory=dict)
+    untrained: set[str] = field(default_factory=set)
 
     @property
     def metric(self) -> str:
@@ -81,8 +82,9 @@ def compare(
     table : path
         CSV to write, a row a dataset, task and method in this order, the reference left out: ``metric`` (tile level;
         ROC AUC of two classes, else accuracy), ``difference`` (score of ``method`` less that of ``reference``, averaged
-        over ``seeds`` seeds), ``low`` and ``high``, the ``groups`` of ``unit`` that were resampled. A difference that
-        is undefined is empty, and ``note`` says why.
+        over ``seeds`` seeds), ``low`` and ``high``, the ``groups`` of ``unit`` that were resampled; ``untrained`` (yes
+        where one of the two reads a network with random weights). A difference that is undefined is empty, and
+        ``note`` says why.
     methods : sequence of str
         ``FEATURES+CLASSIFIER``.
     reference : str
@@ -145,6 +147,8 @@ def _read(predictions: Sequence[str], methods: set[str], split: str) -> dict[tup
         first = task.test_sets.setdefault(str(said["seed"]), found)
         _check_same(first, found)
         first.said[method] = _judged(held_out, task.metric)
+        if said["untrained"]:
+            task.untrained.add(method)
     return tasks
 
 
@@ -200,6 +204,7 @@ def _rows(
     rows = []
     for method in methods:
         row = {"method": method, "groups": len(names), "unit": task.unit, "seeds": len(used[method])}
+        row["untrained"] = "yes" if {method, reference} & task.untrained else "no"
         notes = _missing(method, reference, used[method], scores)
         if used[method]:
             row["difference"] = float(_difference(scores, method, reference, used[method])[0])
