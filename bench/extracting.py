@@ -21,6 +21,7 @@ BATCH, N = 32, 512
 def rows(folder: Path, repetitions: int) -> Iterator[Row]:
     """Yield the rows about `extract_features`."""
     yield _against_bare_pass(folder, repetitions)
+    yield from _every_cut_point(repetitions)
     yield from _ten_slides(folder)
     yield _memory(folder)
 
@@ -84,6 +85,27 @@ def _against_bare_pass(folder: Path, repetitions: int) -> Row:
     logger.removeHandler(said)
     what = f"`extract_features` after start-up, MobileNetV2 at 224 px ({N} tiles), against the bare forward pass"
     return Row(what, float(np.median(found)), min(found), max(found), 0.95, note="wall time")
+
+
+def _every_cut_point(repetitions: int) -> Iterator[Row]:
+    for architecture, n in (("MobileNetV2", 128), ("ResNet50", 32)):
+        entry = {"architecture": architecture, "weights": "random", "px": 224}
+        forward = {}
+        backends.set_threads(2)
+        for layers in ("all", "none"):
+            spec = networks.specification(entry | ({"layers": "all"} if layers == "all" else {}))
+            model = networks.build(spec, seed=1)
+            forward[layers] = backends.compiled_forward(model, 224, engine="keras", batch=BATCH, threads=2)
+        tiles = np.random.default_rng(1).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
+        blocks = [tiles[start : start + BATCH] for start in range(0, n, BATCH)]
+        ratio, low, high = measuring.ratios(
+            lambda forward=forward, blocks=blocks: [forward["all"](block) for block in blocks],
+            lambda forward=forward, blocks=blocks: [forward["none"](block) for block in blocks],
+            repetitions,
+        )
+        n_points = len(networks.specification({**entry, "layers": "all"}).layers) + 1
+        what = f"all {n_points} cut points in one pass of {architecture} at 224 px ({n} tiles), against the last alone"
+        yield Row(what, ratio, low, high, 1.1, at_least=False)
 
 
 def _ten_slides(folder: Path) -> Iterator[Row]:

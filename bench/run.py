@@ -13,6 +13,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "workflow_scripts")]
 
 import cutting  # noqa: E402
 import extracting  # noqa: E402
+import fitting  # noqa: E402
+import merging  # noqa: E402
 import planning  # noqa: E402
 from measuring import Row  # noqa: E402
 
@@ -22,6 +24,8 @@ WORK = HERE.parent / ".bench"
 PARTS: dict[str, Callable[[Path, int], Iterator[Row]]] = {
     "cutting": cutting.rows,
     "extracting": extracting.rows,
+    "merging": merging.rows,
+    "fitting": fitting.rows,
     "planning": planning.rows,
 }
 

@@ -527,12 +527,22 @@ def test_layers_stand_side_by_side_in_the_order_asked_for(manifests):
     "rows", [None, np.arange(9), np.array([8, 0, 3, 4, 5, 1]), np.array([2, 2]), np.array([4]), np.array([], int)]
 )
 @pytest.mark.parametrize("columns", [None, np.array([20, 3, 15, 16, 2]), np.array([5]), np.arange(16, 1296)])
-@pytest.mark.parametrize("stretch", [1 << 20, 2 * 4 * 1296, 1])
-def test_any_rows_and_columns_are_read_in_the_order_asked_for(manifests, rows, columns, stretch, monkeypatch):
+@pytest.mark.parametrize(
+    ("stretch", "narrowest"), [(1 << 20, 1), (1 << 20, 2000), (2 * 4 * 1296, 1), (2 * 4 * 1296, 2000), (1, 1)]
+)
+def test_any_rows_and_columns_are_read_in_the_order_asked_for(
+    manifests, rows, columns, stretch, narrowest, monkeypatch
+):
     index = open_narrow(manifests, "block_3", None)
-    whole = index.read()
-    # one stretch a slide, two rows a stretch, and one
+    folder = Path(manifests[0]).parent
+    stored = []
+    for slide in "bcd":
+        with h5py.File(folder / f"{slide}.h5") as file:
+            stored.append(np.hstack([file["layers/block_3"][:], file["features"][:]]))
+    whole = np.vstack(stored)
+    # one stretch a slide, two rows a stretch, and one; straight to their place or by a copy
     monkeypatch.setattr(features, "_STRETCH_BYTES", stretch)
+    monkeypatch.setattr(features, "_SCATTERED_COLUMNS", narrowest)
     expected = whole if rows is None else whole[rows]
     expected = expected if columns is None else expected[:, columns]
     found = index.read(rows, columns)
@@ -639,6 +649,11 @@ def test_a_value_that_is_not_finite_is_refused_by_file_layer_and_tile(manifests,
     # among rows in another order
     with pytest.raises(ValueError, match=message):
         index.read(np.array([8, 2, 7]), np.array([1290, 1283]))
+    # where rows go straight to their place
+    with h5py.File(Path(manifests[0]).parent / "d.h5", "r+") as file:
+        file["features"][0, 7] = value
+    with pytest.raises(ValueError, match=r"d\.h5 has a value that is not finite at tile 0_7: layer out"):
+        open_narrow(manifests).read()
     # what is not read does not matter
     assert np.isfinite(index.read(np.arange(8))).all()
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import queue
 import threading
 import time
@@ -31,7 +32,9 @@ PROGRESS_S = 30.0
 #: Batches that lie ready while one is computed.
 READ_AHEAD = 2
 #: Bytes of a stretch of rows, all layers together, that is read at a time: it fits the processor's cache.
-_STRETCH_BYTES = 1 << 20
+_STRETCH_BYTES = 2 << 20
+#: Rows that one call of the system reads to places apart at most (its ``IOV_MAX``), and columns of these at least.
+_SCATTERED, _SCATTERED_COLUMNS = 1024, 256
 #: Attributes of a pixel file that a feature file does not take over: they are said anew, or are the file's own.
 _OWN_ATTRIBUTES = frozenset({"status", "reason", "digest", "px", "slide", "versions"})
 #: Attributes that all files of one feature set share.
@@ -680,7 +683,6 @@ class MatrixIndex:
         taken = [one for one in taken if one.n]
         step = max(1, _STRETCH_BYTES // max(1, sum(4 * one.width for one in taken)))
         buffers = [np.empty((step, one.width), np.float32) for one in taken]
-        gathered = np.empty((step, len(columns)), np.float32)
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
         for slide in self._slides:
@@ -695,22 +697,57 @@ class MatrixIndex:
                     low, high = first + np.searchsorted(wanted[first:last], [start, stop])
                     if low == high:
                         continue
-                    own, places = _as_slice(wanted[low:high] - start), _as_slice(order[low:high])
-                    block = matrix[places] if isinstance(places, slice) else gathered[: high - low]
-                    for one, file, buffer in zip(taken, files, buffers, strict=True):
-                        stored = slide.layers[one.number]
-                        _read_rows(file, stored, start - slide.start, buffer[: stop - start])
-                        block[:, one.to] = buffer[own] if one.whole else buffer[own][:, one.columns]
-                    if not np.isfinite(block).all():
-                        raise self._not_finite(slide, block, wanted[low:high], columns)
-                    if block.base is gathered:
-                        matrix[places] = block
+                    self._read_stretch(
+                        matrix,
+                        columns,
+                        slide,
+                        taken,
+                        files,
+                        buffers,
+                        start=start,
+                        stop=stop,
+                        wanted=wanted[low:high],
+                        places=_as_slice(order[low:high]),
+                    )
         return matrix
 
-    def _not_finite(self, slide: _SlideRows, block: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> ValueError:
+    def _read_stretch(
+        self,
+        matrix: np.ndarray,
+        columns: np.ndarray,
+        slide: _SlideRows,
+        taken: Sequence[_Taken],
+        files: Sequence[Any],
+        buffers: Sequence[np.ndarray],
+        *,
+        start: int,
+        stop: int,
+        wanted: np.ndarray,
+        places: slice | np.ndarray,
+    ) -> None:
+        """Read the rows from `start` to `stop`, of which `wanted` go to `places`."""
+        own, row, n = _as_slice(wanted - start), start - slide.start, stop - start
+        in_order = len(wanted) == n and isinstance(own, slice) and isinstance(places, slice)
+        if in_order and n <= _SCATTERED and all(one.straight for one in taken):
+            for one, file in zip(taken, files, strict=True):
+                _read_rows(file, slide.layers[one.number], row, list(matrix[places, one.to]))
+            self._check_finite(matrix[places], slide, wanted, columns)
+            return
+        for one, file, buffer in zip(taken, files, buffers, strict=True):
+            _read_rows(file, slide.layers[one.number], row, [buffer[:n]])
+            block = buffer[own] if one.whole else buffer[own][:, one.columns]
+            self._check_finite(block, slide, wanted, columns[one.to])
+            if isinstance(places, slice) or isinstance(one.to, slice):
+                matrix[places, one.to] = block
+            else:
+                matrix[places[:, None], one.to] = block
+
+    def _check_finite(self, block: np.ndarray, slide: _SlideRows, rows: np.ndarray, columns: np.ndarray) -> None:
+        if np.isfinite(block).all():
+            return
         row, column = np.argwhere(~np.isfinite(block))[0]
         number = next(k for k, own in enumerate(self.columns) if own.start <= columns[column] < own.stop)
-        return ValueError(
+        raise ValueError(
             f"feature file {slide.layers[number].path} has a value that is not finite at tile "
             f"{self.tile[rows[row]]}: layer {self.columns[number].layer}, found {block[row, column]}"
         )
@@ -727,6 +764,8 @@ class _Taken:
         self.columns = columns[inside] - own.start
         self.to = _as_slice(inside)
         self.whole = np.array_equal(self.columns, np.arange(self.width))
+        # rows of a few bytes are sooner copied than listed
+        self.straight = self.whole and isinstance(self.to, slice) and self.width >= _SCATTERED_COLUMNS
 
 
 def _as_slice(places: np.ndarray) -> slice | np.ndarray:
@@ -736,13 +775,15 @@ def _as_slice(places: np.ndarray) -> slice | np.ndarray:
     return places
 
 
-def _read_rows(file: Any, stored: _Stored, start: int, block: np.ndarray) -> None:
-    file.seek(stored.offset + start * block.shape[1] * block.itemsize)
-    found = file.readinto(memoryview(block).cast("B"))
-    if found != block.nbytes:
+def _read_rows(file: Any, stored: _Stored, row: int, places: list[np.ndarray]) -> None:
+    """Read rows from `row` on, one after the other, into arrays of one size that may lie apart."""
+    width = places[0].shape[-1]
+    found = os.preadv(file.fileno(), places, stored.offset + row * width * places[0].itemsize)
+    needed = len(places) * places[0].nbytes
+    if found != needed:
         raise ValueError(
-            f"feature file {stored.path} ends early: {block.nbytes} bytes are needed from row {start} on; found "
-            f"{found}. Delete it and run the rule extract_features again"
+            f"feature file {stored.path} ends early: {needed} bytes are needed from row {row} on; found {found}. "
+            "Delete it and run the rule extract_features again"
         )
 
 

@@ -1,0 +1,153 @@
+"""What it costs that merged features lie in several files: time of reading, and memory of training on them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import measuring
+import numpy as np
+from measuring import Row
+
+from histotransfer import cohort, features, labels, splits, store
+
+#: Lengths of the last layers of the paper's seven networks: 9,600 columns.
+WIDTHS = {
+    **{"vgg16": 512, "vgg19": 512, "inception": 2048, "resnet": 2048},
+    **{"inception-resnet": 1536, "densenet": 1920, "mobilenet": 1024},
+}
+SOURCES = [{"network": name, "layer": None} for name in WIDTHS]
+#: One network of all columns.
+ALONE = {"alone": sum(WIDTHS.values())}
+SLIDES, TILES = 10, 400
+CLASSES = ["alpha", "beta", "gamma"]
+#: Slides of training, and tiles of each, for the measurement of memory: a third as many are held out.
+TRAINED, OF_EACH = 30, 67
+
+#: Kinds whose memory is measured; LIBLINEAR copies its rows by itself, so that its memory is said and has no bar.
+KINDS: dict[str, dict[str, Any]] = {
+    "libsvm": {"kind": "libsvm", "C": [0.001, 0.01]},
+    "extratrees": {"kind": "extratrees", "trees": 20, "max_features": ["sqrt"]},
+    "liblinear": {"kind": "liblinear", "C": [0.001]},
+}
+
+
+def rows(folder: Path, repetitions: int) -> Iterator[Row]:
+    """Yield the rows about merged features."""
+    yield _reading(folder / "merging", repetitions)
+    yield _memory(folder / "merging-trained")
+
+
+def _reading(folder: Path, repetitions: int) -> Row:
+    merged = _write_features(folder, WIDTHS, SLIDES, TILES)
+    [alone] = _write_features(folder, ALONE, 1, SLIDES * TILES)
+    index = features.open_matrix(manifests=merged, sources=SOURCES)
+    path = Path(alone).parent / "s00.h5"
+
+    # as the tables of training have it: each slide's tiles in another order than its file
+    shuffled = np.concatenate([TILES * k + np.random.default_rng(k).permutation(TILES) for k in range(SLIDES)])
+
+    def contiguously() -> None:
+        matrix = _read_whole(path)
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"{path}: values must be finite")
+
+    ratio, low, high = measuring.ratios(index.read, contiguously, repetitions)
+    in_order_of_tables, _, _ = measuring.ratios(lambda: index.read(shuffled), contiguously, repetitions)
+    unchecked, _, _ = measuring.ratios(index.read, lambda: _read_whole(path), repetitions)
+    what = f"reading merged features, {SLIDES * TILES:,} x 9,600 of seven networks in {SLIDES} slides, against one file"
+    note = (
+        f"both with the check that all values are finite; {in_order_of_tables:.2f} with tiles in another order than "
+        f"the files', {unchecked:.2f} against one file unchecked"
+    )
+    return Row(what, ratio, low, high, 1.2, at_least=False, note=note)
+
+
+def _read_whole(path: Path) -> np.ndarray:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return file["features"][:]
+
+
+TRAINING = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from histotransfer import classifiers
+classifiers.train(**json.loads(sys.argv[2]))
+"""
+
+
+def _memory(folder: Path) -> Row:
+    size = 4 * TRAINED * OF_EACH * sum(WIDTHS.values()) / 2**20
+    large = _write_study(folder / "large", WIDTHS, OF_EACH)
+    # what Python, its libraries and the reading of texts take: a run on next to nothing
+    little = _write_study(folder / "little", dict.fromkeys(WIDTHS, 4), 2)
+    found = {}
+    for kind, settings in KINDS.items():
+        found[kind] = (_peak(large, kind, settings) - _peak(little, kind, settings)) / size
+    worst = max(found["libsvm"], found["extratrees"])
+    said = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in found.items())
+    what = f"memory of training on merged features, {TRAINED * OF_EACH:,} x 9,600, 3 folds, 2 threads, over their size"
+    return Row(what, worst, worst, worst, 2.2, at_least=False, note=f"{said}; above that of a run on little")
+
+
+def _peak(study: dict[str, Any], kind: str, settings: dict[str, Any]) -> float:
+    home = Path(study["slides_table"]).parent
+    written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
+    asked = {**study, **written, "classifier": settings, "classifier_name": kind}
+    return measuring.peak_mib(TRAINING, str(Path(features.__file__).parents[1]), json.dumps(asked))
+
+
+def _write_features(folder: Path, widths: dict[str, int], slides: int, tiles: int) -> list[str]:
+    """Write random features of slides of equally many tiles; return a manifest a network."""
+    manifests = []
+    for number, (network, width) in enumerate(widths.items()):
+        generator = np.random.default_rng(number)
+        entries = []
+        for k in range(slides):
+            slide = f"s{k:02d}"
+            said = {"network": network, "weights": "random", "untrained": True, "layer": "last", "layers": []}
+            path = folder / network / f"{slide}.h5"
+            with store.writing_hdf5(path, {**said, "digest": "d", "tiles_digest": slide}) as file:
+                file["features"] = generator.standard_normal((tiles, width), dtype=np.float32)
+                store.write_texts(file, "tile", (f"{tile:05d}" for tile in range(tiles)))
+                store.write_texts(file, "image", [slide] * tiles)
+            entry = {"slide": slide, "file": path.name, "status": "ok", "reason": "", "n_tiles": tiles, "digest": "d"}
+            entries.append(entry)
+        manifest = folder / network / "shard-0.json"
+        store.write_json(manifest, {"network": network, "shard": "shard-0", "code": "", "slides": entries})
+        manifests.append(str(manifest))
+    return manifests
+
+
+def _write_study(folder: Path, widths: dict[str, int], tiles: int) -> dict[str, Any]:
+    """Write features, labels, cohort and split; return what ``classifiers.train`` takes, but the classifier."""
+    slides = TRAINED + TRAINED // 3
+    manifests = _write_features(folder, widths, slides, tiles)
+    rows, of_cohort = [], []
+    for k in range(slides):
+        slide, label = f"s{k:02d}", CLASSES[k % 3]
+        row = {"image": slide, "slide": slide, "patient": slide, "label": label}
+        rows += [{**row, "tile": f"{tile:05d}"} for tile in range(tiles)]
+        known = {"status": "ok", "tiles": tiles, "excluded_tiles": 0, "labels": json.dumps({label: tiles})}
+        place = {"split": "train" if k < TRAINED else "test"}
+        of_cohort.append({**row, **known, **place, "image_in_sheet": slide})
+    store.write_table(folder / "labels.tsv", labels.COLUMNS, ({key: r[key] for key in labels.COLUMNS} for r in rows))
+    of_cohort = [{key: row.get(key, "") for key in cohort.COLUMNS} for row in of_cohort]
+    store.write_table(folder / "slides.tsv", cohort.COLUMNS, of_cohort)
+    split = {"unit": "given", "groups": "patient", "folds": 3}
+    splits.assign_groups(
+        slides_table=str(folder / "slides.tsv"),
+        tile_files=[],
+        split_file=str(folder / "split.tsv"),
+        split=split,
+        split_seed=1,
+        master_seed=1,
+    )
+    return {
+        **{"features": manifests, "labels": [str(folder / "labels.tsv")], "slides_table": str(folder / "slides.tsv")},
+        **{"split_file": str(folder / "split.tsv"), "split": split, "feature_set": {"sources": SOURCES}},
+        **{"classes": CLASSES, "dataset": "bench", "task": "kind", "split_name": "given", "features_name": "merged"},
+        **{"split_seed": 1, "master_seed": 1, "threads": 2},
+    }
