@@ -236,6 +236,8 @@ def test_long_work_says_how_far_it_is(caplog, monkeypatch):
     monkeypatch.setattr(elimination, "PROGRESS_S", 0.02)
     x, y, fold = planted()
     with caplog.at_level(logging.INFO, "histotransfer"):
-        eliminate(x, y, fold, step=1)
-    assert any("of 80 fits in" in message for message in caplog.messages)
-    assert caplog.messages[-1].startswith("feature elimination: 79 fits in")
+        found = eliminate(x, y, fold, step=1)
+    assert any("of 60 fits or more in" in message for message in caplog.messages)
+    assert caplog.messages[-1].startswith(f"feature elimination: {found.fits} fits in")
+    # every size without each fold, and on all rows those above the one kept
+    assert found.fits == 3 * 20 + 20 - found.k_min

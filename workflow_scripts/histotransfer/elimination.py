@@ -90,9 +90,9 @@ class Eliminated:
     ----------
     order : ndarray of int32, shape (n_features,)
         Columns, best first, by the elimination on all rows: its subset of size k is ``order[:k]``, for each k in
-        `sizes`.
+        `sizes` from `k_min` on. As RFECV's, it ends there: smaller subsets are those of its last ranking.
     fold_orders : dict of int to ndarray of int32, shape (n_features,)
-        The same of each fold's elimination, which saw nothing of that fold.
+        The same of each fold's elimination, which saw nothing of that fold, for every k in `sizes`.
     importance : ndarray of float64, shape (n_features,)
         Of the forest on all rows and all features; sums to 1.
     sizes : ndarray of int32, shape (n_sizes,)
@@ -182,51 +182,44 @@ def eliminate(
     cross_validation.check_folds(y, fold, folds, classes)
     # columns of features lie together, since it is columns that every fit picks
     columns = np.ascontiguousarray(x.T)
-    inner = max(1, threads // (len(folds) + 1))
-    shared = {"forest": forest, "pooled": step == ADAPTIVE, "metric": metric, "threads": inner}
-    whole = _Path(columns, y, np.arange(len(y)), np.empty(0, dtype=np.int64), **shared)
+    shared = {"forest": forest, "pooled": step == ADAPTIVE, "metric": metric, "sharing": _Sharing(threads)}
     paths = [_Path(columns, y, np.flatnonzero(fold != f), np.flatnonzero(fold == f), **shared) for f in folds]
+    whole = _Path(columns, y, np.arange(len(y)), np.empty(0, dtype=np.int64), **shared)
+    seen: set[int] = set()
     fine: set[int] = set()
-    allowed = tolerance
-    with ThreadPoolExecutor(threads) as pool, _progress([whole, *paths]) as expected:
-
-        def go_on(asked: Sequence[int]) -> None:
-            expected.update(asked)
-            # the longest, on all rows, first
-            list(pool.map(lambda path: path.fit_all(asked), [whole, *paths]))
-
-        go_on(sizes)
-        if step == ADAPTIVE:
-            allowed = tolerance / 2
-            most = max(len(sizes), math.floor(ADAPTIVE_SHARE * len(step_sizes(x.shape[1], FINE_STEP))))
-            while len(expected) < most:
-                so_far = sorted(expected)
-                means = cross_validation.mean_scores(_fold_scores(paths, so_far))
-                if np.isnan(means).all():
-                    break
-                gap = gap_to_fill(so_far, means, allowed)
-                if gap is None:
-                    break
-                added = between(*gap, min(_ADDED, most - len(so_far)))
-                go_on(added)
-                fine.update(added)
-        ascending = sorted(expected)
-    fold_scores = _fold_scores(paths, ascending)
-    scores = cross_validation.mean_scores(fold_scores)
-    if np.isnan(scores).all():
-        raise ValueError(
-            f"{metric} must be defined in a fold to choose features by it: each fold needs tiles of every class; found "
-            f"none in {len(folds)} folds"
-        )
+    allowed = tolerance / 2 if step == ADAPTIVE else tolerance
+    most = max(len(sizes), math.floor(ADAPTIVE_SHARE * len(step_sizes(x.shape[1], FINE_STEP))))
+    with ThreadPoolExecutor(threads) as pool, _progress([*paths, whole]) as progress:
+        while sizes:
+            progress.expected += len(sizes) * len(paths)
+            list(pool.map(lambda path, asked=sizes: path.fit_all(asked), paths))
+            seen.update(sizes)
+            ascending = sorted(seen)
+            scores = cross_validation.mean_scores(_fold_scores(paths, ascending))
+            gap = None
+            if step == ADAPTIVE and len(seen) < most and not np.isnan(scores).all():
+                gap = gap_to_fill(ascending, scores, allowed)
+            sizes = between(*gap, min(_ADDED, most - len(seen))) if gap else []
+            fine.update(sizes)
+        if np.isnan(scores).all():
+            raise ValueError(
+                f"{metric} must be defined in a fold to choose features by it: each fold needs tiles of every class; "
+                f"found none in {len(folds)} folds"
+            )
+        k_min = smallest_within(ascending, scores, allowed)
+        # the largest subset is fitted in any case, for the plain importances
+        sizes = [size for size in ascending if size > k_min] or ascending[-1:]
+        progress.expected += len(sizes)
+        whole.fit_all(sizes)
     return Eliminated(
         order=whole.order(),
         fold_orders={f: path.order() for f, path in zip(folds, paths, strict=True)},
         importance=whole.importance,
         sizes=np.array(ascending, dtype=np.int32),
-        fold_scores=fold_scores,
+        fold_scores=_fold_scores(paths, ascending),
         scores=scores,
         fine=frozenset(fine),
-        k_min=smallest_within(ascending, scores, allowed),
+        k_min=k_min,
         fits=sum(path.fits for path in (whole, *paths)),
     )
 
@@ -314,6 +307,25 @@ def between(low: int, high: int, most: int) -> list[int]:
     return sorted({high - round((high - low) * k / (n + 1)) for k in range(1, n + 1)}, reverse=True)
 
 
+class _Sharing:
+    """Threads shared by the eliminations at work: what one that is finished leaves is taken over by the others."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads, self._at_work, self._lock = threads, 0, threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._at_work += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._at_work -= 1
+
+    def each(self) -> int:
+        """Return how many threads a fit may take now."""
+        return max(1, self._threads // self._at_work)
+
+
 class _Path:
     """One elimination on some rows, its subsets scored on others.
 
@@ -327,7 +339,7 @@ class _Path:
     pooled : bool
         Whether features are ranked by all forests that they have been in, each with a seed of its own; else by one.
     metric : str
-    threads : int
+    sharing : _Sharing
     """
 
     def __init__(
@@ -340,10 +352,10 @@ class _Path:
         forest: Forest,
         pooled: bool,
         metric: str,
-        threads: int,
+        sharing: _Sharing,
     ) -> None:
         self._columns, self._y, self._rows, self._held_out = columns, y, rows, held_out
-        self._forest, self._pooled, self._metric, self._threads = forest, pooled, metric, threads
+        self._forest, self._pooled, self._metric, self._sharing = forest, pooled, metric, sharing
         self._ranked: dict[int, np.ndarray] = {}
         self._pool = np.zeros((2, len(columns)))
         self.scores: dict[int, float] = {}
@@ -352,8 +364,9 @@ class _Path:
 
     def fit_all(self, sizes: Sequence[int]) -> None:
         """Fit subsets of these sizes, the largest first."""
-        for size in sorted(sizes, reverse=True):
-            self._fit(size)
+        with self._sharing:
+            for size in sorted(sizes, reverse=True):
+                self._fit(size)
 
     def order(self) -> np.ndarray:
         """Return all columns, int32, such that the subset of each size fitted is the first so many."""
@@ -365,13 +378,8 @@ class _Path:
 
     def _fit(self, size: int) -> None:
         subset = self._subset(size)
-        if size == 1 and not len(self._held_out):
-            # nothing is left to rank, and nothing to score
-            self._ranked[size] = subset
-            self.importance = self.importance if len(self.importance) else np.ones(1)
-            return
         settings = self._forest.reseeded(size) if self._pooled else self._forest
-        forest = settings.grow(self._taken(subset, self._rows), self._y[self._rows], self._threads)
+        forest = settings.grow(self._taken(subset, self._rows), self._y[self._rows], self._sharing.each())
         self.fits += 1
         importance = forest.feature_importances_
         if size == len(self._columns):
@@ -392,13 +400,10 @@ class _Path:
         if not larger:
             return np.arange(len(self._columns))
         smaller = max((other for other in self._ranked if other < size), default=0)
-        kept = self._subset_columns(smaller)
+        kept = self._ranked[smaller] if smaller else np.empty(0, dtype=np.int64)
         ranked = self._ranked[larger]
         others = ranked[~np.isin(ranked, kept)]
         return np.sort(np.concatenate([kept, others[: size - len(kept)]]))
-
-    def _subset_columns(self, size: int) -> np.ndarray:
-        return self._ranked[size] if size else np.empty(0, dtype=np.int64)
 
     def _taken(self, subset: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return features of rows, float32 (n_rows, n_columns), without another copy beside the one returned."""
@@ -412,24 +417,32 @@ def _fold_scores(paths: Sequence[_Path], sizes: Sequence[int]) -> np.ndarray:
     return np.array([[path.scores[size] for path in paths] for size in sizes])
 
 
+@dataclass
+class _Progress:
+    """How many fits there will be, as far as is known."""
+
+    expected: int = 0
+
+
 @contextmanager
-def _progress(paths: Sequence[_Path]) -> Iterator[set[int]]:
-    """Say every :data:`PROGRESS_S` seconds how many of the fits are done; give the set of sizes asked for."""
-    expected: set[int] = set()
+def _progress(paths: Sequence[_Path]) -> Iterator[_Progress]:
+    """Say every :data:`PROGRESS_S` seconds how many of the fits are done."""
+    progress = _Progress()
     started, stopped = time.monotonic(), threading.Event()
+
+    def done() -> int:
+        return sum(path.fits for path in paths)
 
     def tell() -> None:
         while not stopped.wait(PROGRESS_S):
-            log.info(
-                "feature elimination: %d of %d fits in %.0f s",
-                *(sum(path.fits for path in paths), len(expected) * len(paths), time.monotonic() - started),
-            )
+            seconds = time.monotonic() - started
+            log.info("feature elimination: %d of %d fits or more in %.0f s", done(), progress.expected, seconds)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
-        yield expected
+        yield progress
     finally:
         stopped.set()
         teller.join()
-    log.info("feature elimination: %d fits in %.1f s", sum(path.fits for path in paths), time.monotonic() - started)
+    log.info("feature elimination: %d fits in %.1f s", done(), time.monotonic() - started)

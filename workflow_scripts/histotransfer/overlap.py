@@ -40,8 +40,9 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
         ``common`` to both, ``jaccard`` (common to both of all in either), ``share_of_smaller`` (of the smaller subset),
         and how many in common are expected by chance: n1 n2 / n of two random subsets of n features.
     common : path
-        CSV, a row per feature set and seed with two ``datasets`` or more (each as ``dataset/task``): the smallest ``k``
-        such that some feature is among the k most important ones of every one of them, and its share of the features.
+        CSV, a row per feature set and seed with two datasets or more (tasks of one count by themselves): how many
+        ``datasets``, the smallest ``k`` such that some feature is among the k most important ones of every one of
+        them, and its share of the features.
     kept : path
         CSV, a row per selection: ``k_min``, its share of the features, its score and the best score of any subset.
 
@@ -78,7 +79,7 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
         if len(named) > 1:
             k = smallest_common_top([own.importance for _, own in named])
             n = len(named[0][1].order)
-            common_rows.append({**said, "datasets": ", ".join(name for name, _ in named), "k": k, "share": k / n})
+            common_rows.append({**said, "datasets": len(named), "k": k, "share": k / n})
     store.write_csv(pairs, PAIR_COLUMNS, pair_rows)
     store.write_csv(common, COMMON_COLUMNS, common_rows)
     store.write_csv(kept, KEPT_COLUMNS, kept_rows)

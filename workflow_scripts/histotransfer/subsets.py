@@ -21,9 +21,9 @@ class Subsets:
     Attributes
     ----------
     order : ndarray of int32, shape (n_features,)
-        Columns, best first: the subset of size k is ``order[:k]``, for each k in `sizes`.
+        Columns, best first: the subset of size k is ``order[:k]``, for each k in `sizes` from `k_min` on.
     fold_orders : dict of int to ndarray of int32, shape (n_features,)
-        The same for each fold, found without that fold's rows.
+        The same for each fold, found without that fold's rows, for every k in `sizes`.
     importance : ndarray of float64, shape (n_features,)
         Of the forest on all training rows and all features.
     sizes : ndarray of int32, shape (n_sizes,)
