@@ -114,6 +114,7 @@ def test_groups_of_a_split_are_what_it_names(finished_tables, tmp_path):
 # ---- the same study in another way
 
 
+@pytest.mark.full
 def test_stage_by_stage_on_one_core_is_the_same_as_at_once_on_two(finished, workflow, tmp_path):
     study = study_factory.slides_study(tmp_path / "elsewhere", workflow)
     study.run("slides", cores=1)

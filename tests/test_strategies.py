@@ -28,10 +28,7 @@ TWO_LAYERS = {
     "inceptionresnetv2": ["mixed_5b", "conv_7b"],
     "densenet201": ["stem", "relu"],
 }
-METHODS = [
-    *("windows+et-fl", "net+svm", "net+trees", "few+svm", "few+trees", "merged+svm", "merged+trees", "inner+svm"),
-    *("both+svm", "both+trees"),
-]
+METHODS = ["windows+et-fl", "net+svm", "net+trees", "few+trees", "merged+trees", "inner+svm", "both+trees"]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +41,7 @@ def strategies(tmp_path_factory, workflow):
         "datasets": ["patches"],
         "methods": METHODS,
         "comparisons": [
-            {"name": "trees", "title": "Trees", "methods": ["net+trees", "few+trees", "both+trees"]},
-            {"name": "every", "methods": "all", "reference": "net+svm"},
+            {"name": "every", "title": "Every method", "methods": "all", "reference": "net+trees"},
         ],
         "strategies": [
             {"name": "last", "methods": ["net+svm", "net+trees"]},
@@ -67,7 +63,7 @@ def strategies(tmp_path_factory, workflow):
         "trees": {"kind": "extratrees", "trees": 10, "max_features": ["sqrt"]},
         "et-fl": {"kind": "leaf_frequencies", "trees": 4, "min_samples_leaf": 3, "C": [0.1, 1]},
     }
-    study.last = study.run()
+    study.last = study.run(timeout=900)
     return study
 
 
@@ -114,8 +110,7 @@ def test_selection_keeps_nested_subsets_and_the_classifiers_are_trained_on_the_c
         assert sorted(order) == list(range(1280))
         assert k_min in sizes
         assert len(file["folds"]) == 2
-    for classifier in ("svm", "trees"):
-        assert int(attributes_of(run_of(strategies, "few", classifier) / "predictions.h5")["n_selected"]) == k_min
+    assert int(attributes_of(run_of(strategies, "few", "trees") / "predictions.h5")["n_selected"]) == k_min
     curve = store.read_table(folder / "curve.tsv")
     assert [row["size"] for row in curve if row["kept"] == "yes" and row["fold"] == "mean"] == [str(k_min)]
 
@@ -137,17 +132,16 @@ def test_the_chosen_layer_has_the_best_validation_and_its_predictions(strategies
 def test_each_chapter_has_its_numbers_and_its_figure(strategies):
     study = strategies.results / "studies/tiny"
     for stem in (
-        *("comparisons/trees/by-patient/ranks", "comparisons/every/by-patient/differences"),
+        *("comparisons/every/by-patient/ranks", "comparisons/every/by-patient/differences"),
         *("layers/by-patient/inner/svm", "importance/by-patient/merged/trees", "importance/by-patient/both/trees"),
         "selection/by-patient/few",
     ):
         assert store.read_csv(study / f"{stem}.csv"), stem
-        assert (study / f"{stem}.svg").read_text("utf-8").startswith("<?xml"), stem
+        assert (study / f"{stem}.svg").read_text("utf-8").startswith("<svg"), stem
     ranks = store.read_csv(study / "comparisons/every/by-patient/ranks.csv")
-    assert sorted(float(row["average_rank"]) for row in ranks)[-1] <= len(METHODS) + 3
-    assert sum(float(row["average_rank"]) for row in ranks) == pytest.approx(13 * 14 / 2)
+    assert sum(float(row["average_rank"]) for row in ranks) == pytest.approx(10 * 11 / 2)
     page = (study / "report.html").read_text("utf-8")
-    for words in ("Trees", "Inner layers", "Feature selection", "Untrained network"):
+    for words in ("Every method", "Inner layers", "Selected features", "Untrained network"):
         assert words in page, words
     said = json.loads((study / "strategies/by-patient/friedman.json").read_text())
     assert said["tested"] is False
