@@ -391,6 +391,15 @@ class TestChapters:
         text = written.text("p.legend")
         assert "Average ranks: a 2.75, b 2.00, c 1.25. Apart: a above c; b above c." in " ".join(text.split())
 
+    def test_selections_from_an_untrained_network_are_marked(self, tmp_path, write):
+        row = {"dataset": "d", "task": "t", "size": 3, "share": 0.5, "score": 0.75, "seeds": 1, "kept": 1}
+        store.write_csv(tmp_path / "c.csv", list(row), [row])
+        table = entry(tmp_path / "c.csv", "selection", "curve", features="few")
+        found = scores(tmp_path, [("few", "et", "untrained")], ["by-patient"])
+        assert "d t 3 50.0 % untrained 0.7500 untrained 1 1" in write(scores=found, **table).text("table.numbers")
+        found = scores(tmp_path, [("few", "et", "imagenet")], ["by-patient"])
+        assert "untrained" not in write(scores=found, **table).text("table.numbers")
+
     def test_layers_of_an_untrained_network_are_marked(self, tmp_path, write):
         row = {"dataset": "d", "task": "t", "layer": "block_1", "depth": 1, "features": 24, "metric": "accuracy"}
         row |= {"score": 0.75, "validation": 0.5, "seeds": 3, "chosen": 2, "untrained": "yes"}

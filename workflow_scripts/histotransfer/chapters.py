@@ -242,10 +242,16 @@ def _item(plate: Any, table: Table | None, untrained: set[str]) -> dict[str, Any
     return {
         "plate": plate,
         "name": "+".join(fields[key] for key in ("features", "classifier") if fields.get(key)),
+        "untrained": fields.get("features", "") in _untrained_features(untrained),
         "kind": kind,
         "block": _BLOCKS[table.section, table.kind](table, untrained) if table else None,
         "variants": _variants(table) if table and table.kind == "strategies" else None,
     }
+
+
+def _untrained_features(methods: Iterable[str]) -> set[str]:
+    """Return the feature sets of the methods on untrained networks: a method's name begins with that of its own."""
+    return {method.partition("+")[0] for method in methods}
 
 
 def _text(row: Mapping[str, str], column: str) -> str:
@@ -459,7 +465,8 @@ def _curve_block(table: Table, untrained: set[str]) -> Block:
         "Score in the cross-validation inside the training data by number of features, mean over folds and over the "
         "seeds whose elimination came by that number."
     )
-    return _plain_block(table, columns, words, "The curve")
+    marked = [table.fields.get("features", "") in _untrained_features(untrained)] * len(table.rows)
+    return _plain_block(table, columns, words, "The curve", marked)
 
 
 def _kept_block(table: Table, untrained: set[str]) -> Block:
@@ -478,7 +485,8 @@ def _kept_block(table: Table, untrained: set[str]) -> Block:
     words = "The smallest number of features whose cross-validated score lies within the tolerance of the best."
     if shares:
         words += f" On average {said(sum(shares) / len(shares), 'percent')} of the features are kept."
-    return _plain_block(table, columns, words, "Features kept")
+    marked = [row.get("features", "") in _untrained_features(untrained) for row in table.rows]
+    return _plain_block(table, columns, words, "Features kept", marked)
 
 
 def _pairs_block(table: Table, untrained: set[str]) -> Block:
@@ -497,7 +505,8 @@ def _pairs_block(table: Table, untrained: set[str]) -> Block:
     words = "Features that the selections of two tasks have in common, beside what two random selections would."
     if any(row["first"].split("/")[0] == row["second"].split("/")[0] for row in table.rows):
         words += " Tasks of one dataset share their tiles, which speaks for more in common."
-    return _plain_block(table, columns, words, "Overlap of two tasks")
+    marked = [row.get("features", "") in _untrained_features(untrained) for row in table.rows]
+    return _plain_block(table, columns, words, "Overlap of two tasks", marked)
 
 
 def _common_block(table: Table, untrained: set[str]) -> Block:
@@ -512,7 +521,8 @@ def _common_block(table: Table, untrained: set[str]) -> Block:
         "The smallest k for which one feature is among the k most important ones (by plain ExtraTrees importances) of "
         "every task."
     )
-    return _plain_block(table, columns, words, "Overlap of all tasks")
+    marked = [row.get("features", "") in _untrained_features(untrained) for row in table.rows]
+    return _plain_block(table, columns, words, "Overlap of all tasks", marked)
 
 
 _BLOCKS = {
