@@ -175,9 +175,7 @@ class Contents:
         found = []
         for name in names:
             about: dict[str, Any] = {"kind": "curve", "features": name, **home}
-            found.append(
-                Chapter(f"{self._folder}/selection/{split}/{name}", about, "tabulate_curve", "draw_selection")
-            )
+            found.append(Chapter(f"{self._folder}/selection/{split}/{name}", about, "tabulate_curve", "draw_selection"))
         for kind in ("kept", "pairs", "common") if names else ():
             stem = f"{self._folder}/selection/{split}/overlap/{kind}"
             found.append(Chapter(stem, {"kind": kind, **home}, "tabulate_overlap"))
