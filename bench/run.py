@@ -16,6 +16,7 @@ import extracting  # noqa: E402
 import fitting  # noqa: E402
 import merging  # noqa: E402
 import planning  # noqa: E402
+import selecting  # noqa: E402
 from measuring import Row  # noqa: E402
 
 WORK = HERE.parent / ".bench"
@@ -26,6 +27,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Row]]] = {
     "extracting": extracting.rows,
     "merging": merging.rows,
     "fitting": fitting.rows,
+    "selecting": selecting.rows,
     "planning": planning.rows,
 }
 

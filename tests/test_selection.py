@@ -86,7 +86,8 @@ def test_labels_of_pure_noise_are_predicted_at_chance(tmp_path, kind):
     assert accuracy(out_of_fold) == pytest.approx(1 / 2, abs=margin)
     assert attributes["n_selected"] < 1000
 
-    # forty features chosen with the held-out groups in sight: the same test would find it
+    # forty features chosen with the held-out groups in sight, by an elimination down to one whatever its scores: the
+    # same test would find it
     x = np.array([tile.features for tile in cohort.tiles], dtype=np.float32)
     y = np.array(["ab".index(tile.label) for tile in cohort.tiles])
     peeking = elimination.eliminate(
@@ -94,7 +95,7 @@ def test_labels_of_pure_noise_are_predicted_at_chance(tmp_path, kind):
         classes=["a", "b"],
         forest=elimination.Forest(seed=1, trees=100),
         step=0.1,
-        tolerance=0.02,
+        tolerance=0.99,
         metric="accuracy",
     )
     write_subsets(str(tmp_path / "peeking.h5"), forty(paths, peeking.order, dict.fromkeys(range(3), peeking.order)))
@@ -111,7 +112,7 @@ def forty(paths, order, fold_orders):
 
 def test_predictions_out_of_fold_are_chance_only_with_each_folds_own_subset(tmp_path):
     cohort = noise(tmp_path)
-    paths, given = select(cohort, classes=["a", "b"], split={"test": 0.3}, step=0.1, trees=100)
+    paths, given = select(cohort, classes=["a", "b"], split={"test": 0.3}, step=0.1, trees=100, tolerance=0.99)
     subsets = read_subsets(paths["subsets"])
     orders = {"honest": subsets.fold_orders, "shared": dict.fromkeys(range(3), subsets.order)}
     found = {}
