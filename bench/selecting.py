@@ -88,7 +88,9 @@ def _adaptive_against_fine() -> Iterator[Row]:
     fine, adaptive = _eliminate(x, y, fold, elimination.FINE_STEP), _eliminate(x, y, fold, elimination.ADAPTIVE)
     score = float(adaptive.scores[adaptive.sizes == adaptive.k_min][0])
     below, share = float(fine.scores.max()) - score, adaptive.fits / fine.fits
-    kept = f"{adaptive.k_min} features kept, {fine.k_min} with step 0.01"
+    kept = (
+        f"{score:.4f} with {adaptive.k_min} features; best {fine.scores.max():.4f}, within tolerance with {fine.k_min}"
+    )
     yield Row("fits of `step: adaptive` against step 0.01", share, share, share, 0.2, at_least=False)
     yield Row(
         "its k_min's score below the best of step 0.01", below, below, below, TOLERANCE, at_least=False, note=kept

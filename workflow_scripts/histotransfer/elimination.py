@@ -166,7 +166,7 @@ def eliminate(
     features are ranked by their mean importance over all forests that they have been in, in units of the mean
     importance in each forest.
 
-    Guaranteed are the fits (at most a fifth, from 25 features on), and that the score of `k_min` is within the
+    Guaranteed are the fits (at most a fifth, from 45 features on), and that the score of `k_min` is within the
     tolerance of the highest score that *this* elimination has seen. Not guaranteed is that the same holds for the path
     of step 0.01, whose subsets are others. A score is a mean over a finite number of rows and a random forest, so a
     curve has noise, and the maximum over a hundred subsets lies higher than that over twenty, by about 0.7 standard
@@ -188,7 +188,7 @@ def eliminate(
     seen: set[int] = set()
     fine: set[int] = set()
     allowed = tolerance / 2 if step == ADAPTIVE else tolerance
-    most = max(len(sizes), math.floor(ADAPTIVE_SHARE * len(step_sizes(x.shape[1], FINE_STEP))))
+    most = max(len(sizes), adaptive_sizes(x.shape[1], len(folds)))
     with ThreadPoolExecutor(threads) as pool, _progress([*paths, whole]) as progress:
         while sizes:
             progress.expected += len(sizes) * len(paths)
@@ -274,6 +274,15 @@ def halved_sizes(n_features: int) -> list[int]:
     while sizes[-1] > 1:
         sizes.append(sizes[-1] // 2)
     return sizes
+
+
+def adaptive_sizes(n_features: int, n_folds: int) -> int:
+    """Return how many sizes an adaptive elimination may fit, on all rows too, for a fifth of the fits of step 0.01.
+
+    The elimination on all rows ends at k_min, which is not known beforehand: nothing is counted for that of step 0.01.
+    """
+    fits = ADAPTIVE_SHARE * len(step_sizes(n_features, FINE_STEP)) * n_folds
+    return math.floor(fits / (n_folds + 1) + 1e-9)
 
 
 def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float) -> tuple[int, int] | None:
