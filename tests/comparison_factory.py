@@ -115,12 +115,9 @@ def write_layers(path: Path, n: int = 44, tasks: Sequence[str] = PAPER_TASKS) ->
             chosen = 2 if index == round(0.8 * n) else 1 if index == round(0.7 * n) else 0
             row = {"dataset": task.split("/")[0], "task": task.split("/")[1], "metric": metric(task)}
             row |= {"layer": layer, "depth": index + 1, "features": 320, "seeds": 3, "chosen": chosen}
-            rows.append(row | {"score": float(score), "validation": float(score + noise.normal(0.01, 0.01))})
-    store.write_csv(
-        path,
-        ("dataset", "task", "layer", "depth", "features", "metric", "score", "validation", "seeds", "chosen"),
-        rows,
-    )
+            row |= {"score": float(score), "validation": float(score + noise.normal(0.01, 0.01))}
+            rows.append(row | {"validation_metric": "accuracy"})
+    store.write_csv(path, list(rows[0]), rows)
     return path
 
 

@@ -427,9 +427,9 @@ class TestDifferences:
 
 
 class TestLayers:
-    def draw(self, path, rows):
+    def draw(self, path, rows, metric="accuracy"):
         """`rows`: dataset, layer, depth, score, validation, chosen."""
-        about = {"task": "t", "metric": "accuracy", "seeds": 3}
+        about = {"task": "t", "metric": metric, "validation_metric": "accuracy", "seeds": 3}
         columns = ("dataset", "layer", "depth", "score", "validation", "chosen")
         table = write_rows(path, [about | dict(zip(columns, row, strict=True)) for row in rows])
         said = comparison_figures.draw_layers(table=table, figure=path.with_suffix(".svg"))
@@ -443,7 +443,12 @@ class TestLayers:
             "(0.750, 2 of 3 seeds)."
         )
         assert [text for text in texts if text in ("first", "middle", "late")] == ["first", "middle", "late"]
+        assert "accuracy" in texts
         assert [text for text in texts if text.endswith("/3")] == ["1/3", "2/3"]
+
+    def test_says_where_the_layer_was_chosen_by_another_metric_than_the_one_of_the_scores(self, tmp_path):
+        _, texts = self.draw(tmp_path / "l.csv", [("d", "first", 1, 0.8, 0.7, 3)], metric="roc_auc")
+        assert "ROC AUC; in inner cross-validation accuracy" in " ".join(texts)
 
     def test_over_several_tasks_the_choice_is_set_against_the_best(self, tmp_path):
         rows = [("d", "a", 1, 0.8, 0.9, 3), ("d", "b", 2, 0.7, 0.8, 0), ("e", "a", 1, 0.9, 0.6, 0)]

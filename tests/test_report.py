@@ -402,10 +402,12 @@ class TestChapters:
 
     def test_layers_of_an_untrained_network_are_marked(self, tmp_path, write):
         row = {"dataset": "d", "task": "t", "layer": "block_1", "depth": 1, "features": 24, "metric": "accuracy"}
-        row |= {"score": 0.75, "validation": 0.5, "seeds": 3, "chosen": 2, "untrained": "yes"}
+        row |= {"score": 0.75, "validation_metric": "roc_auc", "validation": 0.5, "seeds": 3, "chosen": 2}
+        row |= {"untrained": "yes"}
         store.write_csv(tmp_path / "l.csv", list(row), [row])
         written = write(**entry(tmp_path / "l.csv", "layers", "layers", features="inner", classifier="svm"))
-        assert "block_1 d t 1 24 0.750 untrained 0.500 untrained 2 3" in written.text("table.numbers")
+        assert "block_1 d t 1 24 accuracy 0.750 untrained 0.500 untrained 2 3" in written.text("table.numbers")
+        assert "ROC AUC in the cross-validation inside the training data, by which" in written.text()
 
     def test_what_is_kept_and_shared_stands_in_tables(self, page):
         text = page.text("table.numbers")

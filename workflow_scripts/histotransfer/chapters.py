@@ -379,7 +379,7 @@ def _strategies_block(table: Table, untrained: set[str]) -> Block:
         "as in table 2 of Mormont et al. (2018), the highest score of each strategy's variants on the test set. It is "
         "an oracle: nobody could have chosen that variant beforehand, and the more variants a strategy has, the more "
         "it gains by chance. Beside it, the test score of the variant that validation inside the training data "
-        "chooses. Best and second best of each column are marked; means over seeds."
+        "chooses by the same metric. Best and second best of each column are marked; means over seeds."
     )
     numeric = [False, *(True for _ in heads[1:])]
     return Block(
@@ -422,17 +422,24 @@ def _layers_block(table: Table, untrained: set[str]) -> Block:
         "task": ("Task", ""),
         "depth": ("depth", ",.0f"),
         "features": ("features", ",.0f"),
+        "metric": ("metric", ""),
         "score": ("score", ".3f"),
         "validation": ("inner validation", ".3f"),
         "chosen": ("chosen in seeds", ",.0f"),
         "seeds": ("of", ",.0f"),
     }
-    metrics = ", ".join(dict.fromkeys(scoreboard.metric_name(row["metric"]) for row in table.rows))
+    _need(table, ("validation_metric", *columns))
+    inner = ", ".join(dict.fromkeys(scoreboard.metric_name(row["validation_metric"]) for row in table.rows))
     words = (
-        f"Scores ({metrics}) of tiles held out and in the cross-validation inside the training data, means over seeds."
+        f"Scores of tiles held out, and {inner} in the cross-validation inside the training data, by which the layer "
+        "is chosen; means over seeds."
     )
     marked = [row.get("untrained") == "yes" or _layer_method(table, row) in untrained for row in table.rows]
-    return _plain_block(table, columns, words, "Scores of all layers", marked)
+    block = _plain_block(table, columns, words, "Scores of all layers", marked)
+    place = list(columns).index("metric")
+    for cells, row in zip(block.rows, table.rows, strict=True):
+        cells[place].text = scoreboard.metric_name(row["metric"])
+    return block
 
 
 def _layer_method(table: Table, row: Mapping[str, str]) -> str:

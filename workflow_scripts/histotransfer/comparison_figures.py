@@ -45,7 +45,9 @@ DIFFERENCE_COLUMNS = (
     *("dataset", "task", "metric", "method", "reference", "difference", "low", "high", "groups", "unit"),
     *("seeds", "note"),
 )
-LAYER_COLUMNS = ("dataset", "task", "layer", "depth", "metric", "score", "validation", "seeds", "chosen")
+LAYER_COLUMNS = (
+    *("dataset", "task", "layer", "depth", "metric", "score", "validation_metric", "validation", "seeds", "chosen"),
+)
 IMPORTANCE_COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part, _ in INFORMATION))
 SELECTION_COLUMNS = ("dataset", "task", "size", "share", "score", "seeds", "kept")
 COST_COLUMNS = ("method", "score", "cpu_seconds")
@@ -372,7 +374,8 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     ----------
     table : path
         CSV with the columns :data:`LAYER_COLUMNS`: ``score`` on the groups held out, ``validation`` in the inner
-        cross-validation, both means over ``seeds``; ``chosen``: in how many seeds the layer was chosen.
+        cross-validation, both means over ``seeds`` and each of its own metric; ``chosen``: in how many seeds the layer
+        was chosen.
     figure : path
         SVG to write.
 
@@ -398,7 +401,9 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     names = _Names(layers, [layer in untrained for layer in layers], most=132.0)
 
     def titled(task: str) -> tuple[str, str]:
-        return task, scoreboard.metric_name(_of_task(rows, task)[0]["metric"])
+        first = _of_task(rows, task)[0]
+        held_out, inner = (scoreboard.metric_name(first[name]) for name in ("metric", "validation_metric"))
+        return task, held_out if inner == held_out else f"{held_out}; in inner cross-validation {inner}"
 
     blocks = _Blocks(
         tasks, titled, names, at_once=math.ceil(len(tasks) / math.ceil(len(tasks) / 3)), gap=10.0, beside=22.0

@@ -12,10 +12,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from histotransfer import cross_validation, predictions, scoreboard, store
+from histotransfer import cross_validation, predictions, ranking, scoreboard, store
 
 LAYER_COLUMNS = (
-    *("dataset", "task", "layer", "depth", "features", "metric", "score", "validation", "seeds", "chosen", "untrained"),
+    *("dataset", "task", "layer", "depth", "features", "metric", "score", "validation_metric", "validation", "seeds"),
+    *("chosen", "untrained"),
 )
 
 
@@ -113,15 +114,17 @@ def tabulate(
         Predictions of the strategy that chooses, each with its ``dataset``, ``task`` and ``seed``.
     table : path
         CSV to write: a row for each dataset, task and layer. ``score`` is the mean over seeds of ROC AUC (two classes)
-        or accuracy on the tiles held out, ``validation`` the mean over seeds of what the layer was chosen by.
+        or accuracy on the tiles held out, ``validation`` the mean over seeds of what the layer was chosen by, which is
+        the ``validation_metric`` that its classifier is tuned by.
     layers : mapping
         Layer by depth to the name of its feature set.
     classifier, split : str
     """
     depth = {layer: k for k, layer in enumerate(layers, start=1)}
-    measured: dict[tuple[str, str, str], list[tuple[float | None, int]]] = {}
+    measured: dict[tuple[str, str, str], list[tuple[float | None, int, str]]] = {}
     for tuning, path, run in zip(layer_tunings, layer_predictions, layer_runs, strict=True):
-        said = (chosen_score(store.read_table(tuning)), int(_attribute(path, "n_features")))
+        tuned = store.read_table(tuning)
+        said = (chosen_score(tuned), int(_attribute(path, "n_features")), tuned[0]["metric"])
         measured.setdefault((run["dataset"], run["task"], run["layer"]), []).append(said)
     chosen: dict[tuple[str, str, str], int] = {}
     for path, run in zip(choices, choice_runs, strict=True):
@@ -135,9 +138,9 @@ def tabulate(
             for run in groups.get((dataset, task, split), ())
             if (run.features, run.classifier) == (layers[layer], classifier)
         ]
-        metric = "roc_auc" if len(scoreboard.classes(runs)) == 2 else "accuracy"
+        metric = ranking.metric_of(len(scoreboard.classes(runs)))
         standing = scoreboard.ranking(runs, "tile", metric)[0]
-        validated = [score for score, _ in found if score is not None]
+        validated = [score for score, _, _ in found if score is not None]
         rows.append(
             {
                 "dataset": dataset,
@@ -147,7 +150,8 @@ def tabulate(
                 "features": found[0][1],
                 "metric": metric,
                 "score": standing.mean,
-                "validation": sum(validated) / len(validated) if validated else None,
+                "validation_metric": found[0][2],
+                "validation": ranking.mean_of(validated),
                 "seeds": len(found),
                 "chosen": chosen.get((dataset, task, layer), 0),
                 "untrained": "yes" if standing.untrained else "no",
