@@ -221,15 +221,16 @@ def classes_of_labels(wildcards):
 
 def where_slides_fail(wildcards):
     """The files in which a slide that opens may still turn out to be unreadable: all that reads its pixels."""
-    if STUDY.pixels == "stream":
-        pattern, factor = "results/{dataset}/features/{network}/{shard}.json", {"network": STUDY.networks}
-        return expand(pattern, dataset=wildcards.dataset, shard=dataset(wildcards).shards, **factor)
-    return expand(
+    stored = expand(
         "results/{dataset}/pixels/{px}/{slide}.h5",
         dataset=wildcards.dataset,
-        px=STUDY.px_of(wildcards.dataset),
+        px=STUDY.px_stored(wildcards.dataset),
         slide=dataset(wildcards).parts,
     )
+    if STUDY.pixels == "cache":
+        return stored
+    pattern, factor = "results/{dataset}/features/{network}/{shard}.json", {"network": STUDY.networks}
+    return stored + expand(pattern, dataset=wildcards.dataset, shard=dataset(wildcards).shards, **factor)
 
 
 def cohort_rows(wildcards):

@@ -86,6 +86,6 @@ rule pixels:
         [
             f"results/{dataset.name}/pixels/{px}/{slide}.h5"
             for dataset in STUDY.datasets.values()
-            for px in STUDY.px_of(dataset.name)
+            for px in STUDY.px_stored(dataset.name)
             for slide in dataset.parts
         ],

@@ -69,8 +69,23 @@ def test_random_windows_have_their_defaults_and_need_pixels_of_their_size(folder
     assert study.feature_sets["random"].definition == {"windows": windows}
     assert study.networks == {}
     assert study.px_of("mine") == [64]
+    assert study.px_stored("mine") == [64]
     defaults = {"trees": 10, "max_features": "sqrt", "min_samples_leaf": 20, "tuning_metric": "accuracy"}
     assert study.classifiers["et-fl"] == {"kind": "leaf_frequencies", "C": [1], **defaults}
+
+
+@pytest.mark.parametrize(("pixels", "stored"), [("cache", [64, 224]), ("stream", [64])])
+def test_where_pixels_are_streamed_only_tiles_for_random_windows_are_stored(folder, pixels, stored):  # noqa: F811
+    study = load(
+        folder,
+        f"""
+        pixels: {pixels}
+        feature_sets: {{random: {{pixels: 64}}}}
+        classifiers: {{et-fl: {{kind: leaf_frequencies, C: [1]}}}}
+        study: {{methods: [net+svm, random+et-fl]}}
+        """,
+    )
+    assert study.px_stored("mine") == stored
 
 
 def test_only_selections_in_use_are_handed_on(folder):  # noqa: F811
@@ -208,6 +223,10 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         (
             "selections: {rfe: {kind: rfe, step: 1.5}}",
             "selections.rfe.step: a step of 1 or more is a whole number of features; found 1.5",
+        ),
+        (
+            "selections: {rfe: {kind: rfe, step: 1.0}}",
+            "selections.rfe.step: a step of 1 or more is a whole number of features; found 1",
         ),
         (
             "selections: {rfe: {kind: rfe, step: 1, tolerance: 1}}",

@@ -150,8 +150,15 @@ class Study:
         """Return the sizes (pixels) of the tiles that networks and random windows take of `dataset`, ascending."""
         if dataset not in self.datasets:
             raise ValueError(f"datasets of the study are {listing(self.datasets)}; found {dataset!r}")
-        windows = {one.windows["px"] for one in self.feature_sets.values() if one.windows is not None}
-        return sorted({network["px"] for network in self.networks.values()} | windows)
+        return sorted({network["px"] for network in self.networks.values()} | self._px_of_windows())
+
+    def px_stored(self, dataset: str) -> list[int]:
+        """Return those sizes (pixels) whose tiles are files: all, or where pixels are streamed those of windows."""
+        every = self.px_of(dataset)
+        return every if self.pixels == "cache" else sorted(self._px_of_windows())
+
+    def _px_of_windows(self) -> set[int]:
+        return {one.windows["px"] for one in self.feature_sets.values() if one.windows is not None}
 
 
 def load(

@@ -113,7 +113,7 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
         feature_sets.check(name, spec, catalogue)
     for name, selection in catalogue.each("selections"):
         step = selection["step"]
-        if isinstance(step, float) and step > 1:
+        if isinstance(step, float) and step >= 1:
             add(f"selections.{name}.step", "a step of 1 or more is a whole number of features", f"{step:g}")
     for name, split in catalogue.each("splits"):
         _check_split(f"splits.{name}", split, catalogue.problems)
