@@ -10,9 +10,9 @@ from histotransfer import classifiers, elimination, importance, overlap, predict
 from histotransfer.subsets import Subsets, write_subsets
 
 
-def write(folder, name, order, importances, k_min, *, scores=(0.5, 0.9, 0.8), sizes=(1, 3, 5), n=5):
+def write(folder, name, order, importances, k_min, *, scores=(0.5, 0.9, 0.8), sizes=(1, 3, 5), n=5, notice=""):
     order = np.array(order)
-    said = {"columns": [["net", "last", 0, n]]}
+    said = {"columns": [["net", "last", 0, n]], "notice": notice}
     found = Subsets(order, {0: order}, np.array(importances), np.array(sizes), np.array(scores), k_min, said)
     write_subsets(str(folder / f"{name}.h5"), found)
     return str(folder / f"{name}.h5")
@@ -27,7 +27,7 @@ def tabulate(folder, subsets, of):
 def test_what_selections_have_in_common(tmp_path):
     subsets = [
         write(tmp_path, "a", [4, 2, 0, 1, 3], [0.1, 0.2, 0.3, 0.0, 0.4], 3),
-        write(tmp_path, "b", [0, 1, 2, 3, 4], [0.4, 0.1, 0.2, 0.25, 0.05], 1),
+        write(tmp_path, "b", [0, 1, 2, 3, 4], [0.4, 0.1, 0.2, 0.25, 0.05], 1, notice="far too small"),
         write(tmp_path, "c", [3, 0, 2, 4, 1], [0.2, 0.3, 0.1, 0.35, 0.05], 5, scores=(0.2, 0.5, 0.7)),
     ]
     tasks = [("d", "t"), ("d", "u"), ("e", "t")]
@@ -48,10 +48,12 @@ def test_what_selections_have_in_common(tmp_path):
     ]
     # places of features 0 to 4: a 4 3 2 5 1, b 1 4 3 2 5, c 3 2 4 1 5; feature 0, 1 and 2 are in every top 4
     assert found["common"] == [said | {"datasets": "3", "k": "4", "share": "0.8"}]
-    kept = {"features": "net", "seed": "1", "n_features": "5"}
+    kept = {"features": "net", "seed": "1", "n_features": "5", "note": ""}
     assert found["kept"] == [
         kept | {"dataset": "d", "task": "t", "k_min": "3", "share": "0.6", "best_score": "0.9", "score": "0.9"},
-        kept | {"dataset": "d", "task": "u", "k_min": "1", "share": "0.2", "best_score": "0.9", "score": "0.5"},
+        kept
+        | {"dataset": "d", "task": "u", "k_min": "1", "share": "0.2", "best_score": "0.9", "score": "0.5"}
+        | {"note": "net, d/u, seed 1: far too small"},
         kept | {"dataset": "e", "task": "t", "k_min": "5", "share": "1.0", "best_score": "0.7", "score": "0.7"},
     ]
 

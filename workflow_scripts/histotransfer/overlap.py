@@ -22,7 +22,7 @@ PAIR_COLUMNS = (
     *("common", "jaccard", "share_of_smaller", "expected_common"),
 )
 COMMON_COLUMNS = ("features", "seed", "datasets", "k", "share")
-KEPT_COLUMNS = ("features", "dataset", "task", "seed", "n_features", "k_min", "share", "best_score", "score")
+KEPT_COLUMNS = ("features", "dataset", "task", "seed", "n_features", "k_min", "share", "best_score", "score", "note")
 CURVE_COLUMNS = ("dataset", "task", "size", "share", "score", "seeds", "kept")
 
 
@@ -44,7 +44,8 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
         ``datasets``, the smallest ``k`` such that some feature is among the k most important ones of every one of
         them, and its share of the features.
     kept : path
-        CSV, a row per selection: ``k_min``, its share of the features, its score and the best score of any subset.
+        CSV, a row per selection: ``k_min``, its share of the features, its score and the best score of any subset;
+        ``note``: what the selection has to say about itself.
 
     Raises
     ------
@@ -61,6 +62,8 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
                 f"{path}: overlaps are those of the same features, {expected}; found {own.attributes['columns']}"
             )
         found.setdefault((one["features"], one["seed"]), []).append((f"{one['dataset']}/{one['task']}", own))
+        notice = own.attributes["notice"]
+        which = f"{one['features']}, {one['dataset']}/{one['task']}, seed {one['seed']}"
         kept_rows.append(
             {
                 **{name: one[name] for name in ("features", "dataset", "task", "seed")},
@@ -69,6 +72,7 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
                 "share": own.k_min / len(own.order),
                 "best_score": float(np.nanmax(own.scores)),
                 "score": float(own.scores[own.sizes == own.k_min][0]),
+                "note": f"{which}: {notice}" if notice else "",
             }
         )
     pair_rows, common_rows = [], []
