@@ -180,11 +180,9 @@ def eliminate(
         raise ValueError(f"subsets of features are scored by one of {known}; found {metric!r}")
     folds = sorted(set(fold.tolist()))
     cross_validation.check_folds(y, fold, folds, classes)
-    # columns of features lie together, since it is columns that every fit picks
-    columns = np.ascontiguousarray(x.T)
     shared = {"forest": forest, "pooled": step == ADAPTIVE, "metric": metric, "sharing": _Sharing(threads)}
-    paths = [_Path(columns, y, np.flatnonzero(fold != f), np.flatnonzero(fold == f), **shared) for f in folds]
-    whole = _Path(columns, y, np.arange(len(y)), np.empty(0, dtype=np.int64), **shared)
+    paths = [_Path(x, y, np.flatnonzero(fold != f), np.flatnonzero(fold == f), **shared) for f in folds]
+    whole = _Path(x, y, np.arange(len(y)), np.empty(0, dtype=np.int64), **shared)
     seen: set[int] = set()
     fine: set[int] = set()
     allowed = tolerance / 2 if step == ADAPTIVE else tolerance
@@ -340,7 +338,7 @@ class _Path:
 
     Parameters
     ----------
-    columns : ndarray of float32, shape (n_features, n)
+    x : ndarray of float32, shape (n, n_features)
     y : ndarray of int, shape (n,)
     rows, held_out : ndarray of int
         Without `held_out` nothing is scored.
@@ -353,7 +351,7 @@ class _Path:
 
     def __init__(
         self,
-        columns: np.ndarray,
+        x: np.ndarray,
         y: np.ndarray,
         rows: np.ndarray,
         held_out: np.ndarray,
@@ -363,10 +361,10 @@ class _Path:
         metric: str,
         sharing: _Sharing,
     ) -> None:
-        self._columns, self._y, self._rows, self._held_out = columns, y, rows, held_out
+        self._x, self._y, self._rows, self._held_out = x, y, rows, held_out
         self._forest, self._pooled, self._metric, self._sharing = forest, pooled, metric, sharing
         self._ranked: dict[int, np.ndarray] = {}
-        self._pool = np.zeros((2, len(columns)))
+        self._pool = np.zeros((2, x.shape[1]))
         self.scores: dict[int, float] = {}
         self.importance = np.empty(0)
         self.fits = 0
@@ -391,7 +389,7 @@ class _Path:
         forest = settings.grow(self._taken(subset, self._rows), self._y[self._rows], self._sharing.each())
         self.fits += 1
         importance = forest.feature_importances_
-        if size == len(self._columns):
+        if size == self._x.shape[1]:
             self.importance = importance
         if self._pooled:
             self._pool[:, subset] += [importance * size, np.ones(size)]
@@ -407,7 +405,7 @@ class _Path:
         """Return the columns of the subset of this size, ascending, nested in those fitted before."""
         larger = min((other for other in self._ranked if other > size), default=0)
         if not larger:
-            return np.arange(len(self._columns))
+            return np.arange(self._x.shape[1])
         smaller = max((other for other in self._ranked if other < size), default=0)
         kept = self._ranked[smaller] if smaller else np.empty(0, dtype=np.int64)
         ranked = self._ranked[larger]
@@ -415,11 +413,8 @@ class _Path:
         return np.sort(np.concatenate([kept, others[: size - len(kept)]]))
 
     def _taken(self, subset: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return features of rows, float32 (n_rows, n_columns), without another copy beside the one returned."""
-        taken = np.empty((len(subset), len(rows)), dtype=self._columns.dtype)
-        for k, column in enumerate(subset):
-            np.take(self._columns[column], rows, out=taken[k], mode="clip")
-        return taken.T
+        """Return features of rows, float32 (n_rows, n_columns); row by row, which trees read faster than columns."""
+        return self._x if len(rows) * len(subset) == self._x.size else self._x[np.ix_(rows, subset)]
 
 
 def _fold_scores(paths: Sequence[_Path], sizes: Sequence[int]) -> np.ndarray:
