@@ -355,7 +355,8 @@ def test_a_difference_to_or_from_an_untrained_network_says_so(tmp_path):
     rows = [(k, f"p{k}", "a", A) for k in range(3)]
     files = [write(tmp_path, method, rows, untrained=method == "f+b") for method in ("f+a", "f+b", "f+c")]
     every = ("f+a", "f+b", "f+c")
+    marks = ("method", "untrained", "reference_untrained")
     to_trained = compare(tmp_path, files, methods=every, bootstrap=0)
-    assert [(row["method"], row["untrained"]) for row in to_trained] == [("f+b", "yes"), ("f+c", "no")]
+    assert [tuple(row[name] for name in marks) for row in to_trained] == [("f+b", "yes", "no"), ("f+c", "no", "no")]
     to_untrained = compare(tmp_path, files, methods=every, bootstrap=0, against="f+b")
-    assert [(row["method"], row["untrained"]) for row in to_untrained] == [("f+a", "yes"), ("f+c", "yes")]
+    assert [tuple(row[name] for name in marks) for row in to_untrained] == [("f+a", "no", "yes"), ("f+c", "no", "yes")]

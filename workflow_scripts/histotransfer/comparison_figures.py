@@ -295,7 +295,9 @@ def draw_differences(*, table: str | Path, figure: str | Path) -> str:
         (canvas.VERMILION, "below zero", "dot"),
         (_GREY, "includes zero", "dot"),
     ]
-    heading = canvas.wrap(f"Difference to {reference}", WIDTH - 8, TEXT, lines=3, bold=True)
+    random = any(row.get("reference_untrained") == "yes" for row in rows)
+    words = f"Difference to {reference}" + (" (untrained network)" if random else "")
+    heading = canvas.wrap(words, WIDTH - 8, TEXT, lines=3, bold=True)
     names = _Names(methods, [method in untrained for method in methods], most=150.0)
 
     def titled(task: str) -> tuple[str, str]:

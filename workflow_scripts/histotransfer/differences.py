@@ -14,8 +14,8 @@ from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
 from histotransfer.problems import listing
 
 COLUMNS = (
-    *("dataset", "task", "metric", "method", "reference", "untrained", "difference", "low", "high", "groups", "unit"),
-    *("seeds", "note"),
+    *("dataset", "task", "metric", "method", "untrained", "reference", "reference_untrained"),
+    *("difference", "low", "high", "groups", "unit", "seeds", "note"),
 )
 
 #: Numbers in an array of resampled weights: 8 MB, and a metric holds about ten such arrays.
@@ -82,9 +82,9 @@ def compare(
     table : path
         CSV to write, a row a dataset, task and method in this order, the reference left out: ``metric`` (tile level;
         ROC AUC of two classes, else accuracy), ``difference`` (score of ``method`` less that of ``reference``, averaged
-        over ``seeds`` seeds), ``low`` and ``high``, the ``groups`` of ``unit`` that were resampled; ``untrained`` (yes
-        where one of the two reads a network with random weights). A difference that is undefined is empty, and
-        ``note`` says why.
+        over ``seeds`` seeds), ``low`` and ``high``, the ``groups`` of ``unit`` that were resampled; ``untrained`` and
+        ``reference_untrained`` (yes where it reads a network with random weights). A difference that is undefined is
+        empty, and ``note`` says why.
     methods : sequence of str
         ``FEATURES+CLASSIFIER``.
     reference : str
@@ -204,7 +204,8 @@ def _rows(
     rows = []
     for method in methods:
         row = {"method": method, "groups": len(names), "unit": task.unit, "seeds": len(used[method])}
-        row["untrained"] = "yes" if {method, reference} & task.untrained else "no"
+        row["untrained"] = "yes" if method in task.untrained else "no"
+        row["reference_untrained"] = "yes" if reference in task.untrained else "no"
         notes = _missing(method, reference, used[method], scores)
         if used[method]:
             row["difference"] = float(_difference(scores, method, reference, used[method])[0])

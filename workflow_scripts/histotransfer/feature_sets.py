@@ -123,7 +123,7 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
     if len(given) != 1:
         add(
             where,
-            "give one of network, networks (merged) or pixels (random windows)",
+            "give one of network, networks (merged) or pixels (random windows); null unsets what an earlier file gave",
             listing(given) if given else "none of them",
         )
         return
