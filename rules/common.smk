@@ -143,7 +143,7 @@ def runs(methods=None, split=None):
     ]
 
 
-def choice_method(wildcards):
+def method_name(wildcards):
     return f"{wildcards.features}+{wildcards.classifier}"
 
 
@@ -190,8 +190,8 @@ def variants():
     return list(dict.fromkeys(name for methods in STUDY.strategies.values() for name in methods))
 
 
-def of_selections(file, features, split):
-    """Paths of a file of every selection of a split, or of those of one feature set; and what each is of."""
+def of_selections(file, split, features=None):
+    """A file of every selection of a split, or of those of one feature set, with what each is of."""
     names = [name for name, one in STUDY.feature_sets.items() if one.selection and features in (None, name)]
     of = [
         dict(dataset=d.name, task=task, split=split, seed=seed, features=name)
@@ -200,7 +200,7 @@ def of_selections(file, features, split):
         for task in d.tasks
         for seed in STUDY.seeds
     ]
-    return [f"{SELECTION}/{file}".format(**one) for one in of], of
+    return [(f"{SELECTION}/{file}".format(**one), one) for one in of]
 
 
 def of_drawn(attribute):

@@ -4,8 +4,8 @@
 
 rule share_importance:
     input:
-        models=lambda wildcards: each_run(f"{RUN}/model.skops", [choice_method(wildcards)], wildcards.split),
-        predictions=lambda wildcards: each_run(f"{RUN}/predictions.h5", [choice_method(wildcards)], wildcards.split),
+        models=lambda wildcards: each_run(f"{RUN}/model.skops", [method_name(wildcards)], wildcards.split),
+        predictions=lambda wildcards: each_run(f"{RUN}/predictions.h5", [method_name(wildcards)], wildcards.split),
     output:
         table="results/studies/{study}/importance/{split}/{features}/{classifier}.csv",
     log:
@@ -15,7 +15,7 @@ rule share_importance:
     conda:
         "../envs/histotransfer.yaml"
     params:
-        of=lambda wildcards: runs([choice_method(wildcards)], wildcards.split),
+        of=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
         code=code("importance.share"),
     message:
         "Sharing out the importance of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"

@@ -35,7 +35,7 @@ rule tabulate_layers:
         scores="results/studies/{study}/scores.tsv",
         layer_tunings=lambda wildcards: each_run(f"{RUN}/tuning.tsv", layer_methods(wildcards), wildcards.split),
         layer_predictions=lambda wildcards: each_run(f"{RUN}/predictions.h5", layer_methods(wildcards), wildcards.split),
-        choices=lambda wildcards: each_run(f"{RUN}/predictions.h5", [choice_method(wildcards)], wildcards.split),
+        choices=lambda wildcards: each_run(f"{RUN}/predictions.h5", [method_name(wildcards)], wildcards.split),
     output:
         table="results/studies/{study}/layers/{split}/{features}/{classifier}.csv",
     log:
@@ -47,8 +47,8 @@ rule tabulate_layers:
     conda:
         "../envs/histotransfer.yaml"
     params:
-        layer_runs=lambda wildcards: layer_runs(wildcards),
-        choice_runs=lambda wildcards: runs([choice_method(wildcards)], wildcards.split),
+        layer_runs=layer_runs,
+        choice_runs=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
         layers=lambda wildcards: dict(STUDY.feature_sets[wildcards.features].layers),
         classifier="{classifier}",
         split="{split}",

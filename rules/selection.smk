@@ -41,7 +41,7 @@ rule select_features:
 
 rule tabulate_curve:
     input:
-        curves=lambda wildcards: of_selections("curve.tsv", wildcards.features, wildcards.split)[0],
+        curves=lambda wildcards: paths(of_selections("curve.tsv", wildcards.split, wildcards.features)),
     output:
         table="results/studies/{study}/selection/{split}/{features}.csv",
     log:
@@ -53,7 +53,7 @@ rule tabulate_curve:
     conda:
         "../envs/histotransfer.yaml"
     params:
-        of=lambda wildcards: of_selections("", wildcards.features, wildcards.split)[1],
+        of=lambda wildcards: abouts(of_selections("curve.tsv", wildcards.split, wildcards.features)),
         code=code("overlap.curve"),
     message:
         "Collecting the elimination curves of {wildcards.features}, split {wildcards.split}"
@@ -89,7 +89,7 @@ rule draw_selection:
 
 rule tabulate_overlap:
     input:
-        subsets=lambda wildcards: of_selections("subsets.h5", None, wildcards.split)[0],
+        subsets=lambda wildcards: paths(of_selections("subsets.h5", wildcards.split)),
     output:
         pairs="results/studies/{study}/selection/{split}/overlap/pairs.csv",
         common="results/studies/{study}/selection/{split}/overlap/common.csv",
@@ -101,7 +101,7 @@ rule tabulate_overlap:
     conda:
         "../envs/histotransfer.yaml"
     params:
-        of=lambda wildcards: of_selections("", None, wildcards.split)[1],
+        of=lambda wildcards: abouts(of_selections("subsets.h5", wildcards.split)),
         code=code("overlap.tabulate"),
     message:
         "Comparing the selected features of the datasets, split {wildcards.split}"
