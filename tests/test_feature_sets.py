@@ -50,6 +50,22 @@ def test_a_choice_among_layers_is_a_method_for_each_and_one_that_chooses(folder)
     assert study.comparisons["all-methods"].methods == ("inner+svm", "inner.block1+svm", "inner.block5+svm")
 
 
+def test_a_comparison_may_leave_single_layers_out(folder):  # noqa: F811
+    study = load(
+        folder,
+        """
+        feature_sets: {inner: {network: net, layers: [block1, block5], use: chosen}}
+        study:
+          methods: [net+svm, inner+svm]
+          comparisons: [{name: few, methods: all, each_layer: false}, {name: every, methods: all}]
+        """,
+    )
+    assert {name: one.methods for name, one in study.comparisons.items()} == {
+        "few": ("net+svm", "inner+svm"),
+        "every": ("net+svm", "inner+svm", "inner.block1+svm", "inner.block5+svm"),
+    }
+
+
 def test_the_variants_of_a_strategy_are_the_layers_and_not_the_choice(folder):  # noqa: F811
     definition = "{inner: {network: net, layers: [block1, block5], use: chosen}}"
     study = sets(folder, definition, "inner+svm, net+svm")

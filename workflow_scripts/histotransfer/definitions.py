@@ -260,12 +260,15 @@ def comparisons_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]
     every = [method.name for several in methods.values() for method in several]
     asked = _listed(catalogue, "comparisons")
     if asked == [] and len(every) > 1:
-        asked = [{"name": "all-methods", "title": "All methods", "methods": "all", "reference": None}]
+        asked = [
+            {"name": "all-methods", "title": "All methods", "methods": "all", "each_layer": True, "reference": None}
+        ]
     found: dict[str, Comparison] = {}
     for place, spec in enumerate(asked or ()):
         where = f"study.comparisons[{place}]"
         listed = list(methods) if spec["methods"] == "all" else spec["methods"]
-        members = _expanded(f"{where}.methods", listed, methods, catalogue.problems)
+        alone = {name: several[:1] for name, several in methods.items()}
+        members = _expanded(f"{where}.methods", listed, methods if spec["each_layer"] else alone, catalogue.problems)
         if len(members) < 2:
             catalogue.problems.add(f"{where}.methods", "a comparison takes two methods or more", listing(members))
         reference = spec["reference"] or next(iter(members), "")
