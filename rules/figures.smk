@@ -94,6 +94,7 @@ rule draw_scores:
         task="{task}",
         split="{split}",
         metric=HEADLINE,
+        methods=[method.name for method in CONTENTS.methods],
         code=code("score_figures.draw_scores"),
     message:
         "Drawing the scores on {wildcards.dataset}, {wildcards.task}, split {wildcards.split}"

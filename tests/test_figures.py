@@ -238,6 +238,15 @@ class TestScores:
         assert self.draw(scores).endswith("; untrained network.")
         assert "untrained" in svg_texts(scores.with_suffix(".svg"))
 
+    def test_single_layers_are_counted_where_they_are_left_out(self, tmp_path):
+        scores = write_scores(tmp_path / "scores.tsv", {"i+svm": [0.5], "i.one+svm": [0.75], "i.two+svm": [0.5]})
+        said = self.draw(scores, methods=["i+svm"])
+        assert said.startswith("Highest accuracy of tiles: i+svm, 0.500")
+        assert said.endswith("over 3 patients. 2 single layers left out, which have a chapter of their own.")
+        assert not {"i.one+svm", "i.two+svm"} & set(svg_texts(scores.with_suffix(".svg")))
+        with pytest.raises(ValueError, match=r"must have a method of x\+svm; found i\+svm, i\.one\+svm, i\.two\+svm"):
+            self.draw(scores, methods=["x+svm"])
+
     def test_all_undefined(self, tmp_path):
         scores = write_scores(tmp_path / "scores.tsv", {"a+svm": [None]})
         assert self.draw(scores) == "No method has a defined accuracy of tiles."

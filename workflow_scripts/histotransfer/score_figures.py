@@ -20,7 +20,16 @@ from histotransfer.canvas import SMALL, TEXT, WIDTH
 _LEVEL_LOOKS = {"tile": (canvas.BLUE, "o"), "slide": (canvas.ORANGE, "D")}
 
 
-def draw_scores(*, scores: str | Path, figure: str | Path, dataset: str, task: str, split: str, metric: str) -> str:
+def draw_scores(
+    *,
+    scores: str | Path,
+    figure: str | Path,
+    dataset: str,
+    task: str,
+    split: str,
+    metric: str,
+    methods: Sequence[str] | None = None,
+) -> str:
     """Draw one comparison: a dot and its 95 % interval for every method, level and seed; best method on top.
 
     Parameters
@@ -33,13 +42,19 @@ def draw_scores(*, scores: str | Path, figure: str | Path, dataset: str, task: s
         The comparison.
     metric : str
         A metric that the table has, for example ``balanced_accuracy``.
+    methods : sequence of str, optional
+        Those that are drawn, by default all; the others are counted (single layers have a curve of their own).
 
     Raises
     ------
     ValueError
-        If the table has no such comparison or metric.
+        If the table has no such comparison or metric, or none of the methods.
     """
-    runs = scoreboard.select(scoreboard.read(scores), dataset=dataset, task=task, split=split)
+    every = scoreboard.select(scoreboard.read(scores), dataset=dataset, task=task, split=split)
+    runs = every if methods is None else [run for run in every if run.method in methods]
+    if not runs:
+        found = ", ".join(dict.fromkeys(run.method for run in every))
+        raise ValueError(f"{scores} must have a method of {', '.join(methods or ())}; found {found}")
     has = {name for run in runs for _, name, cls in run.estimates if not cls}
     if metric not in has:
         raise ValueError(f"{scores} has no metric {metric!r} for {dataset}/{task}/{split}; it has {sorted(has)}")
@@ -47,6 +62,9 @@ def draw_scores(*, scores: str | Path, figure: str | Path, dataset: str, task: s
     levels = [level for level in _LEVEL_LOOKS if (level, metric, "") in defined] or list(_LEVEL_LOOKS)[:1]
     standings = scoreboard.ranking(runs, levels[0], metric)
     statement = _best_of(standings, levels[0], metric)
+    left_out = len({run.method for run in every} - {run.method for run in runs})
+    if left_out:
+        statement += f" {scoreboard.counted(left_out, 'single layer')} left out, which have a chapter of their own."
 
     names_width, step, line = 132.0, 7.0, 12.5
     names = [canvas.wrap(one.method, names_width - 8, lines=8) for one in standings]
