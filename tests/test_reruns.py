@@ -23,6 +23,11 @@ AFTER_TRAINING = {
 }
 #: The pages, which show everything, and the cost, which is counted anew after each run.
 PAGES = {"write_report": 1, "collect_costs": 1, "draw_cost": 1, "write_run_page": 1}
+#: What compares two methods, where there was one.
+COMPARING = {
+    **dict.fromkeys(("rank_methods", "draw_ranks", "compare_methods", "draw_differences"), 1),
+    **dict.fromkeys(("tabulate_strategies", "friedman_test", "cost_methods", "draw_method_costs"), 1),
+}
 #: What gathers the labels, and shows them and the split.
 OF_LABELS = {"gather_labels": 1, "count_split": 1, "draw_splits": 1, "draw_tiles": 2}
 
@@ -148,7 +153,7 @@ def test_an_added_classifier_trains_itself_alone(study):
     study.config["classifiers"]["one-vs-rest"] = {"kind": "liblinear", "C": [0.01]}
     study.config["study"]["methods"] = ["net+svm", "net+one-vs-rest"]
     plan = study.plan()
-    assert plan.planned == {**AFTER_TRAINING, **PAGES}
+    assert plan.planned == {**AFTER_TRAINING, **COMPARING, **PAGES}
     assert "Training one-vs-rest on net: scans, kind, seed 1" in plan.messages
     assert "Scoring net+one-vs-rest: scans, kind, seed 1" in plan.messages
 

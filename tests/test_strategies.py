@@ -46,8 +46,9 @@ def strategies(tmp_path_factory, workflow):
         "strategies": [
             {"name": "last", "methods": ["net+svm", "net+trees"]},
             {"name": "inner", "methods": ["inner+svm"]},
+            {"name": "merged", "methods": ["merged+trees", "both+trees"]},
         ],
-        "friedman": ["last", "inner"],
+        "friedman": ["last", "inner", "merged"],
     }
     study.config["datasets"] = {"patches": {"kind": "patches", "sheet": "data/patches.tsv", "tasks": ["kind"]}}
     study.config["networks"] = SMALL
@@ -145,7 +146,7 @@ def test_each_chapter_has_its_numbers_and_its_figure(strategies):
         assert words in page, words
     said = json.loads((study / "strategies/by-patient/friedman.json").read_text())
     assert said["tested"] is False
-    assert "ten datasets" in said["sentence"] or "10 datasets" in said["sentence"]
+    assert said["sentence"].startswith("No Friedman test: it is made from 10 datasets on")
 
 
 def test_an_added_classifier_extracts_nothing_and_trains_itself_alone(strategies, tmp_path):
