@@ -173,6 +173,10 @@ def eliminate(
     deviations of the noise if they were independent: where those exceed the tolerance, it is a matter of luck. ASSUME
     therefore only half of the tolerance for `k_min`; the other half is left for what the finer path's maximum may lie
     above this one's.
+
+    Measured against the best of step 0.01, with a tolerance of 0.005: 0.001, 0.001 and 0.003 below it with three seeds
+    on 2,000 rows at an accuracy of 0.91; but 0.002 to 0.02 below it on 1,000 to 1,500 rows at 0.57 to 0.79, where
+    neighbouring subsets of one curve differ by about 0.01.
     """
     sizes = halved_sizes(x.shape[1]) if step == ADAPTIVE else step_sizes(x.shape[1], step)
     if metric not in cross_validation.TUNING_METRICS:
