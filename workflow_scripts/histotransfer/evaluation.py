@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import metrics, seeds, store
-from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
+from histotransfer.predictions import NO_LABEL, Predictions, read_attributes, read_predictions
 
 SCORE_COLUMNS = ("level", "metric", "class", "value", "low", "high", "n", "groups", "unit", "note")
 CONFUSION_COLUMNS = ("level", "true", "predicted", "count")
@@ -116,7 +116,7 @@ def collect(*, scores: Sequence[str], predictions: Sequence[str], table: str) ->
     """
     models = []
     for score_file, prediction_file in zip(scores, predictions, strict=True):
-        attributes = _attributes(prediction_file)
+        attributes = read_attributes(prediction_file)
         weights = UNTRAINED if attributes["untrained"] else Path(attributes["weights"]).name
         factors = {**{name: attributes[name] for name in FACTOR_COLUMNS if name != "weights"}, "weights": weights}
         order = tuple(attributes[name] for name in ("dataset", "task", "split", "seed", "features", "classifier"))
@@ -124,13 +124,6 @@ def collect(*, scores: Sequence[str], predictions: Sequence[str], table: str) ->
     models.sort(key=lambda model: model[0])
     rows = ({**factors, **row} for _, factors, of_model in models for row in of_model)
     store.write_table(table, (*FACTOR_COLUMNS, *SCORE_COLUMNS), rows)
-
-
-def _attributes(path: str) -> dict[str, Any]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
 
 
 def _tiles(predictions: Predictions, attributes: Mapping[str, Any]) -> Level:

@@ -124,11 +124,11 @@ def tabulate(
     measured: dict[tuple[str, str, str], list[tuple[float | None, int, str]]] = {}
     for tuning, path, run in zip(layer_tunings, layer_predictions, layer_runs, strict=True):
         tuned = store.read_table(tuning)
-        said = (chosen_score(tuned), int(_attribute(path, "n_features")), tuned[0]["metric"])
+        said = (chosen_score(tuned), int(predictions.read_attributes(path)["n_features"]), tuned[0]["metric"])
         measured.setdefault((run["dataset"], run["task"], run["layer"]), []).append(said)
     chosen: dict[tuple[str, str, str], int] = {}
     for path, run in zip(choices, choice_runs, strict=True):
-        layer = json.loads(_attribute(path, "chosen"))["layer"]
+        layer = json.loads(predictions.read_attributes(path)["chosen"])["layer"]
         chosen[run["dataset"], run["task"], layer] = chosen.get((run["dataset"], run["task"], layer), 0) + 1
     groups = scoreboard.comparisons(scoreboard.read(scores))
     rows = []
@@ -159,10 +159,3 @@ def tabulate(
         )
     rows.sort(key=lambda row: (row["dataset"], row["task"], row["depth"]))
     store.write_csv(table, LAYER_COLUMNS, rows)
-
-
-def _attribute(path: str, name: str) -> Any:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        return file.attrs[name]

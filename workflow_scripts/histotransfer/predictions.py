@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,14 @@ def write_predictions(
             _write(file.create_group(OUT_OF_FOLD), out_of_fold)
 
 
+def read_attributes(path: str | Path) -> dict[str, Any]:
+    """Return what a predictions file says about itself, without reading its rows; JSON stays text."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return _attributes(file)
+
+
 def read_predictions(path: str) -> tuple[Predictions, Predictions | None, dict[str, Any]]:
     """Read what :func:`write_predictions` wrote.
 
@@ -147,15 +156,15 @@ def read_predictions(path: str) -> tuple[Predictions, Predictions | None, dict[s
     import h5py
 
     with h5py.File(path, "r") as file:
-        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        attributes = _attributes(file)
         for name in ("classes", "chosen"):
             attributes[name] = json.loads(attributes[name])
         out_of_fold = _read(file[OUT_OF_FOLD]) if OUT_OF_FOLD in file else None
         return _read(file), out_of_fold, attributes
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _attributes(file: Any) -> dict[str, Any]:
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
 
 
 def _write(node: Any, predictions: Predictions) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from histotransfer import canvas, chapters, comparison_figures, provenance, scoreboard, store
 from histotransfer.figures import STATUS_WORDS
+from histotransfer.predictions import read_attributes
 
 #: Templates and style sheet; inputs of the rules, since no code digest covers them.
 TEMPLATES = Path(__file__).parent / "templates"
@@ -339,14 +340,11 @@ def _splits(runs: Sequence[scoreboard.Run], config: Mapping[str, Any]) -> list[d
 
 def _models(predictions: Sequence[str | Path]) -> dict[str, Any]:
     """Return what the prediction files say about how they were made."""
-    import h5py
-
     versions: dict[str, dict[str, None]] = {}
     calibrations: dict[str, None] = {}
     rows = []
     for path in predictions:
-        with h5py.File(path, "r") as file:
-            said = {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+        said = read_attributes(path)
         for made_by in ("features_versions", "versions"):
             for name, version in json.loads(said.get(made_by, "{}")).items():
                 versions.setdefault(name, {})[version] = None

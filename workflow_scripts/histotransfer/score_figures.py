@@ -15,6 +15,7 @@ import numpy as np
 
 from histotransfer import canvas, scoreboard, store
 from histotransfer.canvas import SMALL, TEXT, WIDTH
+from histotransfer.predictions import read_attributes
 
 #: How the two levels are drawn: colour, marker.
 _LEVEL_LOOKS = {"tile": (canvas.BLUE, "o"), "slide": (canvas.ORANGE, "D")}
@@ -247,10 +248,7 @@ def draw_confusion(
 
 
 def _model_name(prediction: str | Path) -> str:
-    import h5py
-
-    with h5py.File(prediction, "r") as file:
-        said = dict(file.attrs)
+    said = read_attributes(prediction)
     method = "+".join(str(said[name]) for name in ("features", "classifier") if said.get(name))
     return f"{method}, seed {said['seed']}" + (" (untrained network)" if said["untrained"] else "")
 
