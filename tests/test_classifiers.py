@@ -625,6 +625,16 @@ def test_predictions_must_be_complete(tmp_path):
     read, nothing, attributes = predictions.read_predictions(path)
     assert (read.tile, read.predicted.tolist(), nothing, attributes["classes"]) == (["t"], [0], None, ["a", "b"])
 
+    assert predictions.read_validation(path) is None
+    kept = replace(part, tile=["v"], score=np.array([[1.0, 0.0]]))
+    predictions.write_predictions(path, held_out=part, out_of_fold=None, attributes=said, validation=kept)
+    found = predictions.read_validation(path)
+    assert (found.tile, found.predicted.tolist(), found.fold) == (["v"], [0], None)
+    assert predictions.read_predictions(path)[0].tile == ["t"]
+    wrong = replace(kept, score=np.array([[np.inf, 0]]))
+    with pytest.raises(ValueError, match=r"score must be finite; .* tile 'v'"):
+        predictions.write_predictions(path, held_out=part, out_of_fold=None, attributes=said, validation=wrong)
+
     def refused(message, **changes):
         with pytest.raises(ValueError, match=message):
             predictions.write_predictions(path, held_out=replace(part, **changes), out_of_fold=None, attributes=said)

@@ -1,7 +1,8 @@
 """``predictions.h5``: the form in which every strategy ends, whatever it is made of.
 
 The root holds the held-out test tiles; the group ``out_of_fold`` holds the tiles of the training groups, each
-predicted by a model that saw nothing of its group. Scoring, calibration and ranking read no other form.
+predicted by a model that saw nothing of its group; the group ``validation`` holds the validation tiles, predicted by
+the model itself. Scoring, calibration and ranking read no other form.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from histotransfer import store
 NO_LABEL = -1
 
 OUT_OF_FOLD = "out_of_fold"
+VALIDATION = "validation"
 
 #: What every predictions file says about itself. `unit` is the split's (it may be ``given``), `group_unit` what its
 #: groups are (patient, slide, image, tile); `weights` names the networks' weights.
@@ -101,7 +103,12 @@ class Predictions:
 
 
 def write_predictions(
-    path: str, *, held_out: Predictions, out_of_fold: Predictions | None, attributes: Mapping[str, Any]
+    path: str,
+    *,
+    held_out: Predictions,
+    out_of_fold: Predictions | None,
+    attributes: Mapping[str, Any],
+    validation: Predictions | None = None,
 ) -> None:
     """Write a strategy's predictions.
 
@@ -114,6 +121,9 @@ def write_predictions(
         Of the training groups' tiles, with `fold`; None for a strategy that has none (a network trained once).
     attributes : mapping
         At least :data:`ATTRIBUTES`.
+    validation : Predictions, optional
+        Of the tiles that the split keeps for validation, by the model that predicted `held_out`. Where they chose the
+        model (an epoch, a rate) their scores are a little too good.
 
     Raises
     ------
@@ -129,10 +139,14 @@ def write_predictions(
         out_of_fold.check(n_classes)
         if out_of_fold.fold is None:
             raise ValueError(f"{path}: predictions out of fold must name each tile's fold; found none")
+    if validation is not None:
+        validation.check(n_classes)
     with store.writing_hdf5(path, attributes) as file:
         _write(file, held_out)
         if out_of_fold is not None:
             _write(file.create_group(OUT_OF_FOLD), out_of_fold)
+        if validation is not None:
+            _write(file.create_group(VALIDATION), validation)
 
 
 def read_attributes(path: str | Path) -> dict[str, Any]:
@@ -161,6 +175,14 @@ def read_predictions(path: str) -> tuple[Predictions, Predictions | None, dict[s
             attributes[name] = json.loads(attributes[name])
         out_of_fold = _read(file[OUT_OF_FOLD]) if OUT_OF_FOLD in file else None
         return _read(file), out_of_fold, attributes
+
+
+def read_validation(path: str | Path) -> Predictions | None:
+    """Return the predictions of the validation tiles, None where the file has none."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return _read(file[VALIDATION]) if VALIDATION in file else None
 
 
 def _attributes(file: Any) -> dict[str, Any]:
