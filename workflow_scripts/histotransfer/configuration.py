@@ -16,12 +16,13 @@ from typing import Any
 
 import yaml
 
-from histotransfer import definitions, networks, samples
+from histotransfer import definitions, networks, recipes, samples
 from histotransfer import feature_sets as sets
 from histotransfer import schema as schemas
 from histotransfer.definitions import Catalogue, Comparison, Method
 from histotransfer.feature_sets import FeatureSet
 from histotransfer.problems import Problems, counted, listing
+from histotransfer.recipes import TrainedNetwork
 from histotransfer.samples import SlideRow
 
 #: What can be held out together, from fine to coarse.
@@ -113,12 +114,15 @@ class Study:
     datasets : dict
         The study's, by name: :class:`Dataset`.
     networks : dict
-        Those that the methods use: ``architecture``, ``alpha``, ``weights``, ``px``, ``rescale``, ``layer``,
-        ``layers`` (inner ones to store besides it, by depth); see :func:`histotransfer.networks.specification`.
+        Those whose features the methods use as they are: ``architecture``, ``alpha``, ``weights``, ``px``,
+        ``rescale``, ``layer``, ``layers`` (inner ones to store besides it, by depth); see
+        :func:`histotransfer.networks.specification`.
+    trained : dict
+        Those that are trained, by name: :class:`histotransfer.recipes.TrainedNetwork`.
     feature_sets : dict
         Those that the methods use, by name: :class:`histotransfer.feature_sets.FeatureSet`.
     selections, classifiers : dict
-        Those that the methods use.
+        Those that the methods use; the classifier ``softmax`` is a trained network's own output.
     evaluation, extraction : dict
     config : dict
         The whole config with its defaults.
@@ -139,6 +143,7 @@ class Study:
     pixels: str
     datasets: dict[str, Dataset]
     networks: dict[str, dict[str, Any]]
+    trained: dict[str, TrainedNetwork]
     feature_sets: dict[str, FeatureSet]
     selections: dict[str, dict[str, Any]]
     classifiers: dict[str, dict[str, Any]]
@@ -150,15 +155,16 @@ class Study:
         """Return the sizes (pixels) of the tiles that networks and random windows take of `dataset`, ascending."""
         if dataset not in self.datasets:
             raise ValueError(f"datasets of the study are {listing(self.datasets)}; found {dataset!r}")
-        return sorted({network["px"] for network in self.networks.values()} | self._px_of_windows())
+        return sorted({network["px"] for network in self.networks.values()} | self._px_read_often())
 
     def px_stored(self, dataset: str) -> list[int]:
-        """Return those sizes (pixels) whose tiles are files: all, or where pixels are streamed those of windows."""
+        """Return those sizes (pixels) whose tiles are files: all, or where pixels are streamed what is read often."""
         every = self.px_of(dataset)
-        return every if self.pixels == "cache" else sorted(self._px_of_windows())
+        return every if self.pixels == "cache" else sorted(self._px_read_often())
 
-    def _px_of_windows(self) -> set[int]:
-        return {one.windows["px"] for one in self.feature_sets.values() if one.windows is not None}
+    def _px_read_often(self) -> set[int]:
+        windows = {one.windows["px"] for one in self.feature_sets.values() if one.windows is not None}
+        return windows | {one.px for one in self.trained.values() if not one.head_only}
 
 
 def load(
@@ -206,8 +212,11 @@ def load(
     used = {
         one.name: one
         for name in dict.fromkeys(method.partition("+")[0] for method in listed)
-        for one in sets.resolved(name, catalogue.feature_set(name) or {}, asked["networks"])
+        for one in sets.resolved(name, catalogue.feature_set(name) or {}, catalogue.all_networks())
     }
+    extracted = _extracted(methods, used)
+    trained = _trained(catalogue, methods, extracted)
+    heads = [one.start_name for one in trained.values() if one.on_features]
     return Study(
         name=asked["study"]["name"],
         methods=methods,
@@ -223,10 +232,14 @@ def load(
         missing_mpp=asked["missing_mpp"],
         pixels=asked["pixels"],
         datasets=datasets,
-        networks=_resolved_networks(asked["networks"], used.values()),
+        networks=_resolved_networks(asked["networks"], used, extracted, heads),
+        trained=trained,
         feature_sets=used,
         selections={one.selection: asked["selections"][one.selection] for one in used.values() if one.selection},
-        classifiers={method.classifier: asked["classifiers"][method.classifier] for method in methods},
+        classifiers={
+            name: {"kind": name} if name == recipes.SOFTMAX else asked["classifiers"][name]
+            for name in dict.fromkeys(method.classifier for method in methods)
+        },
         evaluation=asked["evaluation"],
         extraction=asked["extraction"],
         config=asked,
@@ -240,26 +253,76 @@ def _resolved_split(split: Mapping[str, Any]) -> dict[str, Any]:
     return {**split, "share_groups": split["share_groups"] or ""}
 
 
-def _resolved_networks(defined: Mapping[str, Any], used: Collection[FeatureSet]) -> dict[str, dict[str, Any]]:
-    """Return the networks in use, each with the inner layers that it lists and that feature sets of the study need."""
-    sources = [source for one in used for source in one.sources]
+def _extracted(methods: Sequence[Method], used: Mapping[str, FeatureSet]) -> dict[str, list[str]]:
+    """Return the networks whose features are extracted, each with the layers that feature sets need besides its own."""
+    found: dict[str, list[str]] = {}
+    for method in methods:
+        if method.classifier == recipes.SOFTMAX:
+            continue
+        for source in used[method.features].sources:
+            layers = found.setdefault(source["network"], [])
+            if source["layer"] and source["layer"] not in layers:
+                layers.append(source["layer"])
+    return found
+
+
+def _trained(
+    catalogue: Catalogue, methods: Sequence[Method], extracted: Mapping[str, Sequence[str]]
+) -> dict[str, TrainedNetwork]:
+    """Return the trained networks in use, as methods of their own or by their features."""
+    own = [method.features for method in methods if method.classifier == recipes.SOFTMAX]
     result = {}
-    for name in dict.fromkeys(source["network"] for source in sources):
-        network = {key: value for key, value in defined[name].items() if value is not None}
-        needed = [source["layer"] for source in sources if source["network"] == name and source["layer"]]
-        # "all" leaves dense layers out, and a feature set may need one
-        network["layers"] = [*networks.specification(network).layers, *needed]
-        found = networks.specification(network)
-        result[name] = {
-            "architecture": found.architecture.name,
-            "alpha": found.alpha,
-            "weights": found.weights,
-            "px": found.px,
-            "rescale": found.rescale,
-            "layer": found.layer,
-            "layers": list(found.layers),
-        }
+    for name in dict.fromkeys([*own, *extracted]):
+        entry = catalogue.sound("networks", name) or {}
+        if entry["recipe"] is None:
+            continue
+        recipe = recipes.resolved(entry["recipe"], catalogue.sound("recipes", entry["recipe"]) or {})
+        view = catalogue.network(name) or {}
+        listed = sets.by_depth(entry["layers"], view) if entry["layers"] else []
+        start = _resolved_network({**(catalogue.sound("networks", entry["start"]) or {}), "layers": []})
+        layer = view["layer"] or start["layer"]
+        layers = sets.by_depth([one for one in (*listed, *extracted.get(name, ())) if one != layer], view)
+        result[name] = TrainedNetwork(name, entry["start"], start, recipe, layer, tuple(layers))
     return result
+
+
+def _resolved_networks(
+    defined: Mapping[str, Any],
+    used: Mapping[str, FeatureSet],
+    extracted: Mapping[str, Sequence[str]],
+    heads: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Return the networks in use as they are, each with the inner layers that it lists and that the study needs.
+
+    A choice among layers has the sources of its layers; a head that is trained on features needs its start's.
+    """
+    needed = {name: list(layers) for name, layers in extracted.items() if defined[name]["recipe"] is None}
+    for name in heads:
+        needed.setdefault(name, [])
+    return {
+        name: _resolved_network({**defined[name], "layers": _with(defined[name], layers)})
+        for name, layers in needed.items()
+    }
+
+
+def _with(network: Mapping[str, Any], needed: Sequence[str]) -> list[str]:
+    # "all" leaves dense layers out, and a feature set may need one
+    own = {key: value for key, value in network.items() if key in networks.KEYS and value is not None}
+    return [*networks.specification(own).layers, *needed]
+
+
+def _resolved_network(network: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in network.items() if key in networks.KEYS and value is not None}
+    found = networks.specification(own)
+    return {
+        "architecture": found.architecture.name,
+        "alpha": found.alpha,
+        "weights": found.weights,
+        "px": found.px,
+        "rescale": found.rescale,
+        "layer": found.layer,
+        "layers": list(found.layers),
+    }
 
 
 def _resolved_task(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from histotransfer import feature_sets
+from histotransfer import feature_sets, recipes
 from histotransfer.problems import Problems, closest, listing
 
 #: Names of datasets that would meet other folders under results/.
@@ -18,6 +18,8 @@ RESERVED = ("drawn", "studies")
 
 #: Files that may hold a pickle, which runs code when it is read.
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth")
+
+_OF_START = "a trained network has its start's: leave it out"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,26 @@ class Catalogue:
             self.problems.add(where, f"must be one of `{section}`: {listing(names)}{closest(name, names)}", repr(name))
         return False
 
+    def network(self, name: str) -> dict[str, Any] | None:
+        """Return a sound network; a trained one as its start with what is its own.
+
+        That is ``layer``, ``layers``, ``start``, ``recipe``, and ``reaches``: the cut point that its head was put on.
+        """
+        network = self.sound("networks", name)
+        if network is None or network["recipe"] is None:
+            return network
+        start = self.sound("networks", network["start"])
+        if start is None or start["recipe"] is not None or self.sound("recipes", network["recipe"]) is None:
+            return None
+        own = {key: network[key] for key in ("layers", "start", "recipe")}
+        own["layer"] = start["layer"] if network["layer"] is None else network["layer"]
+        return {**start, **own, "reaches": recipes.reached(start)}
+
+    def all_networks(self) -> dict[str, dict[str, Any]]:
+        """Return every network that is sound, by name."""
+        found = {name: self.network(name) for name in self.names("networks")}
+        return {name: one for name, one in found.items() if one is not None}
+
     def feature_set(self, name: str) -> dict[str, Any] | None:
         """Return a feature set; a network is one by its own name."""
         if name in self.names("feature_sets"):
@@ -107,8 +129,17 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
         _check_tiling(f"tilings.{name}", tiling, catalogue.problems)
     for name, task in catalogue.each("tasks"):
         _check_task(f"tasks.{name}", task, catalogue.problems)
+    for name, recipe in catalogue.each("recipes"):
+        recipes.check(name, recipe, catalogue)
     for name, network in catalogue.each("networks"):
-        _check_network(name, network, catalogue.problems)
+        if network["recipe"] is None:
+            _check_network(name, network, catalogue.problems)
+        else:
+            _check_trained_keys(name, network, catalogue.problems)
+            recipes.check_trained(name, network, catalogue)
+    if recipes.SOFTMAX in catalogue.names("classifiers"):
+        legal = "softmax is the own output of a trained network, and there without being defined: take another name"
+        add(f"classifiers.{recipes.SOFTMAX}", legal, repr(recipes.SOFTMAX))
     for name, spec in catalogue.each("feature_sets"):
         feature_sets.check(name, spec, catalogue)
     for name, selection in catalogue.each("selections"):
@@ -117,10 +148,7 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
             add(f"selections.{name}.step", "a step of 1 or more is a whole number of features", f"{step:g}")
     for name, split in catalogue.each("splits"):
         _check_split(f"splits.{name}", split, catalogue.problems)
-    for name in _used_networks(catalogue):
-        network = catalogue.sound("networks", name)
-        if network is not None:
-            _check_weights(f"networks.{name}.weights", network["weights"], folder, catalogue.problems)
+    _check_used_networks(catalogue, folder)
     if catalogue.setting("extraction", "engine") == "openvino":
         if catalogue.setting("gpus"):
             add("extraction.engine", "openvino runs on the CPU: set gpus to 0, or take keras", "'openvino'")
@@ -162,6 +190,43 @@ def _check_network(name: str, network: Mapping[str, Any], problems: Problems) ->
     if network["weights"].lower().endswith(PICKLES):
         legal = "must be imagenet, random, or a file of Keras weights (.h5 or .keras); a pickle is never read"
         problems.add(f"networks.{name}.weights", legal, repr(network["weights"]))
+
+
+def _check_trained_keys(name: str, network: Mapping[str, Any], problems: Problems) -> None:
+    for key in ("architecture", "alpha", "weights", "px"):
+        if network.get(key) is not None:
+            problems.add(f"networks.{name}.{key}", _OF_START, repr(network[key]))
+    if network["rescale"] != "network":
+        problems.add(f"networks.{name}.rescale", _OF_START, repr(network["rescale"]))
+
+
+def _check_used_networks(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
+    """Check what matters only of networks that methods of the study use: files, and splits to stop by."""
+    starts: dict[str, None] = {}
+    for name, taken_from in _used_networks(catalogue).items():
+        network = catalogue.sound("networks", name)
+        if network is None:
+            continue
+        if network["recipe"] is not None:
+            recipes.check_splits(f"networks.{name}", network["recipe"], catalogue)
+            starts[network["start"]] = None
+            recipe = catalogue.sound("recipes", network["recipe"])
+            if recipe is not None and recipe["phases"][0]["input"] == "features":
+                _check_own_mean(network["start"], f"the recipe of {name}", catalogue)
+        else:
+            starts[name] = None
+            _check_own_mean(name, taken_from, catalogue)
+    for name in starts:
+        network = catalogue.sound("networks", name)
+        if network is not None and network["recipe"] is None:
+            _check_weights(f"networks.{name}.weights", network["weights"], folder, catalogue.problems)
+
+
+def _check_own_mean(name: str, taken_from: str, catalogue: Catalogue) -> None:
+    network = catalogue.sound("networks", name)
+    if network is not None and network["rescale"] == "training_mean":
+        legal = f"training_mean is for what is trained on tiles, and {taken_from} takes features: network or unit"
+        catalogue.problems.add(f"networks.{name}.rescale", legal, "'training_mean'")
 
 
 def _check_weights(where: str, weights: str, folder: str | os.PathLike[str], problems: Problems) -> None:
@@ -215,6 +280,10 @@ def methods_of(catalogue: Catalogue) -> dict[str, tuple[Method, ...]]:
         if not mark or "+" in classifier or not features or not classifier:
             catalogue.problems.add(where, "must be FEATURE_SET+CLASSIFIER", repr(name))
             continue
+        if classifier == recipes.SOFTMAX:
+            _check_trained_method(where, features, catalogue)
+            methods[name] = (Method(name, features, classifier),)
+            continue
         defined = catalogue.known("networks") and catalogue.known("feature_sets")
         legal = [*catalogue.names("feature_sets"), *catalogue.names("networks")]
         if features not in legal and defined:
@@ -225,9 +294,20 @@ def methods_of(catalogue: Catalogue) -> dict[str, tuple[Method, ...]]:
         _check_fit(where, spec, settings, catalogue.problems)
         sets = [features]
         if spec is not None and feature_sets.is_choice(spec, catalogue):
-            sets = [one.name for one in feature_sets.resolved(features, spec, dict(catalogue.each("networks")))]
+            sets = [one.name for one in feature_sets.resolved(features, spec, catalogue.all_networks())]
         methods[name] = tuple(Method(f"{one}+{classifier}", one, classifier) for one in sets)
     return methods
+
+
+def _check_trained_method(where: str, network: str, catalogue: Catalogue) -> None:
+    found = catalogue.sound("networks", network)
+    if found is not None and found["recipe"] is not None:
+        return
+    if not catalogue.known("networks") or ("networks", network) in catalogue.broken:
+        return
+    trained = [name for name, one in catalogue.each("networks") if one["recipe"] is not None]
+    legal = f"softmax is the own output of a trained network (one with start and recipe): {listing(trained)}"
+    catalogue.problems.add(where, legal + closest(network, trained), repr(network))
 
 
 def _check_fit(
@@ -327,14 +407,15 @@ def _expanded(
     return list(found)
 
 
-def _used_networks(catalogue: Catalogue) -> list[str]:
-    names: dict[str, None] = {}
+def _used_networks(catalogue: Catalogue) -> dict[str, str]:
+    """Return the networks of the study's methods, with one method that takes each."""
+    names: dict[str, str] = {}
     for method in catalogue.chosen("methods"):
         spec = catalogue.feature_set(method.partition("+")[0]) or {}
-        names.update(dict.fromkeys(spec.get("networks") or ()))
-        if isinstance(spec.get("network"), str):
-            names[spec["network"]] = None
-    return list(names)
+        one = [spec["network"]] if isinstance(spec.get("network"), str) else []
+        for name in (*one, *(spec.get("networks") or ())):
+            names.setdefault(name, method)
+    return names
 
 
 def class_members(task: Mapping[str, Any]) -> dict[str, list[str]]:

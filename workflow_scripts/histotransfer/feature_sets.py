@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from histotransfer import networks
+from histotransfer import networks, recipes
 from histotransfer.problems import closest, listing
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def resolved(name: str, spec: Mapping[str, Any], defined: Mapping[str, Mapping[s
     spec : mapping
         An entry of ``feature_sets`` without problems, or of a network by its own name.
     defined : mapping
-        The config's ``networks``, without problems.
+        The networks by name, as :meth:`definitions.Catalogue.network` gives them.
     """
     if spec.get("pixels") is not None:
         given = {key: default if spec.get(key) is None else spec[key] for key, default in WINDOW_DEFAULTS.items()}
@@ -94,7 +94,7 @@ def resolved(name: str, spec: Mapping[str, Any], defined: Mapping[str, Mapping[s
     network = spec["network"]
     if spec.get("layers") is None:
         return [FeatureSet(name, sources=(_source(network, spec.get("layer"), defined),), selection=selection)]
-    layers = _by_depth(spec["layers"], defined[network])
+    layers = by_depth(spec["layers"], defined[network])
     if spec["use"] == "merged":
         return [
             FeatureSet(name, sources=tuple(_source(network, layer, defined) for layer in layers), selection=selection)
@@ -109,9 +109,22 @@ def _source(network: str, layer: str | None, defined: Mapping[str, Mapping[str, 
     return {"network": network, "layer": None if layer == own else layer}
 
 
-def _by_depth(layers: Any, network: Mapping[str, Any]) -> list[str]:
+def by_depth(layers: Any, network: Mapping[str, Any]) -> list[str]:
+    """Return layers of a network by depth; of a trained one, those of its head come last.
+
+    Parameters
+    ----------
+    layers : list of str, or ``all``
+        All but dense ones.
+    network : mapping
+        As :meth:`definitions.Catalogue.network` gives it.
+    """
     row = networks.ARCHITECTURES[network["architecture"]]
-    return [name for name in row.layers if (name not in row.dense if layers == "all" else name in layers)]
+    # a trained network has nothing of its start above the layer that its head was put on
+    reached = row.layers[: row.layers.index(network["reaches"]) + 1] if network.get("reaches") else row.layers
+    if layers == "all":
+        return [name for name in reached if name not in row.dense]
+    return [*(name for name in reached if name in layers), *(name for name in layers if name not in row.layers)]
 
 
 def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
@@ -135,7 +148,7 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
             catalogue.refer(f"{where}.selection", "selections", spec["selection"])
     {"network": _check_network, "networks": _check_networks, "pixels": _check_windows}[given[0]](where, spec, catalogue)
     if is_choice(spec, catalogue):
-        for layer in _by_depth(spec["layers"], catalogue.sound("networks", spec["network"])):
+        for layer in by_depth(spec["layers"], catalogue.network(spec["network"])):
             own = of_layer(name, layer)
             if own in (*catalogue.names("feature_sets"), *catalogue.names("networks")):
                 add(where, f"its layer {layer} is the feature set {own}, and another has that name", repr(own))
@@ -143,7 +156,7 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
 
 def is_choice(spec: Mapping[str, Any], catalogue: Catalogue) -> bool:
     """Return whether an entry of ``feature_sets`` is a choice among layers of a network that is known."""
-    network = catalogue.sound("networks", spec.get("network") or "")
+    network = catalogue.network(spec.get("network") or "")
     known = network is not None and network["architecture"] in networks.ARCHITECTURES
     return known and spec.get("use") == "chosen" and spec["layers"] is not None
 
@@ -180,12 +193,18 @@ def _check_network(where: str, spec: Mapping[str, Any], catalogue: Catalogue) ->
         add(f"{where}.selection", "a choice among layers has none: leave it out", repr(spec["selection"]))
     if not catalogue.refer(f"{where}.network", "networks", spec["network"]):
         return
-    network = catalogue.sound("networks", spec["network"])
+    network = catalogue.network(spec["network"])
     if network is None:
         return
     asked = [("layer", spec["layer"])] if spec["layer"] is not None else []
     if isinstance(spec["layers"], list):
         asked = [(f"layers[{place}]", layer) for place, layer in enumerate(spec["layers"])]
+    if network["recipe"] is not None:
+        legal = recipes.legal_layers(network, catalogue)
+        for key, layer in asked:
+            if layer not in legal:
+                add(f"{where}.{key}", f"legal are {listing(legal, 60)}{closest(layer, legal)}", repr(layer))
+        return
     # what the network has against it without the layer is told of the network
     known = network_problems(network)
     for key, layer in asked:
@@ -200,7 +219,8 @@ def _check_network(where: str, spec: Mapping[str, Any], catalogue: Catalogue) ->
 def network_problems(network: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return what the table of architectures has against an entry of ``networks``: (key, legal, found)."""
     result = []
-    for sentence in networks.problems({key: value for key, value in network.items() if value is not None}):
+    own = {key: value for key, value in network.items() if value is not None and key in networks.KEYS}
+    for sentence in networks.problems(own):
         key, _, text = sentence.partition(": ")
         legal, _, found = text.rpartition("; found ")
         if key == "architecture":
