@@ -523,11 +523,11 @@ def test_constant_features_beside_others_change_nothing(tmp_path):
         np.testing.assert_allclose(one.score, other.score, atol=1e-5)
 
 
-def test_a_feature_set_is_sources_or_windows(tmp_path):
+def test_a_feature_set_is_sources_windows_or_pixels(tmp_path):
     cohort = cohort_factory.separable(tmp_path)
     inputs = cohort.write()
     for feature_set, found in (({"network": "net", "layer": None}, "network, layer"), ({}, "none")):
-        with pytest.raises(ValueError, match=f"given by either sources or windows; found {found}"):
+        with pytest.raises(ValueError, match=f"given by one of sources, windows and pixels; found {found}"):
             tile_table.read(
                 **inputs, split_file="", split={}, feature_set=feature_set, classes=CLASSES, master_seed=2018
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import features as feature_files
-from histotransfer import seeds, splits, store, windows
+from histotransfer import seeds, splits, store, tile_stream, windows
 from histotransfer.predictions import NO_LABEL
 
 #: Columns of a table that are no features.
@@ -26,7 +26,7 @@ class TileTable:
     Attributes
     ----------
     features : ndarray, shape (n, n_features)
-        float32, or uint8 where they are windows of the pixels.
+        float32, or uint8 where they are windows of the pixels; the pixels themselves are uint8 (n, px, px, 3).
     tile, image, slide, group : ndarray of str, shape (n,)
     label : ndarray of int16, shape (n,)
         Index into the task's classes; -1 without a label.
@@ -67,7 +67,7 @@ class TileIndex:
     ----------
     tile, image, slide, group, label, set, fold, unit, attributes, columns
         As in :class:`TileTable`.
-    matrix : features.MatrixIndex or windows.WindowIndex
+    matrix : features.MatrixIndex, windows.WindowIndex or tile_stream.TilePixels
         What reads the features.
     place : ndarray of int, shape (n,)
         Each tile's row in `matrix`.
@@ -131,7 +131,7 @@ def read(
     Parameters
     ----------
     features : sequence of path
-        Manifests of the shards of every network of the set; of a set of windows, pixel files.
+        Manifests of the shards of every network of the set; of windows or pixels, pixel files.
     labels : sequence of path
         The task's label tables.
     slides_table : path
@@ -140,8 +140,9 @@ def read(
     split : mapping
         ``unit`` and ``share_groups``.
     feature_set : mapping
-        ``{"sources": [{"network": name, "layer": name or None}, ...]}`` (:func:`features.open_matrix`), or
-        ``{"windows": {...}}`` (:func:`windows.open_windows`).
+        ``{"sources": [{"network": name, "layer": name or None}, ...]}`` (:func:`features.open_matrix`),
+        ``{"windows": {...}}`` (:func:`windows.open_windows`), or ``{"pixels": {"px": px}}``
+        (:func:`tile_stream.open_tiles`).
     classes : sequence of str
         In declared order.
     master_seed : int
@@ -250,7 +251,10 @@ def _open(features: Sequence[str], feature_set: Mapping[str, Any], master_seed: 
         return windows.open_windows(pixels=list(features), **feature_set["windows"], master_seed=master_seed)
     if set(feature_set) == {"sources"}:
         return feature_files.open_matrix(manifests=list(features), sources=feature_set["sources"])
-    raise ValueError(f"a feature set is given by either sources or windows; found {', '.join(feature_set) or 'none'}")
+    if set(feature_set) == {"pixels"}:
+        return tile_stream.open_tiles(list(features), **feature_set["pixels"])
+    found = ", ".join(feature_set) or "none"
+    raise ValueError(f"a feature set is given by one of sources, windows and pixels; found {found}")
 
 
 def _taken(table: TileTable | TileIndex, chosen: np.ndarray) -> dict[str, np.ndarray]:
