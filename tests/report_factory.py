@@ -181,6 +181,7 @@ METRICS = (
     "precision",
     "recall",
     "f1",
+    "log_loss",
     "eta_p",
     "eta_w",
     "eta_total",

@@ -58,6 +58,10 @@ ROWS = [
 ]
 
 
+def tile_loss(rows):
+    return -sum(np.log(p["ab".index(true)]) for _, _, true, p in rows) / len(rows)
+
+
 def test_tiles_and_slides_by_hand(tmp_path):
     rows, counts = score(tmp_path, write(tmp_path, ROWS))
     assert value(rows, "tile", "accuracy") == 3 / 5
@@ -68,6 +72,9 @@ def test_tiles_and_slides_by_hand(tmp_path):
     # of 3 x 2 pairs the second class scores higher in two, and equal in three
     assert value(rows, "tile", "roc_auc") == pytest.approx((2 + 3 / 2) / 6)
     assert value(rows, "tile", "roc_auc", "b") == value(rows, "tile", "roc_auc")
+    assert value(rows, "tile", "log_loss") == pytest.approx(tile_loss(ROWS))
+    slide_loss = -(np.log((0.9 + 0.9 + 0.2) / 3) + np.log(0.1) + np.log(0.8)) / 3
+    assert value(rows, "slide", "log_loss") == pytest.approx(slide_loss)
     assert rows["tile", "accuracy", ""]["n"] == "5"
     assert rows["tile", "recall", "b"]["n"] == "2"
     assert (rows["tile", "accuracy", ""]["groups"], rows["tile", "accuracy", ""]["unit"]) == ("3", "patient")
@@ -87,6 +94,8 @@ def test_accuracy_counts_the_highest_score_and_not_the_probability(tmp_path):
     rows, _ = score(tmp_path, path)
     assert value(rows, "tile", "accuracy") == 2 / 5
     assert value(rows, "slide", "accuracy") == pytest.approx(2 / 3)
+    # what the probabilities are worth does not depend on what decides
+    assert value(rows, "tile", "log_loss") == pytest.approx(tile_loss(ROWS))
 
 
 def test_tiles_without_a_label_are_not_scored(tmp_path):
@@ -119,6 +128,7 @@ def test_metrics_agree_with_scikit_learn(tmp_path):
     for k, name in enumerate(classes):
         precision = reference.average_precision_score(true == k, p[:, k])
         assert value(found, "tile", "pr_auc", name) == pytest.approx(precision)
+    assert value(found, "tile", "log_loss") == pytest.approx(reference.log_loss(true, p))
     expected = reference.precision_recall_fscore_support(true, predicted, average="macro")
     for metric, wanted in zip(("precision", "recall", "f1"), expected, strict=False):
         assert value(found, "tile", metric) == pytest.approx(wanted)

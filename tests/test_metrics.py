@@ -86,6 +86,16 @@ def test_slide_accuracy_by_hand():
     assert metrics.slide_accuracy(correct, slide, weights, copies).tolist() == pytest.approx([1 / 2, 5 / 6])
 
 
+def test_log_loss_by_hand():
+    true, given = np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]])
+    certain = -np.log(np.finfo(np.float64).eps)
+    assert metrics.log_loss(true, given) == pytest.approx((np.log(2) + np.log(4) + certain) / 3)
+    weights = np.array([[1, 3, 0], [1, 1, 0], [0, 0, 0]])
+    found = metrics.log_loss(true, given, weights)
+    assert found[:2].tolist() == pytest.approx([np.log(8) / 2, (3 * np.log(2) + np.log(4)) / 4])
+    assert np.isnan(found[2])
+
+
 def drawn(n: int, n_classes: int, *, ties: bool, seed: int):
     random = np.random.default_rng(seed)
     true = np.concatenate([np.arange(n_classes), random.integers(0, n_classes, n - n_classes)])

@@ -19,7 +19,7 @@ CONFUSION_COLUMNS = ("level", "true", "predicted", "count")
 FACTOR_COLUMNS = ("dataset", "task", "split", "share_groups", "seed", "features", "classifier", "weights")
 
 #: Metrics of all classes together, and of each class against the others, in the order of the table.
-OVERALL = ("accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "precision", "recall", "f1")
+OVERALL = ("accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "precision", "recall", "f1", "log_loss")
 OF_PATCHES = ("eta_p", "eta_w", "eta_total")
 PER_CLASS = ("roc_auc", "pr_auc", "precision", "recall", "f1")
 
@@ -49,6 +49,7 @@ class Level:
     true : ndarray of int, shape (n,)
     score : ndarray of float64, shape (n, n_classes)
         At slide level the mean probability over the slide's tiles.
+    probability : ndarray of float64, shape (n, n_classes)
     slide : ndarray of int, shape (n,)
         Index of the slide.
     group : ndarray of int, shape (n,)
@@ -62,6 +63,7 @@ class Level:
     name: str
     true: np.ndarray
     score: np.ndarray
+    probability: np.ndarray
     slide: np.ndarray
     group: np.ndarray
     unit: str
@@ -76,8 +78,9 @@ def score(*, predictions: str, scores: str, confusion: str, bootstrap: int, mast
     predictions : path
     scores, confusion : path
         Written. In `scores`, rows with an empty ``class`` are of all classes together: ROC AUC and PR AUC are then
-        of the second of two classes, else the mean over classes, as precision, recall and F1 are. ``n`` counts tiles
-        or slides (in a class's rows: those of the class), ``groups`` the groups of ``unit`` that were resampled.
+        of the second of two classes, else the mean over classes, as precision, recall and F1 are. Log loss is of the
+        probabilities, lower is better. ``n`` counts tiles or slides (in a class's rows: those of the class),
+        ``groups`` the groups of ``unit`` that were resampled.
         A value that is undefined is empty, and ``note`` says why.
     bootstrap : int
         Resamples of the groups; 0: no intervals.
@@ -132,6 +135,7 @@ def _tiles(predictions: Predictions, attributes: Mapping[str, Any]) -> Level:
         name="tile",
         true=predictions.true[kept].astype(np.int64),
         score=predictions.score[kept],
+        probability=predictions.probability[kept],
         slide=_numbered(np.array(predictions.slide, dtype=object)[kept]),
         group=_numbered(np.array(predictions.group, dtype=object)[kept]),
         unit=attributes["group_unit"],
@@ -165,6 +169,7 @@ def _slides(predictions: Predictions, attributes: Mapping[str, Any]) -> Level:
         name="slide",
         true=true[first],
         score=probability,
+        probability=probability,
         slide=np.arange(n_slides),
         group=_numbered(groups[first]) if whole else np.arange(n_slides),
         unit=attributes["group_unit"] if whole else "slide",
@@ -226,6 +231,7 @@ def _values(level: Level, n_classes: int, weights: np.ndarray, copies: np.ndarra
     share = metrics.accuracy(counts)
     overall = {"accuracy": share, **{name: metrics.macro(values) for name, values in per_class.items()}}
     overall["balanced_accuracy"] = overall["recall"]
+    overall["log_loss"] = metrics.log_loss(level.true, level.probability, weights)
     if n_classes == 2:
         overall |= {name: per_class[name][..., 1] for name in ("roc_auc", "pr_auc")}
     found = [overall[name] for name in OVERALL]

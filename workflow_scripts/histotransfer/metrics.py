@@ -185,6 +185,31 @@ def roc_auc(true: np.ndarray, score: np.ndarray, weights: np.ndarray | None = No
     return macro(np.stack([rank_areas(true == k, score[:, k], weights).roc for k in asked], axis=-1))
 
 
+def log_loss(true: np.ndarray, probability: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean of -ln of the probability that the true class was given: categorical cross-entropy.
+
+    Parameters
+    ----------
+    true : ndarray of int, shape (n,)
+    probability : ndarray of float, shape (n, n_classes)
+        Sums to 1 in each row.
+    weights : ndarray, shape (n,) or (n, r), optional
+
+    Returns
+    -------
+    ndarray
+        Lower is better; ln(n_classes) is what even odds give. NaN without rows.
+
+    Notes
+    -----
+    Good (1952), in nats. ASSUME a probability of 0 counts as the smallest step of float64 (2.2e-16), as scikit-learn
+    has it: else one certain error would make the mean infinite.
+    """
+    weights = _weights(weights, len(true))
+    given = np.clip(probability[np.arange(len(true)), true], np.finfo(np.float64).eps, 1)
+    return _divide(weights.T @ -np.log(given), weights.sum(axis=0))
+
+
 def slide_accuracy(
     correct: np.ndarray, slide: np.ndarray, weights: np.ndarray | None = None, copies: np.ndarray | None = None
 ) -> np.ndarray:

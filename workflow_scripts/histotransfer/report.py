@@ -512,8 +512,9 @@ def _score_table(runs: Sequence[scoreboard.Run], level: str, metric: str) -> dic
             rows.append({"run": run, "cells": cells, "seed": run.seed if len(seeds) > 1 else ""})
     for column in range(len(metrics) if len(rows) > 1 else 0):
         numbers = [row["cells"][column].number for row in rows if row["cells"][column].number is not None]
+        best = min if metrics[column] in scoreboard.LOWER_IS_BETTER else max
         for row in rows if numbers else ():
-            row["cells"][column].best = row["cells"][column].number == max(numbers)
+            row["cells"][column].best = row["cells"][column].number == best(numbers)
     # rows of one class count that class alone
     estimates = [estimate for run in runs for key, estimate in run.estimates.items() if key[::2] == (level, "")]
     return {

@@ -18,10 +18,14 @@ METRIC_NAMES = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
+    "log_loss": "log loss",
     "eta_p": "η p",
     "eta_w": "η W",
     "eta_total": "η total",
 }
+
+#: Metrics of which the lowest value is the best.
+LOWER_IS_BETTER = frozenset({"log_loss"})
 
 #: What the levels of a score count, in words: singular, plural.
 LEVEL_WORDS = {"tile": ("tile", "tiles"), "slide": ("slide", "slides")}
@@ -157,7 +161,8 @@ class Standing:
 
 
 def ranking(runs: Sequence[Run], level: str, metric: str) -> list[Standing]:
-    """Return the methods of one comparison, highest mean over seeds first, undefined last, ties by name."""
+    """Return the methods of one comparison, best mean over seeds first, undefined last, ties by name."""
+    sign = 1 if metric in LOWER_IS_BETTER else -1
     by_method: dict[str, list[Run]] = {}
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
@@ -167,7 +172,7 @@ def ranking(runs: Sequence[Run], level: str, metric: str) -> list[Standing]:
         values = [estimate.value for estimate in standing.estimates(level, metric)]
         mean = sum(values) / len(values) if values else None
         standings.append(Standing(method, mean, tuple(of_method)))
-    return sorted(standings, key=lambda one: (one.mean is None, -(one.mean or 0.0), one.method))
+    return sorted(standings, key=lambda one: (one.mean is None, sign * (one.mean or 0.0), one.method))
 
 
 def metric_name(metric: str) -> str:
