@@ -19,6 +19,7 @@ rule train_classifier:
         "benchmarks/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     wildcard_constraints:
         features=TRAINED,
+        classifier=r"(?!softmax$)" + ID,
     conda:
         "../envs/histotransfer.yaml"
     threads: 2
@@ -43,4 +44,4 @@ rule train_classifier:
 
 rule classifiers:
     input:
-        each_run(f"{RUN}/model.skops"),
+        models(),

@@ -23,6 +23,9 @@ code = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotr
 ID = r"[a-z0-9][a-z0-9._-]*"
 SELECTION = "results/{dataset}/selections/{task}/{split}/{seed}/{features}"
 RUN = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
+# A trained network is the run of its own output; a head that is trained first lies by itself.
+TRAINING = "results/{dataset}/models/{task}/{split}/{seed}/{network}/softmax"
+HEAD = "results/{dataset}/heads/{task}/{split}/{seed}/{network}"
 COMPARISON = "results/studies/{study}/comparisons/{comparison}/{split}"
 GPU = 1 if STUDY.gpus else 0
 
@@ -47,9 +50,17 @@ def sets(condition):
     return "|".join(name.replace(".", r"\.") for name, one in STUDY.feature_sets.items() if condition(one)) or "(?!)"
 
 
+def trained_networks(condition):
+    """Pattern of the trained networks of which `condition` holds."""
+    return "|".join(name.replace(".", r"\.") for name, one in STUDY.trained.items() if condition(one)) or "(?!)"
+
+
 # A choice among layers trains nothing itself.
 CHOSEN, TRAINED = sets(lambda one: one.layers), sets(lambda one: not one.layers)
 SELECTED = sets(lambda one: one.selection)
+# Trained networks: those whose head begins on features, those that are nothing but that, and those that take tiles.
+ON_FEATURES = trained_networks(lambda one: one.on_features)
+HEAD_ONLY, ON_TILES = trained_networks(lambda one: one.head_only), trained_networks(lambda one: not one.head_only)
 
 
 wildcard_constraints:
@@ -269,7 +280,8 @@ def labels_of_tasks(wildcards):
 
 
 def weights_file(wildcards):
-    weights = STUDY.networks[wildcards.network]["weights"]
+    trained = STUDY.trained.get(wildcards.network)
+    weights = (trained.start if trained else STUDY.networks[wildcards.network])["weights"]
     return [] if weights in ("imagenet", "random") else weights
 
 
@@ -278,8 +290,52 @@ def feature_files(wildcards):
     one = STUDY.feature_sets[wildcards.features]
     if one.windows is not None:
         return each_slide("results/{dataset}/pixels/{px}/{slide}.h5", px=one.windows["px"])(wildcards)
+    return [path for network in one.networks for path in manifests(network, wildcards)]
+
+
+def manifests(network, wildcards):
+    """The manifests of a network's features; a trained one has its own for each task, split and seed."""
     pattern = "results/{dataset}/features/{network}/{shard}.json"
-    return expand(pattern, dataset=wildcards.dataset, network=one.networks, shard=dataset(wildcards).shards)
+    if network in STUDY.trained:
+        pattern = "results/{dataset}/features/{task}/{split}/{seed}/{network}/{shard}.json"
+    return expand(pattern, **{**wildcards, "network": network}, shard=dataset(wildcards).shards)
+
+
+def of_trained(attribute):
+    return lambda wildcards: getattr(STUDY.trained[wildcards.network], attribute)
+
+
+def start_features(wildcards):
+    return manifests(STUDY.trained[wildcards.network].start_name, wildcards)
+
+
+def training_pixels(wildcards):
+    """The tiles that a network is trained on; patches at their own shape where they are cropped at random."""
+    one = STUDY.trained[wildcards.network]
+    stored = "images" if one.own_size and dataset(wildcards).kind == "patches" else "pixels"
+    return each_slide(f"results/{{dataset}}/{stored}/{one.px}/{{slide}}.h5")(wildcards)
+
+
+def pretrained_head(wildcards):
+    return f"{HEAD}/head.keras".format(**wildcards) if STUDY.trained[wildcards.network].on_features else []
+
+
+def each_training(pattern):
+    """Paths of `pattern` for every dataset, task, split, seed and trained network of the study."""
+    return [
+        pattern.format(dataset=d.name, task=task, split=split, seed=seed, network=name)
+        for d in STUDY.datasets.values()
+        for task in d.tasks
+        for split in STUDY.splits
+        for seed in STUDY.seeds
+        for name in STUDY.trained
+    ]
+
+
+def models():
+    """The file of every trained model: scikit-learn's by skops, Keras' own."""
+    ending = {"softmax": "keras"}
+    return [f"{RUN}/model.{ending.get(run['classifier'], 'skops')}".format(**run) for run in runs()]
 
 
 def selected_features(wildcards):

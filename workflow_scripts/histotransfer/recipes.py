@@ -65,6 +65,11 @@ class TrainedNetwork:
         return all(phase["on"] == "features" for phase in self.recipe["phases"])
 
     @property
+    def start_features(self) -> dict[str, Any]:
+        """The feature set that such a head learns from, as :func:`tile_table.read` takes it."""
+        return {"sources": [{"network": self.start_name, "layer": None}]}
+
+    @property
     def transfer(self) -> bool:
         """Whether training begins with weights that were trained before."""
         return self.start["weights"] != "random"

@@ -1,0 +1,3 @@
+from histotransfer import features, workflow
+
+workflow.run(snakemake, features.extract_trained)

@@ -1,0 +1,3 @@
+from histotransfer import heads, workflow
+
+workflow.run(snakemake, heads.train_head)

@@ -1,0 +1,3 @@
+from histotransfer import training, workflow
+
+workflow.run(snakemake, training.train_network)
