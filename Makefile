@@ -52,6 +52,11 @@ nuclei-strategies: $(VENV)/.workflow ## Which strategy is best on the same nucle
 	$(BIN)/python studies/nuclei_sheet.py data/nuclei/labels.csv data/nuclei/sheet.tsv
 	$(RUN) --configfile studies/nuclei-strategies.yaml --set-threads train_classifier=1 select_features=1
 
+.PHONY: nuclei-training
+nuclei-training: $(VENV)/.workflow ## Transfer or full training, on the same nuclei: five ways to use one network
+	$(BIN)/python studies/nuclei_sheet.py data/nuclei/labels.csv data/nuclei/sheet.tsv
+	$(RUN) --configfile studies/nuclei-training.yaml
+
 .PHONY: digest
 digest: $(VENV)/.workflow ## One digest of the content of results/, and of each file with DIGEST_FILES=1
 	@$(BIN)/python workflow_scripts/print_digest.py results $(if $(DIGEST_FILES),--files)
