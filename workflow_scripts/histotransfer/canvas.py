@@ -14,10 +14,13 @@ Okabe M, Ito K (2008). Color Universal Design: how to make figures that are frie
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +41,7 @@ WIDTH = 346.0
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILION, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
+DASHES = (0, (4, 1.5))
 HATCHES = ("", "////", "....", "xxxx")
 
 INK, FAINT, RULE, BAND, PAPER = "#241F2B", "#6B6472", "#D9D4DE", "#F6F4F8", "#FFFFFF"
@@ -167,6 +171,75 @@ def shrink(texts: Sequence[str], width: float, size: float = TEXT, *, smallest: 
     return max(min(size, width / widest if widest else size), smallest)
 
 
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Return at most `most` (but at least one) round numbers between `low` and `high`."""
+    power = math.floor(math.log10(max(high - low, 1e-12))) - 1
+    while True:
+        for factor in (1, 2, 5):
+            step = factor * 10.0**power
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            if last - first + 1 <= most:
+                return [round(index * step, 12) for index in range(first, last + 1)] or [round((low + high) / 2, 3)]
+        power += 1
+
+
+def tick_words(places: Sequence[float], *, signed: bool = False) -> list[str]:
+    """Write ticks with as many digits as tell them apart, a minus as a minus."""
+    digits = next((n for n in range(7) if all(abs(round(tick, n) - tick) < 1e-9 for tick in places)), 7)
+    words = [f"{tick:+.{digits}f}" if signed and tick else f"{tick:.{digits}f}" for tick in places]
+    return [word.replace("-", "−") for word in words]
+
+
+def _legend_places(entries: Sequence[tuple[str, str, str]]) -> list[tuple[float, float]]:
+    places, left, top = [], 4.0, 0.0
+    for _, word, _ in entries:
+        width = 18 + text_width(word, SMALL) + 10
+        if left > 4 and left + width > WIDTH:
+            left, top = 4.0, top + 13.5
+        places.append((left, top))
+        left += width
+    return places
+
+
+def legend_height(entries: Sequence[tuple[str, str, str]]) -> float:
+    """Return the height in points of the key that :func:`draw_legend` draws."""
+    return _legend_places(entries)[-1][1] + 15 if entries else 0.0
+
+
+def draw_legend(chart: Any, entries: Sequence[tuple[str, str, str]], top: float) -> None:
+    """Draw a key of (colour, word, shape): bar, hollow, black, dot, ring, line, thin, plain, dashed."""
+    if not entries:
+        return
+    height = legend_height(entries)
+    panel = axes(chart, 0, top, WIDTH, height)
+    panel.set_xlim(0, WIDTH)
+    panel.set_ylim(height, 0)
+    panel.set_axis_off()
+    for (colour, word, shape), (left, down) in zip(entries, _legend_places(entries), strict=True):
+        middle = down + 7
+        if shape in ("bar", "hollow", "black"):
+            style = {"color": PAPER if shape == "hollow" else colour, "edgecolor": colour, "linewidth": 1.0}
+            panel.barh(middle, 12, left=left, height=2.4 if shape == "black" else 6.4, **style)
+        elif shape == "ring":
+            style = {"markerfacecolor": PAPER, "markeredgecolor": colour, "markeredgewidth": 1.0}
+            panel.plot([left + 8], [middle], marker="o", markersize=5, **style)
+        else:
+            style = {"linewidth": 0.9 if shape == "thin" else 1.5, "linestyle": DASHES if shape == "dashed" else "-"}
+            panel.plot([left, left + 13], [middle, middle], color=colour, **style)
+            if shape in ("line", "dot"):
+                panel.plot([left + 6.5], [middle], marker="o", markersize=3.4, color=colour)
+        label(panel, wrap(word, WIDTH - 26, SMALL, lines=1), left + 18, middle, ha="left")
+
+
+def draw_nothing(figure: str | Path, statement: str) -> str:
+    """Write a chart that says in words why there is nothing to draw, and return them."""
+    text = wrap(statement, WIDTH - 8, TEXT)
+    chart = new(13.0 * (text.count("\n") + 1) + 8)
+    write(chart, text, 4, 3)
+    save(chart, figure, statement)
+    return statement
+
+
 def _fitting(text: str, width: float, size: float, bold: bool) -> int:
     count = 1
     while count < len(text) and text_width(text[: count + 1], size, bold=bold) <= width:
@@ -174,8 +247,30 @@ def _fitting(text: str, width: float, size: float, bold: bool) -> int:
     return count
 
 
-def save(figure: Figure, path: str | Path, statement: str) -> None:
-    """Write a chart as SVG with its `statement` as title; nothing in the file depends on when it was drawn."""
+@dataclass(frozen=True)
+class Inset:
+    """A picture within a chart: where its upper left corner is and how wide and high it is shown, in points."""
+
+    picture: Image
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def element(self) -> str:
+        """Return the SVG element, with the pixels as JPEG in it."""
+        buffer = io.BytesIO()
+        self.picture.save(buffer, format="JPEG", quality=86, subsampling=0, optimize=True)
+        data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        place = f'x="{self.left:g}" y="{self.top:g}" width="{self.width:g}" height="{self.height:g}"'
+        return f'<image {place} preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+
+
+def save(figure: Figure, path: str | Path, statement: str, insets: Sequence[Inset] = ()) -> None:
+    """Write a chart as SVG with its `statement` as title; nothing in the file depends on when it was drawn.
+
+    Pictures of pixels, `insets`, lie over what is drawn.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
@@ -193,6 +288,9 @@ def save(figure: Figure, path: str | Path, statement: str) -> None:
         raise RuntimeError(f"matplotlib wrote no <svg> element for {path}")
     # without the reference to an outside DTD that stands before the element
     text = f"{opening.group()}\n <title>{escape(statement)}</title>{text[opening.end() :]}"
+    if insets:
+        drawn, end, rest = text.rpartition("</svg>")
+        text = drawn + "\n".join(inset.element() for inset in insets) + "\n" + end + rest
     with store.replacing(path) as part:
         part.write_text(text, "utf-8")
 

@@ -176,19 +176,19 @@ def draw_ranks(*, ranks: str | Path, figure: str | Path, title: str, split: str)
 
     top = 12.5 * (heading.count("\n") + 1) + 17
     head = top
-    top += _legend_height(legend) + 18
+    top += canvas.legend_height(legend) + 18
     body = sum(names.heights)
     foot = 32.0 + sum(11.5 * (note.count("\n") + 1) + 3 for note in said)
     chart = canvas.new(top + body + foot)
     canvas.write(chart, heading, 4, 0, weight="bold")
     words = canvas.wrap(f"split {split}", WIDTH - 8, SMALL, lines=1)
     canvas.write(chart, words, 4, head - 15, fontsize=SMALL, color=canvas.FAINT)
-    _draw_legend(chart, legend, head)
+    canvas.draw_legend(chart, legend, head)
 
     values = 52.0
     panel = _rows_panel(chart, names, top, names.width, WIDTH - names.width - values - 6)
     panel.set_xlim(0, max(n, 1))
-    ticks = _ticks(0, max(n, 1), 4)
+    ticks = canvas.ticks(0, max(n, 1), 4)
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     word = scoreboard.metric_name(used[0].metric) if alone else "average"
     size = canvas.shrink([word], values - 10, SMALL - 0.6)
@@ -275,7 +275,7 @@ def draw_differences(*, table: str | Path, figure: str | Path) -> str:
     """
     rows = read(table, DIFFERENCE_COLUMNS)
     if not rows:
-        return _draw_nothing(figure, "There is no other method to compare with the reference.")
+        return canvas.draw_nothing(figure, "There is no other method to compare with the reference.")
     reference = rows[0]["reference"]
     tasks = list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
     found = {(f"{row['dataset']}/{row['task']}", row["method"]): row for row in rows}
@@ -306,10 +306,10 @@ def draw_differences(*, table: str | Path, figure: str | Path) -> str:
 
     blocks = _Blocks(tasks, titled, names, at_once=2, gap=14.0)
     head = 12.5 * (heading.count("\n") + 1) + 5
-    chart = canvas.new(head + _legend_height(legend) + blocks.height + 6)
+    chart = canvas.new(head + canvas.legend_height(legend) + blocks.height + 6)
     canvas.write(chart, heading, 4, 0, weight="bold")
-    _draw_legend(chart, legend, head)
-    for task, panel in blocks.panels(chart, head + _legend_height(legend)):
+    canvas.draw_legend(chart, legend, head)
+    for task, panel in blocks.panels(chart, head + canvas.legend_height(legend)):
         ends = [0.0]
         for method, middle in zip(methods, names.middles, strict=True):
             row = found.get((task, method), {})
@@ -388,7 +388,7 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     """
     rows = read(table, LAYER_COLUMNS)
     if not rows:
-        return _draw_nothing(figure, "No inner layer was scored.")
+        return canvas.draw_nothing(figure, "No inner layer was scored.")
     depths = {row["layer"]: number(row, "depth", table) or 0.0 for row in rows}
     layers = sorted(depths, key=lambda layer: depths[layer])
     tasks = list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
@@ -410,9 +410,9 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     blocks = _Blocks(
         tasks, titled, names, at_once=math.ceil(len(tasks) / math.ceil(len(tasks) / 3)), gap=10.0, beside=22.0
     )
-    chart = canvas.new(_legend_height(legend) + blocks.height + 6)
-    _draw_legend(chart, legend, 0)
-    for task, panel in blocks.panels(chart, _legend_height(legend)):
+    chart = canvas.new(canvas.legend_height(legend) + blocks.height + 6)
+    canvas.draw_legend(chart, legend, 0)
+    for task, panel in blocks.panels(chart, canvas.legend_height(legend)):
         of_layer = {row["layer"]: row for row in _of_task(rows, task)}
         ends: list[float] = []
         for column, style in (
@@ -492,7 +492,7 @@ def draw_importance(*, table: str | Path, figure: str | Path) -> str:
     """
     rows = read(table, IMPORTANCE_COLUMNS)
     if not rows:
-        return _draw_nothing(figure, "No importance was measured.")
+        return canvas.draw_nothing(figure, "No importance was measured.")
     untrained = [row.get("untrained") == "yes" for row in rows]
     names = _Names([row["source"] for row in rows], untrained, most=150.0, least_height=14.5)
     bounds = [[number(row, f"importance_{part}", table) or 0.0 for part, _ in INFORMATION] for row in rows]
@@ -501,10 +501,10 @@ def draw_importance(*, table: str | Path, figure: str | Path) -> str:
         (colour, f"{part} %" if part < 100 else "100 % of the information", "bar") for part, colour in INFORMATION
     ]
     legend.append((canvas.INK, "share of features", "black"))
-    top = _legend_height(legend) + 30
+    top = canvas.legend_height(legend) + 30
     body = sum(names.heights)
     chart = canvas.new(top + body + 32)
-    _draw_legend(chart, legend, 0)
+    canvas.draw_legend(chart, legend, 0)
     column = 36.0
     panel = _rows_panel(chart, names, top, names.width, WIDTH - names.width - 2 * column - 8)
     highest = max([*(total[-1] for total in bounds), *shares, 1e-9])
@@ -521,7 +521,7 @@ def draw_importance(*, table: str | Path, figure: str | Path) -> str:
         style = {"ha": "right", "va": "bottom", "fontsize": SMALL - 1.2, "color": canvas.FAINT, "linespacing": 1.0}
         canvas.write(chart, text, place, top - 2, **style)
     panel.set_xlim(0, highest)
-    ticks = _ticks(0, highest, 4)
+    ticks = canvas.ticks(0, highest, 4)
     panel.set_xticks(ticks, [f"{tick:.0%}" if highest > 0.03 else f"{tick:.1%}" for tick in ticks])
     canvas.write(chart, "share of all importance", names.width, top + body + 17, fontsize=SMALL)
 
@@ -558,7 +558,7 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
     """
     rows = read(table, SELECTION_COLUMNS)
     if not rows:
-        return _draw_nothing(figure, "No features were eliminated.")
+        return canvas.draw_nothing(figure, "No features were eliminated.")
     tasks = list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
     curves = {task: [_Point.of(row, table) for row in _of_task(rows, task)] for task in tasks}
     curves = {
@@ -601,8 +601,8 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
     low, high = min(values), max(values)
     margin = max((high - low) * 0.06, 0.005)
     panel.set_ylim(low - margin, high + margin)
-    ticks = _ticks(low - margin, high + margin, 5)
-    panel.set_yticks(ticks, _tick_words(ticks))
+    ticks = canvas.ticks(low - margin, high + margin, 5)
+    panel.set_yticks(ticks, canvas.tick_words(ticks))
     panel.tick_params(axis="y", labelsize=SMALL)
     for tick in ticks:
         panel.axhline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
@@ -697,7 +697,7 @@ def draw_method_costs(*, table: str | Path, figure: str | Path) -> str:
         if seconds is not None and score is not None and seconds > 0:
             points.append((seconds, score, row["method"], row.get("untrained") == "yes"))
     if not points:
-        return _draw_nothing(figure, "No method has both a score and a measured processor time.")
+        return canvas.draw_nothing(figure, "No method has both a score and a measured processor time.")
     points.sort(key=lambda point: (point[0], -point[1], point[2]))
     front: list[tuple[float, float, str, bool]] = []
     for point in points:
@@ -728,8 +728,8 @@ def draw_method_costs(*, table: str | Path, figure: str | Path) -> str:
     panel.minorticks_off()
     ticks = _time_ticks(fastest, slowest)
     panel.set_xticks([seconds for seconds, _ in ticks], [word for _, word in ticks])
-    ticks = _ticks(low - margin, high + margin * 1.6, 5)
-    panel.set_yticks(ticks, _tick_words(ticks))
+    ticks = canvas.ticks(low - margin, high + margin * 1.6, 5)
+    panel.set_yticks(ticks, canvas.tick_words(ticks))
     panel.tick_params(axis="y", labelsize=SMALL)
     for tick in ticks:
         panel.axhline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
@@ -776,14 +776,6 @@ def _time_ticks(low: float, high: float) -> list[tuple[float, str]]:
         middle = [(seconds, _seconds(seconds)) for seconds in (low * (high / low) ** part for part in (0.15, 0.85))]
         return middle
     return inside[:: math.ceil(len(inside) / 5)]
-
-
-def _draw_nothing(figure: str | Path, statement: str) -> str:
-    text = canvas.wrap(statement, WIDTH - 8, TEXT)
-    chart = canvas.new(13.0 * (text.count("\n") + 1) + 8)
-    canvas.write(chart, text, 4, 3)
-    canvas.save(chart, figure, statement)
-    return statement
 
 
 class _Names:
@@ -925,67 +917,9 @@ def _fitting_ticks(low: float, high: float, width: float, signed: bool) -> tuple
         for step in (factor * 10.0**exponent for exponent in (power, power + 1) for factor in factors):
             first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
             ticks = [round(index * step, 12) for index in range(first, last + 1)]
-            words = _tick_words(ticks, signed=signed)
+            words = canvas.tick_words(ticks, signed=signed)
             widest = max((canvas.text_width(word, SMALL - 1) for word in words), default=0)
             if 2 <= len(ticks) <= 7 and step / (high - low) * width >= widest + 4:
                 return ticks, words
-    ticks = _ticks(low, high, 1)
-    return ticks, _tick_words(ticks, signed=signed)
-
-
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Return at most `most` (but at least one) round numbers between `low` and `high`."""
-    power = math.floor(math.log10(max(high - low, 1e-12))) - 1
-    while True:
-        for factor in (1, 2, 5):
-            step = factor * 10.0**power
-            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-            if last - first + 1 <= most:
-                return [round(index * step, 12) for index in range(first, last + 1)] or [round((low + high) / 2, 3)]
-        power += 1
-
-
-def _tick_words(ticks: Sequence[float], *, signed: bool = False) -> list[str]:
-    """Write ticks with as many digits as tell them apart, a minus as a minus."""
-    digits = next((n for n in range(7) if all(abs(round(tick, n) - tick) < 1e-9 for tick in ticks)), 7)
-    words = [f"{tick:+.{digits}f}" if signed and tick else f"{tick:.{digits}f}" for tick in ticks]
-    return [word.replace("-", "−") for word in words]
-
-
-def _legend_places(entries: Sequence[tuple[str, str, str]]) -> list[tuple[float, float]]:
-    places, left, top = [], 4.0, 0.0
-    for _, word, _ in entries:
-        width = 18 + canvas.text_width(word, SMALL) + 10
-        if left > 4 and left + width > WIDTH:
-            left, top = 4.0, top + 13.5
-        places.append((left, top))
-        left += width
-    return places
-
-
-def _legend_height(entries: Sequence[tuple[str, str, str]]) -> float:
-    return _legend_places(entries)[-1][1] + 15 if entries else 0.0
-
-
-def _draw_legend(chart: Any, entries: Sequence[tuple[str, str, str]], top: float) -> None:
-    """Draw a key of (colour, word, shape): bar, hollow, black, dot, ring, line, thin."""
-    if not entries:
-        return
-    height = _legend_height(entries)
-    panel = canvas.axes(chart, 0, top, WIDTH, height)
-    panel.set_xlim(0, WIDTH)
-    panel.set_ylim(height, 0)
-    panel.set_axis_off()
-    for (colour, word, shape), (left, down) in zip(entries, _legend_places(entries), strict=True):
-        middle = down + 7
-        if shape in ("bar", "hollow", "black"):
-            style = {"color": canvas.PAPER if shape == "hollow" else colour, "edgecolor": colour, "linewidth": 1.0}
-            panel.barh(middle, 12, left=left, height=2.4 if shape == "black" else 6.4, **style)
-        elif shape == "ring":
-            style = {"markerfacecolor": canvas.PAPER, "markeredgecolor": colour, "markeredgewidth": 1.0}
-            panel.plot([left + 8], [middle], marker="o", markersize=5, **style)
-        else:
-            panel.plot([left, left + 13], [middle, middle], color=colour, linewidth=0.9 if shape == "thin" else 1.5)
-            if shape != "thin":
-                panel.plot([left + 6.5], [middle], marker="o", markersize=3.4, color=colour)
-        canvas.label(panel, canvas.wrap(word, WIDTH - 26, SMALL, lines=1), left + 18, middle, ha="left")
+    ticks = canvas.ticks(low, high, 1)
+    return ticks, canvas.tick_words(ticks, signed=signed)
