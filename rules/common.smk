@@ -180,13 +180,21 @@ def method_parts(method):
     one = STUDY.feature_sets[method.features]
     choice = list((one.layers or {}).values())
     sources = [source for name in choice for source in STUDY.feature_sets[name].sources] or list(one.sources)
+    used = {source["network"] for source in sources} & STUDY.trained.keys()
     return {
         "features": method.features,
         "classifier": method.classifier,
-        "sources": sources,
+        "sources": [] if method.classifier == "softmax" else sources,
         "selection": one.selection is not None,
         "choice": choice,
+        "trained": [trained_parts(STUDY.trained[name]) for name in sorted(used)],
     }
+
+
+def trained_parts(one):
+    head = ["train_head"] if one.on_features else []
+    last = "attach_head" if one.head_only else "train_network"
+    return {"network": one.name, "start": one.start_name if head else "", "rules": [*head, last]}
 
 
 def method_costs(ending):

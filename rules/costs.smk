@@ -16,7 +16,8 @@ rule collect_costs:
         rule_order=[
             *("draw_slide", "inspect_slide", "tissue_mask", "tile_grid", "check_table", "tile_pixels", "part_pixels"),
             *("label_tiles", "label_part", "gather_labels", "cohort", "cohort_of_table", "split_groups"),
-            *("extract_features", "select_features", "train_classifier", "choose_layer", "score", "collect_scores"),
+            *("extract_features", "train_head", "attach_head", "train_network", "extract_trained_features"),
+            *("select_features", "train_classifier", "choose_layer", "score", "collect_scores"),
         ],
         code=code("costs.collect"),
     message:

@@ -20,7 +20,8 @@ METHODS = {
     "windows+et": {"sources": [], "selection": False, "choice": []},
 }
 METHODS = {
-    name: dict(zip(("features", "classifier"), name.split("+"), strict=True), **of) for name, of in METHODS.items()
+    name: {"trained": []} | dict(zip(("features", "classifier"), name.split("+"), strict=True), **of)
+    for name, of in METHODS.items()
 }
 DATASETS = {"d": {"tasks": ["t"], "shards": ["shard-0", "shard-1"]}}
 RUN = "t/s/1"
@@ -181,3 +182,31 @@ def test_the_table_is_no_part_of_the_content(folder):
     assert provenance.content_digest(Path(folder / "method_costs.csv")) is None
     (folder / "method_costs.csv").rename(folder / "other.csv")
     assert provenance.content_digest(folder / "other.csv")
+
+
+def test_a_trained_network_costs_its_training_and_what_it_begins_on(folder):
+    benchmark(folder, f"d/train_head/{RUN}/tuned.tsv", cpu=7)
+    benchmark(folder, f"d/train_network/{RUN}/tuned.tsv", s=60, cpu=1000, mb=6000)
+    for shard in ("shard-0", "shard-1"):
+        benchmark(folder, f"d/extract_trained_features/{RUN}/tuned/{shard}.tsv", s=5, cpu=30)
+    benchmark(folder, f"d/train_classifier/{RUN}/tuned/svm.tsv", cpu=11)
+    put(folder, f"results/d/models/{RUN}/tuned/softmax/model.keras", 10_000)
+    put(folder, f"results/d/models/{RUN}/tuned/softmax/history.tsv", 5)
+    put(folder, f"results/d/heads/{RUN}/tuned/head.keras", 100)
+    put(folder, f"results/d/models/{RUN}/tuned/svm/model.skops", 1)
+    trained = [{"network": "tuned", "start": "net", "rules": ["train_head", "train_network"]}]
+    both = {"features": "tuned", "selection": False, "choice": [], "trained": trained}
+    tuned = [{"network": "tuned", "layer": None}]
+    methods = {
+        "tuned+softmax": {**both, "classifier": "softmax", "sources": []},
+        "tuned+svm": {**both, "classifier": "svm", "sources": tuned},
+    }
+    values = {("d", "t"): {"tuned+softmax": [0.9], "tuned+svm": [0.8]}}
+    rows = of_methods(folder, methods=methods, values=values, gpus=1)
+    # features of the start (400) in both; two shards of the trained network's own (60) and the SVM in one
+    assert column(rows, "cpu_seconds") == [400 + 7 + 1000, 400 + 7 + 1000 + 60 + 11]
+    assert column(rows, "gpu_seconds") == [200 + 1 + 60, 200 + 1 + 60 + 10]
+    assert column(rows, "peak_mb") == [6000, 6000]
+    assert column(rows, "jobs") == [4, 7]
+    assert column(rows, "disk_bytes") == [10_105, 10_106]
+    assert column(rows, "shared_with") == [1, 1]

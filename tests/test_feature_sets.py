@@ -302,9 +302,15 @@ def changed_default(overlay):
 
 def test_the_study_of_mormont_2018_has_what_the_paper_has():
     config = changed_default(yaml.safe_load((REPOSITORY / "studies/mormont2018.yaml").read_text()))
-    asked = [network["architecture"] for network in config["networks"].values() if network["weights"] == "imagenet"]
+    asked = [one["architecture"] for one in config["networks"].values() if one.get("weights") == "imagenet"]
     seven = ["VGG16", "VGG19", "InceptionV3", "ResNet50", "InceptionResNetV2", "DenseNet201", "MobileNet"]
     assert asked == seven
     assert sum(networks.ARCHITECTURES[name].n_features for name in seven) == 9600
     assert len(config["study"]["datasets"]) == 8
     assert {one["tolerance"] for one in config["selections"].values()} == {0.005}
+    tuned = {one["start"] for one in config["networks"].values() if one.get("recipe") == "mormont2018"}
+    assert tuned == {"resnet50", "inceptionresnetv2", "densenet201"}
+    first, second = config["recipes"]["mormont2018"]["phases"]
+    assert (first["train"], first["epochs"], first["rate"]) == ("head", 5, 1e-2)
+    assert (second["train"], second["epochs"], second["rate"]) == ("all", 45, 1e-5)
+    assert first["optimiser"] == second["optimiser"] == {"kind": "adam", "beta_1": 0.99, "beta_2": 0.999}

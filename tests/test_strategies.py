@@ -189,8 +189,19 @@ def test_the_study_of_mormont_2018_runs_whole_on_small_data(tmp_path, workflow):
         "datasets": {name: {"kind": "patches", "sheet": f"data/{name}.tsv", "tasks": ["kind"]} for name in "ab"},
         "tasks": {"kind": {"classes": ["alpha", "beta"]}},
         "networks": {
-            name: {**network, "weights": "random", "px": small.get(network["architecture"], 32)}
+            name: network
+            if "recipe" in network
+            else {**network, "weights": "random", "px": small.get(network["architecture"], 32)}
             for name, network in paper["networks"].items()
+        },
+        # two epochs in place of fifty
+        "recipes": {
+            "mormont2018": {
+                "phases": [
+                    {"train": part, "epochs": 1, "optimiser": {"kind": "adam", "beta_1": 0.99}, "rate": 1e-5}
+                    for part in ("head", "all")
+                ]
+            }
         },
         "feature_sets": {
             **paper["feature_sets"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from histotransfer import ranking, scoreboard, store
+from histotransfer.recipes import SOFTMAX
 
 COLUMNS = (
     "rule",
@@ -27,6 +28,9 @@ METHOD_COLUMNS = (
     *("method", "untrained", "metric", "score", "average_rank", "cpu_seconds", "gpu_seconds", "peak_mb", "disk_bytes"),
     *("shared_with", "jobs", "unmeasured", "note"),
 )
+
+#: What a trained network leaves, and a head that is trained first.
+TRAINED_FILES = ("model.keras", "head.keras", "predictions.h5", "history.tsv", "curve.tsv")
 
 #: How Snakemake writes that a job was too short to be measured.
 _NOT_MEASURED = ("NA", "-", "")
@@ -155,7 +159,9 @@ def of_methods(
     methods : mapping
         Method to ``features`` and ``classifier`` (names), ``sources`` (list of ``{"network": name, "layer": name or
         None}``, empty for random windows; of a choice among layers those of all layers), ``selection`` (whether
-        features are selected) and ``choice`` (names of the feature sets that it chooses among, else empty).
+        features are selected), ``choice`` (names of the feature sets that it chooses among, else empty) and
+        ``trained`` (list of ``{"network": name, "start": name or "", "rules": [...]}``: networks that are trained for
+        it, the network whose features their heads begin on, and the rules that train them).
     datasets : mapping
         Dataset to ``tasks`` and ``shards`` (names).
     split : str
@@ -175,9 +181,10 @@ def of_methods(
 
     Notes
     -----
-    Counted are, over all datasets, tasks and seeds: the extraction of the method's networks, the selection of its
-    features, its training with cross-validation, and of a choice among layers the training on each of them. Seconds
-    are those of the processor (``cpu_seconds``) and, of extractions on a GPU, of the clock (``gpu_seconds``, among them
+    Counted are, over all datasets, tasks and seeds: the extraction of the method's networks, the training of those
+    that are trained, the selection of its features, its training with cross-validation, and of a choice among layers
+    the training on each of them. Seconds
+    are those of the processor (``cpu_seconds``) and, of what ran on a GPU, of the clock (``gpu_seconds``, among them
     those of reading and writing); ``peak_mb`` is the highest resident memory of a job, in MiB. ``disk_bytes`` are those
     of the feature files, models, predictions, tuning tables and selections that are there; of a layer, the share of
     its columns in its network's files. An extraction serves every layer and every method of its network, and each
@@ -192,12 +199,12 @@ def of_methods(
     ranked = [pair for pair in pairs if None not in [pair.mean(method) for method in methods]]
     ranks = [dict(zip(methods, ranking.mean_ranks([pair.mean(m) for m in methods]), strict=True)) for pair in ranked]
     untrained = {run.method for run in runs if run.untrained and run.split == split}
-    networks = {name: {source["network"] for source in one["sources"]} for name, one in methods.items()}
+    networks = {name: _networks(one) for name, one in methods.items()}
     metrics = sorted({pair.metric for pair in ranked})
     disk = _Disk(Path(results), datasets)
     rows = []
     for name, one in methods.items():
-        jobs = _jobs(one, networks[name], datasets, split, seeds, gpus, extraction_rule, Path(benchmarks))
+        jobs = _jobs(one, datasets, split, seeds, gpus, extraction_rule, Path(benchmarks))
         notes = []
         if len(metrics) > 1:
             words = " and ".join(scoreboard.metric_name(metric) for metric in metrics)
@@ -224,9 +231,14 @@ def of_methods(
     store.write_csv(table, METHOD_COLUMNS, rows)
 
 
+def _networks(method: Mapping[str, Any]) -> set[str]:
+    """Return the networks behind a method: those that it takes features of, those trained, and where these began."""
+    trained = [name for one in method["trained"] for name in (one["network"], one["start"]) if name]
+    return {*trained, *(source["network"] for source in method["sources"])}
+
+
 def _jobs(
     method: Mapping[str, Any],
-    networks: Iterable[str],
     datasets: Mapping[str, Mapping[str, Sequence[str]]],
     split: str,
     seeds: Sequence[int],
@@ -236,12 +248,23 @@ def _jobs(
 ) -> _Jobs:
     jobs = _Jobs()
     features, classifier = method["features"], method["classifier"]
+    trained = {one["network"] for one in method["trained"]}
+    extracted = {source["network"] for source in method["sources"]}
     for dataset, of_dataset in datasets.items():
         folder = benchmarks / dataset
-        for network in sorted(networks):
+        for network in sorted(_networks(method) - trained):
             for shard in of_dataset["shards"]:
                 jobs.add(folder / extraction_rule / network / f"{shard}.tsv", on_gpu=gpus > 0)
         for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
+            for one in method["trained"]:
+                for rule in one["rules"]:
+                    jobs.add(folder / rule / run / f"{one['network']}.tsv", on_gpu=gpus > 0)
+                if one["network"] in extracted:
+                    for shard in of_dataset["shards"]:
+                        place = folder / "extract_trained_features" / run / one["network"]
+                        jobs.add(place / f"{shard}.tsv", on_gpu=gpus > 0)
+            if classifier == SOFTMAX:
+                continue
             if method["selection"]:
                 jobs.add(folder / "select_features" / run / f"{features}.tsv")
             for layer in method["choice"]:
@@ -263,12 +286,21 @@ class _Disk:
         """Return the bytes behind a method."""
         total = 0.0
         for dataset, of_dataset in self._datasets.items():
-            for network in sorted({source["network"] for source in method["sources"]}):
-                total += self._features(
-                    dataset, network, {s["layer"] for s in method["sources"] if s["network"] == network}
-                )
+            trained = {one["network"] for one in method["trained"]}
+            layers: dict[str, set[str | None]] = {one["start"]: {None} for one in method["trained"] if one["start"]}
+            for source in method["sources"]:
+                layers.setdefault(source["network"], set()).add(source["layer"])
+            for network in sorted(layers.keys() - trained):
+                total += self._features(dataset, network, layers[network])
             home = self._results / dataset
             for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
+                for network in sorted(trained):
+                    for folder in (home / "models" / run / network / SOFTMAX, home / "heads" / run / network):
+                        total += sum(_size(folder / name) for name in TRAINED_FILES)
+                    if network in layers:
+                        total += self._features(dataset, f"{run}/{network}", layers[network])
+                if method["classifier"] == SOFTMAX:
+                    continue
                 for features in (method["features"], *method["choice"]):
                     folder = home / "models" / run / features / method["classifier"]
                     total += sum(_size(folder / name) for name in ("model.skops", "predictions.h5", "tuning.tsv"))
