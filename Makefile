@@ -26,6 +26,10 @@ test: $(VENV)/.test $(VENV)/.browser ## The tests (one backend, small networks, 
 test-faults: $(VENV)/.test ## Killed jobs, full disks, broken slides
 	$(BIN)/python -m pytest -m "faults and not full"
 
+.PHONY: test-jax
+test-jax: $(VENV)/.test ## Networks, training and augmentation on a second backend of Keras, JAX
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "backend and not full"
+
 .PHONY: test-full
 test-full: $(VENV)/.test $(VENV)/.browser ## Every test, also those too long for every day
 	$(BIN)/python -m pytest
