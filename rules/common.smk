@@ -43,6 +43,8 @@ def names(*kinds):
 
 
 SLIDES, TABLES = names("slides"), names("patches", "points")
+# Datasets whose sheet is made of somebody's table.
+FILTERED = "|".join(d.name.replace(".", r"\.") for d in STUDY.datasets.values() if d.table) or "(?!)"
 
 
 def sets(condition):
@@ -115,6 +117,15 @@ def tiling_key(key):
 
 def sheet_check(key):
     return lambda wildcards: dataset(wildcards).sheet_check[key]
+
+
+def of_table(key):
+    return lambda wildcards: dataset(wildcards).table[key]
+
+
+def rows_left_out(wildcards):
+    """What was left out of somebody's table, if the sheet is made of one."""
+    return f"results/{wildcards.dataset}/left_out.json" if dataset(wildcards).table else []
 
 
 def n_parts(wildcards):

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from histotransfer import definitions, networks, recipes, samples
+from histotransfer import csv_sheets, definitions, networks, recipes, samples
 from histotransfer import feature_sets as sets
 from histotransfer import schema as schemas
 from histotransfer.definitions import Catalogue, Comparison, Method
@@ -50,6 +50,10 @@ class Dataset:
     name : str
     kind : {'slides', 'patches', 'points'}
     sheet, root : str
+        `sheet` is what jobs read: a target where it is made of somebody's table.
+    table : dict or None
+        Of patches whose sheet is made of somebody's table: ``source`` (the table) and what
+        :func:`histotransfer.csv_sheets.filter_rows` takes of the config. None: the sheet is the user's own.
     drawn : bool
         Whether a rule makes the files.
     tiling : dict or None
@@ -78,6 +82,7 @@ class Dataset:
     kind: str
     sheet: str
     root: str
+    table: dict[str, Any] | None
     drawn: bool
     tiling: dict[str, Any] | None
     crop: dict[str, Any] | None
@@ -357,7 +362,12 @@ def _dataset(
         "given": _given_units(splits.values()),
     }
     rows: list[SlideRow] = []
-    if kind == "slides":
+    table = _table_of_others(spec)
+    if table is not None:
+        header = {key: table[key] for key in ("separator", "columns")}
+        wanted = {key: value for key, value in check.items() if key != "given"}
+        found = csv_sheets.check_header(sheet, folder=folder, **header, **wanted)
+    elif kind == "slides":
         rows, found = samples.read_slide_sheet(sheet, root=root, drawn=spec["drawn"], folder=folder, **check)
         if not found:
             _check_groups(rows, resolved, splits, found)
@@ -372,8 +382,9 @@ def _dataset(
     return Dataset(
         name=name,
         kind=kind,
-        sheet=sheet,
+        sheet=sheet if table is None else f"results/{name}/sheet.tsv",
         root=root,
+        table=table,
         drawn=spec.get("drawn", False),
         tiling=None if tiling is None else {**tiling, "tissue_min": tiling["tissue_min"] or 0.0},
         crop=spec.get("crop"),
@@ -385,6 +396,15 @@ def _dataset(
         shards=_shards(parts, n_shards, by_hash=kind == "slides"),
         sheet_check=check,
     )
+
+
+def _table_of_others(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how a sheet is made of somebody's table; None where the sheet is one already."""
+    plain = {"separator": "tab", "columns": {}, "several_labels": None, "unlabelled": "keep", "repeated": "error"}
+    plain["missing_files"] = "exclude"
+    asked = {key: spec.get(key, default) for key, default in plain.items()}
+    asked["columns"] = {name: column for name, column in asked["columns"].items() if column is not None}
+    return None if asked == plain else {"source": spec["sheet"], **asked}
 
 
 def _labels(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:

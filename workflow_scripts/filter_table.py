@@ -1,0 +1,3 @@
+from histotransfer import csv_sheets, workflow
+
+workflow.run(snakemake, csv_sheets.filter_rows)
