@@ -28,6 +28,11 @@ def needs_real_weights(test):
     return pytest.mark.real_data(pytest.mark.skipif(absent, reason=f"no real weights in {DATA}")(test))
 
 
+GOOGLENET_CUT_POINTS = [
+    *[("conv1", 64), ("conv2", 192), ("inception_3a", 256), ("inception_3b", 480), ("inception_4a", 512)],
+    *[("inception_4b", 512), ("inception_4c", 512), ("inception_4d", 528), ("inception_4e", 832)],
+    *[("inception_5a", 832), ("inception_5b", 1024)],
+]
 #: Cut points with their numbers of maps, as the papers and Keras' own summaries have them.
 CUT_POINTS = {
     "VGG16": [("block1", 64), ("block2", 128), ("block3", 256), ("block4", 512), ("block5", 512)],
@@ -67,6 +72,13 @@ CUT_POINTS = {
         *[("block_10", 96), ("block_11", 96), ("block_12", 96)],
         *[("block_13", 160), ("block_14", 160), ("block_15", 160), ("block_16", 320), ("out", 1280)],
     ],
+    "AlexNet": [("conv1", 96), ("conv2", 256), ("conv3", 384), ("conv4", 384), ("conv5", 256)],
+    "AlexNet-torchvision": [("conv1", 64), ("conv2", 192), ("conv3", 384), ("conv4", 256), ("conv5", 256)],
+    "GenderNet": [("conv1", 96), ("conv2", 256), ("conv3", 384)],
+    "GoogLeNet": GOOGLENET_CUT_POINTS,
+    "GoogLeNet-torchvision": GOOGLENET_CUT_POINTS,
+    "KiefferCNN": [("conv1", 32), ("conv2", 64), ("conv3", 128), ("conv4", 256)],
+    "JoyceCNN": [("conv1", 32), ("conv2", 64), ("conv3", 128)],
 }
 #: Default input, smallest input, preprocessing and length of the last layer.
 FACTS = {
@@ -78,8 +90,16 @@ FACTS = {
     "DenseNet201": (224, 32, "torch", 1920),
     "MobileNet": (224, 32, "tf", 1024),
     "MobileNetV2": (224, 32, "tf", 1280),
+    "AlexNet": (227, 39, "caffe", 256),
+    "AlexNet-torchvision": (224, 63, "torch", 256),
+    "GenderNet": (227, 35, "caffe", 384),
+    "GoogLeNet": (224, 31, "caffe", 1024),
+    "GoogLeNet-torchvision": (224, 15, "tf", 1024),
+    "KiefferCNN": (224, 16, "unit", 256),
+    "JoyceCNN": (224, 8, "unit", 128),
 }
-EVERY_DAY = ("VGG16", "MobileNetV2")
+OWN = tuple(FACTS)[8:]
+EVERY_DAY = ("VGG16", "MobileNetV2", *OWN)
 #: The seven of Mormont et al. (2018), whose last layers side by side are 9,600 features.
 OF_THE_PAPER = ("VGG16", "VGG19", "InceptionV3", "ResNet50", "InceptionResNetV2", "DenseNet201", "MobileNet")
 
@@ -129,7 +149,7 @@ def features_of(said, file=None, n=3):
 # the table
 
 
-def test_table_has_the_eight_networks_and_imports_no_keras():
+def test_table_has_the_networks_and_imports_no_keras():
     code = "import sys; from histotransfer import networks, features; print('keras' in sys.modules)"
     path = Path(networks.__file__).parents[1]
     done = subprocess.run(
@@ -261,18 +281,21 @@ def test_defaults_are_filled_in():
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (entry("ResNet18"), "architecture: legal are VGG16, .*, MobileNetV2; found 'ResNet18'"),
+        (entry("ResNet18"), "architecture: legal are VGG16, .*, MobileNetV2, .*, JoyceCNN; found 'ResNet18'"),
         (entry(depth=3), "unknown key 'depth'; legal are architecture, alpha, weights"),
         (entry("VGG16", alpha=0.5), "VGG16 comes in one width, so legal is none; found 0.5"),
         (entry(alpha=-1), "legal are numbers above 0; found -1"),
         (entry(alpha=0.6, weights="imagenet"), "exist for 0.35, 0.5, 0.75, 1, 1.3, 1.4; found 0.6"),
         (entry(weights=None), "weights: legal are imagenet, random, or the path of a weights file; found None"),
-        (entry(rescale="half"), "rescale: legal are network, unit; found 'half'"),
+        (entry(rescale="half"), "rescale: legal are network, unit, training_mean; found 'half'"),
         (entry("ResNet50", layer="mixed3"), "layer: legal for ResNet50 are stem, conv2_block1.*; found 'mixed3'"),
         (entry(layers=["stem", "fc9"]), "layers: legal for MobileNetV2 are all or stem.*; found 'fc9'"),
         (entry(layers="some"), "layers: legal is all or a list of cut points of MobileNetV2; found 'some'"),
         (entry("InceptionV3", px=74), "px: legal for InceptionV3 are integers of at least 75; found 74"),
-        (entry("VGG16", layer="fc2", px=256), "px: fc2 of VGG16 takes 224 alone; found 256"),
+        (
+            entry("VGG16", layer="fc2", px=256, weights="w.h5"),
+            "px: fc2 of VGG16 takes 224 alone, unless weights are random; found 256",
+        ),
     ],
 )
 def test_errors_say_what_is_legal_and_what_was_found(said, message):

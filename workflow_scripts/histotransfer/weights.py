@@ -55,7 +55,9 @@ class LayerWeights:
         return tuple(tuple(array.shape) for array in self.arrays)
 
 
-def load(base: Any, path: str | Path, *, network: str, names_must_agree: bool = True) -> None:
+def load(
+    base: Any, path: str | Path, *, network: str, names_must_agree: bool = True, may_lack: Sequence[str] = ()
+) -> list[str]:
     """Put the weights of a file into a network, once all of them are known to fit.
 
     Parameters
@@ -69,6 +71,13 @@ def load(base: Any, path: str | Path, *, network: str, names_must_agree: bool = 
     names_must_agree : bool
         False for the files that Keras itself publishes for this network: those go by order and shape, as Keras
         loads them, since some carry layer names of older versions.
+    may_lack : sequence of str
+        Layers that are left as they are if the file has none of them.
+
+    Returns
+    -------
+    list of str
+        The layers that were left as they are.
 
     Raises
     ------
@@ -79,9 +88,15 @@ def load(base: Any, path: str | Path, *, network: str, names_must_agree: bool = 
         If the file is missing or cannot be read.
     """
     layers = [layer for layer in base.layers if layer.weights]
-    wanted = _of_model(layers)
     with _opened(path) as file:
         stored = _stored_layers(file)
+        there = {_plain(layer.name) for one in stored for layer in one}
+        left = [layer.name for layer in layers if layer.name in may_lack]
+        if there.isdisjoint(map(_plain, left)):
+            layers = [layer for layer in layers if layer.name not in left]
+        else:
+            left = []
+        wanted = _of_model(layers)
         chosen, differences = _match(wanted, stored, names_must_agree=names_must_agree)
         if differences:
             raise ValueError(
@@ -90,6 +105,7 @@ def load(base: Any, path: str | Path, *, network: str, names_must_agree: bool = 
             )
         for layer, weights in zip(layers, chosen, strict=True):
             layer.set_weights([np.asarray(array) for array in weights.arrays])
+    return left
 
 
 @contextmanager
@@ -248,10 +264,10 @@ def _match_one(
     by_kind = {layer.kind: layer for layer in stored if layer.kind}
     by_name = {_plain(layer.name): layer for layer in stored}
     fixed = not any(_numbered_by_keras(layer.name, layer.kind) for layer in wanted)
-    if by_kind:
-        pairs = [(layer, by_kind.get(layer.kind)) for layer in wanted]
-    elif fixed and all(_plain(layer.name) in by_name for layer in wanted):
+    if fixed and all(_plain(layer.name) in by_name for layer in wanted):
         pairs = [(layer, by_name[_plain(layer.name)]) for layer in wanted]
+    elif by_kind:
+        pairs = [(layer, by_kind.get(layer.kind)) for layer in wanted]
     else:
         while stored and len(stored) > len(wanted) and _plain(stored[-1].name) in TOP_LAYERS:
             stored = stored[:-1]
