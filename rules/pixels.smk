@@ -1,5 +1,6 @@
 # Pixels. Needs tiles, or a sheet of patches or points.
 # Gives results/{dataset}/pixels/{px}/{slide}.h5: uint8 (n, px, px, 3); for tables {slide} is a part of the rows.
+# And results/{dataset}/images/{px}/{slide}.h5: patches at their own shape, where a recipe crops them at random.
 
 
 rule tile_pixels:
@@ -79,6 +80,34 @@ rule part_pixels:
         "Cutting {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
     script:
         "../workflow_scripts/part_pixels.py"
+
+
+rule image_pixels:
+    input:
+        sheet=of_dataset("sheet"),
+        table="results/{dataset}/table.json",
+    output:
+        images="results/{dataset}/images/{px}/{slide}.h5",
+    log:
+        "logs/{dataset}/image_pixels/{px}/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/image_pixels/{px}/{slide}.tsv"
+    wildcard_constraints:
+        dataset=names("patches"),
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        kind=of_dataset("kind"),
+        root=of_dataset("root"),
+        part="{slide}",
+        n_parts=n_parts,
+        px=lambda wildcards: int(wildcards.px),
+        grayscale=of_dataset("grayscale"),
+        code=code("image_files.write_images"),
+    message:
+        "Keeping {wildcards.slide} of {wildcards.dataset} at its own shape, {wildcards.px} px or more"
+    script:
+        "../workflow_scripts/image_pixels.py"
 
 
 rule pixels:

@@ -23,16 +23,41 @@ from histotransfer import store
 
 #: What to do about pixels that cannot be read.
 _AGAIN = "which the same command makes again"
-#: Names of the arrays of a file of images at their own size.
-_RAGGED = ("bytes", "start", "height", "width")
 
 
 class _File(NamedTuple):
-    """A pixel file, and what tells whether it has been replaced since it was opened."""
+    """A pixel file: what tells whether it has been replaced since it was opened, and where its bytes are.
+
+    Attributes
+    ----------
+    path : Path
+    size, changed_ns : int
+    chunks : ndarray of int64, shape (n_chunks,)
+        Place in the file of each chunk's first byte.
+    rows : int
+        Rows of the dataset in a chunk.
+    row_bytes : int
+    """
 
     path: Path
     size: int
     changed_ns: int
+    chunks: np.ndarray
+    rows: int
+    row_bytes: int
+
+    def read(self, descriptor: int, target: np.ndarray, start: int) -> None:
+        """Read as many rows of the dataset, from `start` on, as fill `target`."""
+        view = memoryview(target).cast("B")
+        done = 0
+        while done < len(view):
+            chunk, row = divmod(start + done // self.row_bytes, self.rows)
+            n = min(len(view) - done, (self.rows - row) * self.row_bytes)
+            place = int(self.chunks[chunk]) + row * self.row_bytes
+            found = os.preadv(descriptor, [view[done : done + n]], place)
+            if found != n:
+                raise ValueError(f"{_damaged(self.path)}: {found} bytes from byte {place} on, where {n} are due")
+            done += n
 
 
 @dataclass(frozen=True)
@@ -65,7 +90,8 @@ class TilePixels:
     _files: list[_File]
     _file: np.ndarray
     _start: np.ndarray
-    _shape: np.ndarray | None
+    _length: np.ndarray | None
+    _upright: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.tile)
@@ -117,27 +143,24 @@ class TilePixels:
             try:
                 for place in order[first:last].tolist():
                     row = int(rows[place])
-                    if self._shape is None:
-                        _read_exactly(descriptor, file, tiles[place], int(self._start[row]))
-                    else:
-                        crop = None if crops is None else float(crops[place])
-                        self._read_square(descriptor, file, tiles[place], row, crop)
+                    self._read_tile(descriptor, file, tiles[place], row, None if crops is None else crops[place])
             finally:
                 os.close(descriptor)
         return tiles
 
-    def _read_square(self, descriptor: int, file: _File, square: np.ndarray, row: int, crop: float | None) -> None:
-        height, width = self._shape[row].tolist()
-        longest = max(height, width) - self.px
-        place = longest // 2 if crop is None else min(int(crop * (longest + 1)), longest)
+    def _read_tile(self, descriptor: int, file: _File, tile: np.ndarray, row: int, crop: float | None) -> None:
         start = int(self._start[row])
-        if height >= width:
-            # rows of the image that follow one another
-            _read_exactly(descriptor, file, square, start + place * width * 3)
+        if self._length is None:
+            file.read(descriptor, tile, start)
             return
-        picture = np.empty((height, width, 3), np.uint8)
-        _read_exactly(descriptor, file, picture, start)
-        square[:] = picture[:, place : place + self.px]
+        last = int(self._length[row]) - self.px
+        start += last // 2 if crop is None else min(int(crop * (last + 1)), last)
+        if self._upright[row]:
+            file.read(descriptor, tile, start)
+            return
+        lying = np.empty_like(tile)
+        file.read(descriptor, lying, start)
+        tile[:] = lying.swapaxes(0, 1)
 
 
 def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePixels:
@@ -165,7 +188,7 @@ def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePi
     files: list[_File] = []
     tile: list[str] = []
     image: list[str] = []
-    of_file, starts, shapes = [], [], []
+    of_file, starts, lengths, upright = [], [], [], []
     ragged: bool | None = None
     tiles_digests: dict[str, str] = {}
     versions: dict[str, set[str]] = {}
@@ -183,13 +206,18 @@ def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePi
                 px = found if px is None else px
                 if found != px:
                     raise ValueError(f"pixel file {path}: tiles of {px} px are needed; found {found} px")
-                own = "tiles" not in file and all(name in file for name in _RAGGED)
+                own = "bands" in file
                 ragged = own if ragged is None else ragged
                 if own != ragged:
                     kinds = ("tiles of one size", "images at their own size")
                     raise ValueError(f"pixel file {path}: {kinds[ragged]} are needed; found {kinds[own]}")
                 names = [store.read_texts(file, name) for name in ("tile", "image")]
-                start, shape = _ragged_places(path, file, px) if own else (_tile_places(path, file["tiles"], px), None)
+                stored = _stored(path, file["bands"] if own else file["tiles"], px)
+                start = file["start"][:] if own else np.arange(len(file["tiles"]))
+                if own:
+                    lengths.append(file["length"][:])
+                    upright.append(file["upright"][:])
+                    _check_bands(path, start, lengths[-1], upright[-1], px, len(file["bands"]))
                 known = json.loads(file.attrs.get("versions", "{}"))
             except KeyError as error:
                 raise ValueError(f"{_damaged(path)}: {error.args[0]}") from error
@@ -199,11 +227,9 @@ def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePi
                 f"{_damaged(path)}: each tile must have a name and an image; found {len(start)} tiles, "
                 f"{len(names[0])} names and {len(names[1])} images"
             )
-        stat = path.stat()
         of_file.append(np.full(len(start), len(files), np.int32))
-        files.append(_File(path, stat.st_size, stat.st_mtime_ns))
+        files.append(stored)
         starts.append(start)
-        shapes.append(shape)
         tile += names[0]
         image += names[1]
         for library, version in known.items():
@@ -227,7 +253,8 @@ def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePi
         _files=files,
         _file=np.concatenate(of_file),
         _start=np.concatenate(starts),
-        _shape=np.concatenate(shapes) if ragged else None,
+        _length=np.concatenate(lengths) if ragged else None,
+        _upright=np.concatenate(upright) if ragged else None,
     )
 
 
@@ -314,51 +341,46 @@ def _stream(
         thread.join()
 
 
-def _tile_places(path: Path, data: Any, px: int) -> np.ndarray:
-    """Return the place in the file of each tile's first byte, int64 (n,)."""
-    shape = tuple(data.shape)
-    if len(shape) != 4 or shape[1:] != (px, px, 3) or data.dtype != np.uint8:
-        legal = f"uint8 of the shape (n, {px}, {px}, 3)"
-        raise ValueError(f"{_damaged(path)}: its tiles must be {legal}; found {data.dtype} of {shape}")
-    n = shape[0]
+def _stored(path: Path, data: Any, px: int) -> _File:
+    """Return where the bytes of a file's tiles, or of its bands, are."""
+    square = (px, 3) if data.name == "/bands" else (px, px, 3)
+    if data.shape[1:] != square or data.dtype != np.uint8:
+        legal = f"uint8 of the shape (n, {', '.join(map(str, square))})"
+        raise ValueError(f"{_damaged(path)}: {data.name} must be {legal}; found {data.dtype} of {data.shape}")
+    n, row_bytes = len(data), int(np.prod(square))
     if data.chunks is None:
-        return _offset(path, data) + np.arange(n, dtype=np.int64) * (px * px * 3) if n else np.empty(0, np.int64)
-    if data.chunks != (1, px, px, 3) or data.id.get_create_plist().get_nfilters():
+        rows = max(n, 1)
+        chunks = np.array([-1 if data.id.get_offset() is None else data.id.get_offset()])[: -(-n // rows)]
+    else:
+        rows = data.chunks[0]
+        if data.chunks[1:] != square or data.id.get_create_plist().get_nfilters():
+            raise ValueError(
+                f"{_damaged(path)}: {data.name} must be raw, in one piece or in chunks of whole rows; found chunks of "
+                f"{data.chunks}, compression {data.compression}"
+            )
+        chunks = np.full(-(-n // rows), -1, np.int64)
+
+        def place(chunk: Any) -> None:
+            chunks[chunk.chunk_offset[0] // rows] = chunk.byte_offset
+
+        data.id.chunk_iter(place)
+    if n and chunks.min() < 0:
+        first = int(chunks.argmin()) * rows
+        raise ValueError(f"{_damaged(path)}: each row of {data.name} must have been written; found none at {first}")
+    stat = path.stat()
+    return _File(path, stat.st_size, stat.st_mtime_ns, chunks.astype(np.int64), rows, row_bytes)
+
+
+def _check_bands(path: Path, start: np.ndarray, length: np.ndarray, upright: np.ndarray, px: int, total: int) -> None:
+    if not len(start) == len(length) == len(upright):
+        found = f"{len(start)}, {len(length)} and {len(upright)}"
+        raise ValueError(f"{_damaged(path)}: start, length and upright must be equally long; found {found}")
+    wrong = np.flatnonzero((start < 0) | (length < px) | (start + length > total))
+    if len(wrong):
         raise ValueError(
-            f"{_damaged(path)}: tiles must be stored raw, contiguous or one a chunk; found chunks of {data.chunks}, "
-            f"compression {data.compression}"
+            f"{_damaged(path)}: images must be {px} rows or more of {total}; found {length[wrong[0]]} from "
+            f"{start[wrong[0]]} on"
         )
-    starts = np.full(n, -1, np.int64)
-
-    def place(chunk: Any) -> None:
-        starts[chunk.chunk_offset[0]] = chunk.byte_offset
-
-    data.id.chunk_iter(place)
-    if n and starts.min() < 0:
-        raise ValueError(f"{_damaged(path)}: each tile must have been written; found none at {int(starts.argmin())}")
-    return starts
-
-
-def _ragged_places(path: Path, file: Any, px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the place in the file of each image's first byte, int64 (n,), and heights and widths, int32 (n, 2)."""
-    start = file["start"][:].astype(np.int64)
-    shape = np.column_stack([file["height"][:], file["width"][:]]).astype(np.int32)
-    data = file["bytes"]
-    sizes = shape.astype(np.int64).prod(axis=1) * 3
-    fits = len(start) == len(shape) and (shape.min(axis=1) == px).all() and (start + sizes <= len(data)).all()
-    if not fits or data.dtype != np.uint8 or data.chunks is not None:
-        raise ValueError(
-            f"{_damaged(path)}: images must be raw bytes with a shorter side of {px} px; found {len(start)} images "
-            f"in {len(data)} bytes of {data.dtype}, sides from {shape.min() if len(shape) else 'none'}"
-        )
-    return (start + _offset(path, data) if len(start) else start), shape
-
-
-def _offset(path: Path, data: Any) -> int:
-    offset = data.id.get_offset()
-    if offset is None:
-        raise ValueError(f"{_damaged(path)}: {data.name} must have been written; found no bytes of it")
-    return int(offset)
 
 
 def _opened(path: Path) -> Any:
@@ -383,12 +405,6 @@ def _reopened(file: _File) -> int:
         os.close(descriptor)
         raise ValueError(f"pixel file {file.path} must stay as it is while it is read; found that it has changed")
     return descriptor
-
-
-def _read_exactly(descriptor: int, file: _File, target: np.ndarray, start: int) -> None:
-    found = os.preadv(descriptor, [target], start)
-    if found != target.nbytes:
-        raise ValueError(f"{_damaged(file.path)}: {found} bytes from byte {start} on, where {target.nbytes} are due")
 
 
 def _damaged(path: Path) -> str:
