@@ -32,6 +32,7 @@ rule cohort_of_table:
         sheet=of_dataset("sheet"),
         table="results/{dataset}/table.json",
         cut=where_slides_fail,
+        left_out=rows_left_out,
     output:
         slides_table="results/{dataset}/slides.tsv",
     log:

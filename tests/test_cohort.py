@@ -10,7 +10,9 @@ import slide_factory
 
 from histotransfer import cohort, samples, store
 
-HEADER = "image\timage_in_sheet\tslide\tpatient\tlabels\tsplit\tstatus\treason\ttiles\texcluded_tiles\tnotice\n"
+HEADER = (
+    "image\timage_in_sheet\tslide\tpatient\tlabels\tsplit\tstatus\treason\ttiles\texcluded_tiles\tnotice\tstands_for\n"
+)
 
 
 # slides
@@ -81,13 +83,13 @@ def mixed(given):
 def test_the_table_of_slides(mixed):
     mixed.gather()
     assert (mixed.folder / "slides.tsv").read_text("utf-8") == HEADER + (
-        'a\tA\tblock a\tp-a\t"{""tumour"": 3}"\t\tok\t\t3\t0\t3 tiles, 60 asked\n'
-        'b\tB\tblock b\tp-b\t"{""tumour"": 0}"\t\tmissing\tno file at b.svs\t0\t0\t\n'
-        'c\tC\tblock c\tp-c\t"{""tumour"": 0}"\t\tunreadable\tUnsupported or missing image file\t0\t0\t\n'
-        "d\tD\tblock d\tp-d\t{}\ttest\tok\t\t3\t0\t\n"
-        'e\tE\tblock e\tp-e\t"{""tumour"": 0}"\t\tno mpp\tthe file states neither\t0\t0\t\n'
-        'f\tF\tblock f\tp-f\t"{""tumour"": 0}"\t\tmpp conflict\tthe file states two\t0\t0\t\n'
-        'g\tG\tblock g\tp-g\t"{""tumour"": 0}"\t\tno tissue\tno region above\t0\t0\t\n'
+        'a\tA\tblock a\tp-a\t"{""tumour"": 3}"\t\tok\t\t3\t0\t3 tiles, 60 asked\t1\n'
+        'b\tB\tblock b\tp-b\t"{""tumour"": 0}"\t\tmissing\tno file at b.svs\t0\t0\t\t1\n'
+        'c\tC\tblock c\tp-c\t"{""tumour"": 0}"\t\tunreadable\tUnsupported or missing image file\t0\t0\t\t1\n'
+        "d\tD\tblock d\tp-d\t{}\ttest\tok\t\t3\t0\t\t1\n"
+        'e\tE\tblock e\tp-e\t"{""tumour"": 0}"\t\tno mpp\tthe file states neither\t0\t0\t\t1\n'
+        'f\tF\tblock f\tp-f\t"{""tumour"": 0}"\t\tmpp conflict\tthe file states two\t0\t0\t\t1\n'
+        'g\tG\tblock g\tp-g\t"{""tumour"": 0}"\t\tno tissue\tno region above\t0\t0\t\t1\n'
     )
 
 
@@ -189,7 +191,7 @@ ROWS = [
 ]
 
 
-def gather_table(folder, excluded=((),), on_bad_slide="exclude"):
+def gather_table(folder, excluded=((),), on_bad_slide="exclude", left_out=()):
     """Write the sheet and a pixel file for each list of excluded rows (tile, image, reason), and gather."""
     sheet = slide_factory.write_sheet(folder / "sheet.tsv", ROWS)
     samples.check_table(sheet=str(sheet), table_file=str(folder / "table.json"), kind="patches", root=str(folder))
@@ -208,39 +210,40 @@ def gather_table(folder, excluded=((),), on_bad_slide="exclude"):
         kind="patches",
         root=str(folder),
         on_bad_slide=on_bad_slide,
+        left_out=left_out,
     )
     return (folder / "slides.tsv").read_text("utf-8")
 
 
 def test_the_table_of_images(tmp_path):
     assert gather_table(tmp_path) == HEADER + (
-        "i1\ti1\ti1\tp2\t{}\t\tok\t\t1\t0\t\n"
-        'i2\ti2\ts\tp1\t"{""x"": 2, ""y"": 1}"\ttrain\tok\t\t3\t0\t\n'
-        'i3\ti3\ti3\tp3\t"{""y"": 2}"\t\tok\t\t2\t0\t\n'
+        "i1\ti1\ti1\tp2\t{}\t\tok\t\t1\t0\t\t1\n"
+        'i2\ti2\ts\tp1\t"{""x"": 2, ""y"": 1}"\ttrain\tok\t\t3\t0\t\t1\n'
+        'i3\ti3\ti3\tp3\t"{""y"": 2}"\t\tok\t\t2\t0\t\t1\n'
     )
 
 
 def test_rows_without_a_tile_are_counted_and_their_reasons_told(tmp_path):
     gone = [[("t1", "i2", "no such file")], [("t5", "i3", "truncated"), ("t6", "i3", "truncated")]]
     assert gather_table(tmp_path, gone) == HEADER + (
-        "i1\ti1\ti1\tp2\t{}\t\tok\t\t1\t0\t\n"
-        'i2\ti2\ts\tp1\t"{""x"": 1, ""y"": 1}"\ttrain\tok\t\t2\t1\tleft out: no such file (1)\n'
-        "i3\ti3\ti3\tp3\t{}\t\tunreadable\ttruncated (2)\t0\t2\t\n"
+        "i1\ti1\ti1\tp2\t{}\t\tok\t\t1\t0\t\t1\n"
+        'i2\ti2\ts\tp1\t"{""x"": 1, ""y"": 1}"\ttrain\tok\t\t2\t1\tleft out: no such file (1)\t1\n'
+        "i3\ti3\ti3\tp3\t{}\t\tunreadable\ttruncated (2)\t0\t2\t\t1\n"
     )
 
 
 def test_a_row_counts_once_however_many_sizes_it_was_cut_at(tmp_path):
     twice = [[("t1", "i2", "no such file")], [("t1", "i2", "no such file")]]
-    assert "\t2\t1\tleft out: no such file (1)\n" in gather_table(tmp_path, twice)
+    assert "\t2\t1\tleft out: no such file (1)\t1\n" in gather_table(tmp_path, twice)
 
 
 def test_a_row_is_left_out_even_if_nobody_says_why(tmp_path):
-    assert "\t2\t1\tleft out:  (1)\n" in gather_table(tmp_path, [[("t1", "i2", "")]])
+    assert "\t2\t1\tleft out:  (1)\t1\n" in gather_table(tmp_path, [[("t1", "i2", "")]])
 
 
 def test_the_most_frequent_reasons_are_told(tmp_path):
     gone = [[("t1", "i2", "a"), ("t2", "i2", "b"), ("t3", "i2", "b")]]
-    assert "\tunreadable\tb (2); a (1)\t0\t3\t\n" in gather_table(tmp_path, gone)
+    assert "\tunreadable\tb (2); a (1)\t0\t3\t\t1\n" in gather_table(tmp_path, gone)
 
 
 def test_images_fail_like_slides(tmp_path):
@@ -256,3 +259,31 @@ def test_images_fail_like_slides(tmp_path):
     assert "left out" in gather_table(tmp_path, [[("t1", "i2", "no such file")]], on_bad_slide="fail")
     with pytest.raises(cohort.ExcludedSlidesError, match=r"^no image is left: 0 of 3"):
         gather_table(tmp_path, [[(row["tile"], row["image"], "gone") for row in ROWS]])
+
+
+def test_what_was_left_out_of_somebodys_table_stands_in_a_row_a_reason(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="histotransfer")
+    gone = [
+        {"status": "no path", "reason": "the row names no image file", "images": 2, "first_row": 9, "example": ""},
+        {"status": "missing", "reason": "no such file", "images": 412003, "first_row": 3, "example": "b.jpg"},
+    ]
+    summary = {"source": "pairs.csv", "rows": 1000000, "kept": 6, "left_out": gone}
+    store.write_json(tmp_path / "left_out.json", {**summary, "repeated": 0, "repeated_otherwise": 0})
+    gather_table(tmp_path, left_out=str(tmp_path / "left_out.json"), on_bad_slide="fail")
+    rows = store.read_table(tmp_path / "slides.tsv")
+    assert [(row["image"], row["status"], row["stands_for"]) for row in rows] == [
+        ("i1", "ok", "1"),
+        ("i2", "ok", "1"),
+        ("i3", "ok", "1"),
+        ("", "no path", "2"),
+        ("", "missing", "412003"),
+    ]
+    assert rows[4]["image_in_sheet"] == "412,003 of 1,000,000 rows of pairs.csv"
+    assert [row["reason"] for row in rows[3:]] == [
+        "the row names no image file; the first is row 9",
+        "no such file; the first is row 3, b.jpg",
+    ]
+    assert [record.message for record in caplog.records] == [
+        "3 of 3 images are used",
+        "pairs.csv: 1,000,000 rows, 6 images used; left out: 2 no path, 412,003 missing",
+    ]

@@ -110,6 +110,15 @@ class TestAttrition:
     def test_nothing_lost(self, tmp_path):
         assert self.draw(tmp_path, ["ok"], noun="image") == "1 image asked for, 1 used; none excluded."
 
+    def test_a_row_may_stand_for_many_images(self, tmp_path):
+        rows = [("ok", 1), ("ok", 1), ("missing", 412003), ("several labels", 7)]
+        columns = ("image", "status", "stands_for")
+        store.write_table(
+            tmp_path / "slides.tsv", columns, [dict(zip(columns, ("x", *row), strict=True)) for row in rows]
+        )
+        said = figures.draw_attrition(slides=tmp_path / "slides.tsv", figure=tmp_path / "a.svg", noun="image")
+        assert said == "412,012 images asked for, 2 used; excluded: 412,003 file missing, 7 several labels."
+
     def test_a_status_that_it_does_not_know_is_shown_by_its_name(self, tmp_path):
         assert self.draw(tmp_path, ["odd"]) == "1 slide asked for, 0 used; excluded: 1 odd."
 

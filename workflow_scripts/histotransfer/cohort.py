@@ -7,13 +7,13 @@ import logging
 from collections import Counter, defaultdict
 from typing import Any
 
-from histotransfer import samples, store, tiles
+from histotransfer import csv_sheets, samples, store, tiles
 
 log = logging.getLogger("histotransfer")
 
 COLUMNS = (
     *("image", "image_in_sheet", "slide", "patient", "labels", "split"),
-    *("status", "reason", "tiles", "excluded_tiles", "notice"),
+    *("status", "reason", "tiles", "excluded_tiles", "notice", "stands_for"),
 )
 
 
@@ -71,6 +71,7 @@ def gather_slides(
                 "tiles": n_tiles,
                 "excluded_tiles": 0,
                 "notice": kept.attributes.get("notice", ""),
+                "stands_for": 1,
             }
         )
     _judge(rows, on_bad_slide)
@@ -93,9 +94,19 @@ def _failed_later(cut: list[str]) -> dict[str, tuple[str, str]]:
 
 
 def gather_table(
-    *, sheet: str, table: str, cut: list[str], slides_table: str, kind: str, root: str, on_bad_slide: str
+    *,
+    sheet: str,
+    table: str,
+    cut: list[str],
+    slides_table: str,
+    kind: str,
+    root: str,
+    on_bad_slide: str,
+    left_out: str | list[str] = (),
 ) -> None:
     """Write one row an image of a table of patches or points, with the tiles it gave and those it did not.
+
+    Images that were left out of somebody's table stand together in one row for each reason: `stands_for` of them.
 
     Parameters
     ----------
@@ -108,6 +119,9 @@ def gather_table(
     kind, root
         See :func:`histotransfer.samples.rows_of_part`.
     on_bad_slide : {'exclude', 'fail'}
+    left_out : path, or empty list
+        What :func:`histotransfer.csv_sheets.filter_rows` counted, if the sheet is made of somebody's table. These
+        images were left out on purpose: ``fail`` is about the others.
 
     Raises
     ------
@@ -124,7 +138,7 @@ def gather_table(
             row.image,
             {
                 **{"image": row.image, "image_in_sheet": row.image, "slide": row.slide, "patient": row.patient},
-                **{"split": row.split, "tiles": 0, "excluded_tiles": 0, "notice": ""},
+                **{"split": row.split, "tiles": 0, "excluded_tiles": 0, "notice": "", "stands_for": 1},
             },
         )
         reason = excluded.get((row.image, row.tile))
@@ -142,7 +156,27 @@ def gather_table(
         image |= {"reason": "" if usable else most, "notice": f"left out: {most}" if usable and most else ""}
     rows = [images[name] for name in sorted(images)]
     _judge(rows, on_bad_slide)
-    store.write_table(slides_table, COLUMNS, rows)
+    store.write_table(slides_table, COLUMNS, rows + (_rows_left_out(store.read_json(left_out)) if left_out else []))
+
+
+def _rows_left_out(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one row a reason for which images were left out of a table, and say all of it in one line."""
+    log.info("%s", csv_sheets.said(summary))
+    found = []
+    for one in summary["left_out"]:
+        first = f"; the first is row {one['first_row']}" + (f", {one['example']}" if one["example"] else "")
+        found.append(
+            {
+                "image": "",
+                "image_in_sheet": f"{one['images']:,} of {summary['rows']:,} rows of {summary['source']}",
+                **{"slide": "", "patient": "", "labels": "{}", "split": "", "tiles": 0, "excluded_tiles": 0},
+                "status": one["status"],
+                "reason": one["reason"] + first,
+                "notice": "",
+                "stands_for": one["images"],
+            }
+        )
+    return found
 
 
 def _excluded_rows(cut: list[str]) -> dict[tuple[str, str], str]:

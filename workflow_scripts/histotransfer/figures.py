@@ -21,6 +21,9 @@ STATUS_WORDS = {
     "no mpp": "no resolution (mpp)",
     "mpp conflict": "contradictory mpp",
     "no tissue": "no tissue",
+    "no path": "no file named",
+    "no label": "no label",
+    "several labels": "several labels",
 }
 
 
@@ -37,12 +40,16 @@ def draw_attrition(*, slides: str | Path, figure: str | Path, noun: str = "slide
         What a row of the table is: ``slide``, or ``image`` for patches and points.
     """
     rows = store.read_table(slides)
-    lost = Counter(row["status"] for row in rows if row["status"] != "ok")
+    asked = sum(int(row.get("stands_for") or 1) for row in rows)
+    lost: Counter[str] = Counter()
+    for row in rows:
+        if row["status"] != "ok":
+            lost[row["status"]] += int(row.get("stands_for") or 1)
     order = [status for status in STATUS_WORDS if status in lost]
     order += sorted(status for status in lost if status not in STATUS_WORDS)
-    used = len(rows) - sum(lost.values())
+    used = asked - sum(lost.values())
 
-    steps = [("asked for", len(rows), 0)]
+    steps = [("asked for", asked, 0)]
     for status in order:
         steps.append((STATUS_WORDS.get(status, status), steps[-1][1] - lost[status], lost[status]))
     steps.append(("used", used, 0))
@@ -57,16 +64,16 @@ def draw_attrition(*, slides: str | Path, figure: str | Path, noun: str = "slide
             panel.barh(place, removed, left=left, height=0.58, color=canvas.VERMILION)
         text = f"−{removed:,}" if removed else f"{left:,}"
         colour = canvas.VERMILION if removed else canvas.INK
-        shift = 0.02 * max(len(rows), 1)
+        shift = 0.02 * max(asked, 1)
         canvas.label(panel, text, left + removed + shift, place, ha="left", fontsize=TEXT, color=colour, weight="bold")
         name = canvas.wrap(name, names - 10, lines=2)
         canvas.write(chart, name, names - 8, top + pitch * (place + 0.5), ha="right", va="center")
-    panel.set_xlim(0, max(len(rows), 1))
+    panel.set_xlim(0, max(asked, 1))
     panel.set_ylim(len(steps) - 0.5, -0.5)
     panel.set_axis_off()
 
     reasons = ", ".join(f"{lost[status]:,} {STATUS_WORDS.get(status, status)}" for status in order)
-    statement = f"{scoreboard.counted(len(rows), noun)} asked for, {used:,} used"
+    statement = f"{scoreboard.counted(asked, noun)} asked for, {used:,} used"
     statement += f"; excluded: {reasons}." if reasons else "; none excluded."
     canvas.save(chart, figure, statement)
     return statement
