@@ -387,17 +387,23 @@ def _dataset_block(
         "name": dataset,
         "noun": "slide" if kind == "slides" else "image",
         "file": str(path),
-        "asked": len(rows),
+        "asked": _images(rows),
         "used": sum(row["status"] == "ok" for row in rows),
         "patients": len({row["patient"] for row in rows if row["status"] == "ok" and row["patient"]}),
         "tiles": sum(int(row["tiles"] or 0) for row in rows),
         "excluded": excluded,
+        "n_excluded": _images(excluded),
         "notices": [row for row in rows if row["notice"] or int(row["excluded_tiles"] or 0)],
         "lost_tiles": sum(int(row["excluded_tiles"] or 0) for row in rows),
         "attrition": _chosen(plates, "attrition", dataset=dataset),
         "cards": cards,
         "samples": _chosen(plates, "tiles", dataset=dataset),
     }
+
+
+def _images(rows: Sequence[Mapping[str, Any]]) -> int:
+    # what was left out of somebody's table stands in one row a reason
+    return sum(int(row.get("stands_for") or 1) for row in rows)
 
 
 def _resolution(said: Mapping[str, Any]) -> dict[str, str]:
