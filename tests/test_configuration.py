@@ -419,7 +419,8 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
         (
             "networks: {net: {architecture: VGG-16}}",
             "networks.net.architecture: legal are VGG16, VGG19, InceptionV3, ResNet50, InceptionResNetV2, DenseNet201, "
-            "MobileNet, MobileNetV2 (did you mean 'VGG16'?); found 'VGG-16'",
+            "MobileNet, MobileNetV2, AlexNet, AlexNet-torchvision, GenderNet, GoogLeNet, GoogLeNet-torchvision, "
+            "KiefferCNN, JoyceCNN (did you mean 'VGG16'?); found 'VGG-16'",
         ),
         ("networks: {net: {alpha: 0.5}}", "networks.net.alpha: VGG16 comes in one width, so legal is none; found 0.5"),
         ("networks: {net: {px: 31}}", "networks.net.px: legal for VGG16 are integers of at least 32; found 31"),
@@ -434,8 +435,8 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
             "(did you mean 'block2'?); found 'blok2'",
         ),
         (
-            "{networks: {net: {px: 100}}, feature_sets: {dense: {network: net, layer: fc2}}}",
-            "networks.net.px: fc2 of VGG16 takes 224 alone; found 100",
+            "{networks: {net: {px: 100, weights: imagenet}}, feature_sets: {dense: {network: net, layer: fc2}}}",
+            "networks.net.px: fc2 of VGG16 takes 224 alone, unless weights are random; found 100",
         ),
         (
             "feature_sets: {net: {network: net}}",
