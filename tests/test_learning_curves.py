@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import training_factory
-from training_factory import write_curve, write_history, write_predictions
+import learning_factory
+from learning_factory import write_curve, write_history, write_predictions
 
 from histotransfer import learning_curves, store
 
@@ -104,14 +104,14 @@ def test_files_that_do_not_belong_together_are_errors(tmp_path):
 def test_made_up_networks_have_a_row_each(tmp_path):
     networks = {
         name: {
-            "start": training_factory.start(weights=weights),
-            "recipe": training_factory.recipe(),
+            "start": learning_factory.start(weights=weights),
+            "recipe": learning_factory.recipe(),
             "start_name": name,
         }
         | {"level": 0.85, "speed": 1.0}
         for name, weights in (("a", "imagenet"), ("b", "random"))
     }
-    arguments = training_factory.write_networks(tmp_path, networks, seeds=(1, 2), epochs=3)
+    arguments = learning_factory.write_networks(tmp_path, networks, seeds=(1, 2), epochs=3)
     written = {name: str(tmp_path / f"{name}.csv") for name in ("epochs", "steps", "table")}
     learning_curves.tabulate(**arguments, **written)
     rows = store.read_csv(written["table"])
