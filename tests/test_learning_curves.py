@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import learning_factory
+import pytest
 from learning_factory import write_curve, write_history, write_predictions
 
 from histotransfer import learning_curves, store
