@@ -264,7 +264,8 @@ def _fives(x: Any, name: str) -> Any:
 
 def _four_by_four(x: Any, name: str) -> Any:
     """Return averages over 4x4 parts of the maps, whatever their size, as torchvision has them."""
-    return layers.AdaptiveAveragePooling2D(4, name=name)(x)
+    # ASSUME maps of 4x4 and less, which only smaller inputs have, are left as they are; torchvision repeats places
+    return layers.AdaptiveAveragePooling2D(4, name=name)(x) if min(x.shape[1:3]) > 4 else layers.Identity(name=name)(x)
 
 
 def googlenet(*, px: int, include_top: bool, auxiliary: bool, seed: int) -> keras.Model:
