@@ -1,0 +1,259 @@
+"""The studies of the papers: their files load and plan, hold the papers' own values, and run whole at a small scale."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slide_factory
+import study_factory
+import yaml
+from PIL import Image
+from snakemake.utils import update_config
+
+from histotransfer import configuration, store
+
+STUDIES = study_factory.REPOSITORY / "studies"
+SCHEMA = study_factory.REPOSITORY / "rules/schemas/config.schema.yaml"
+
+
+def paper(name):
+    """Return a study's file as it is."""
+    return yaml.safe_load((STUDIES / f"{name}.yaml").read_text("utf-8"))
+
+
+def merged(name, **changes):
+    """Return the config as Snakemake merges it, with `changes` as a user's second file."""
+    config = yaml.safe_load((study_factory.REPOSITORY / "config.yaml").read_text("utf-8"))
+    for overlay in (paper(name), changes):
+        update_config(config, copy.deepcopy(overlay))
+    return config
+
+
+def write_table(path, header, rows, separator="\t"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(separator.join(row) + "\n" for row in (header, *rows)), "utf-8")
+
+
+def put_data(folder, name):
+    """Put what a study's file asks for where it says: sheets of two rows, and empty files of weights."""
+    if name == "kieffer2017":
+        rows = [("a", "a.png", "s0", "s0", "train"), ("b", "b.png", "s0", "s0", "test")]
+        write_table(folder / "data/kimia-path24/sheet.tsv", ("tile", "path", "slide", "label", "split"), rows)
+    elif name == "bayramoglu2016":
+        rows = [("img1", "img1/img1.bmp", "3", "4", "epithelial"), ("img2", "img2/img2.bmp", "3", "4", "others")]
+        write_table(folder / "data/crchistophenotypes/sheet.tsv", ("image", "path", "x", "y", "label"), rows)
+        (folder / "data/weights").mkdir(parents=True)
+        for stem in ("alexnet-torchvision", "googlenet-torchvision"):
+            (folder / f"data/weights/{stem}.h5").touch()
+    elif name == "joyce2024":
+        rows = [("0", "a.jpg", "\"['Bone', 'Renal']\"", "v1"), ("1", "b.jpg", "['Bone']", "v2")]
+        header = ("", "image_path", "pathology", "video_id")
+        write_table(folder / "data/quilt-1m/quilt_1M_lookup.csv", header, rows, ",")
+
+
+def load(name, folder, **changes):
+    put_data(folder, name)
+    return configuration.load(merged(name, **changes), SCHEMA, folder=folder)
+
+
+NAMES = ("bayramoglu2016", "joyce2024", "kieffer2017")
+
+
+# ---- what the papers say
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    return {name: load(name, tmp_path_factory.mktemp(name)) for name in NAMES}
+
+
+SGD = {"kind": "sgd", "momentum": 0.9, "nesterov": False}
+#: Rate, base x (1 + 0.001 x iteration)^-0.75; the minus is a choice (section 3).
+INV = {"kind": "inv", "gamma": 0.001, "power": 0.75}
+#: Of each trained network, typed from the papers: start, batch, dense layers of the head, and of each phase what it
+#: takes and trains, its epochs, rate and optimiser.
+TRAINED = {
+    "kieffer2017": {
+        "vgg16-tuned": ("VGG16", "imagenet", 32, [256], [("features", "head"), ("tiles", 1, 200, 1e-4, SGD)]),
+        "inceptionv3-tuned": ("InceptionV3", "imagenet", 32, [1024], [("features", "head"), ("tiles", 2, 200, 1e-4, SGD)]),
+        "cnn": ("KiefferCNN", "random", 32, [], [("tiles", "all")]),
+    },
+    "bayramoglu2016": {
+        "alexnet-transfer": ("AlexNet-torchvision", "file", 100, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "alexnet-full": ("AlexNet-torchvision", "random", 100, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "gendernet-full": ("GenderNet", "random", 100, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "googlenet-transfer": ("GoogLeNet-torchvision", "file", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "googlenet-full": ("GoogLeNet-torchvision", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "vgg16-transfer": ("VGG16", "imagenet", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "vgg16-full": ("VGG16", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
+    },
+    "joyce2024": {
+        "transfer": ("ResNet50", "imagenet", 32, [512], [("features", "head")]),
+        "cnn": ("JoyceCNN", "random", 32, [], [("tiles", "all")]),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recipes_hold_the_papers_values(studies, name):
+    found = {}
+    for network, one in studies[name].trained.items():
+        weights = one.start["weights"]
+        phases = [
+            tuple(phase[key] for key in ("on", "train", "epochs", "rate", "optimiser"))[: len(expected)]
+            for phase, expected in zip(one.recipe["phases"], TRAINED[name][network][-1], strict=True)
+        ]
+        start = weights if weights in ("imagenet", "random") else "file"
+        found[network] = (one.start["architecture"], start, one.recipe["batch"], one.recipe["head"]["dense"], phases)
+    assert found == TRAINED[name]
+
+
+def test_kieffer_trains_on_a_hundred_grey_patches_of_each_slide(studies):
+    study = studies["kieffer2017"]
+    dataset, split = study.datasets["kimia-path24"], study.splits["as-given"]
+    assert (dataset.grayscale, len(dataset.tasks["scan"]["classes"])) == (True, 24)
+    assert (split["unit"], split["groups"], split["train_tiles_per_class"]) == ("given", "image", 100)
+    assert "by design" in split["share_groups"]
+    # values of [0, 1], patches of 224 px for every network
+    assert {(one["rescale"], one["px"]) for one in study.networks.values()} == {("unit", 224)}
+    assert {(one.start["rescale"], one.start["px"]) for one in study.trained.values()} == {("unit", 224)}
+    assert study.classifiers["svm"]["kind"] == "libsvm"
+    assert study.feature_sets["vgg16-fc2"].sources == ({"network": "vgg16", "layer": "fc2"},)
+    assert study.networks["inceptionv3"]["layer"] == "mixed10"
+    assert all(one.recipe["keep"] == "last" for one in study.trained.values())
+
+
+def test_bayramoglu_copies_all_but_the_output_layer_and_teaches_it_faster(studies):
+    study = studies["bayramoglu2016"]
+    dataset = study.datasets["crchistophenotypes"]
+    assert (dataset.kind, dataset.crop["px"]) == ("points", 32)
+    assert dataset.tasks["cell-type"]["classes"] == ["epithelial", "fibroblast", "inflammatory"]
+    assert dataset.tasks["cell-type"]["leave_out"] == ["others"]
+    for name, one in study.trained.items():
+        (phase,) = one.recipe["phases"]
+        assert phase["schedule"] == INV, name
+        assert phase["rates"] == ({"head": 10} if name.endswith("transfer") else {}), name
+        assert one.px == 256, name
+        assert one.recipe["augmentation"] is None, name
+        assert one.start["rescale"] == "training_mean", name
+        assert one.recipe["keep"] == "last", name
+        assert "test" in one.recipe["curve"]["sets"], name
+        gaussian = name in ("alexnet-full", "gendernet-full")
+        if name.endswith("full"):
+            expected = {"kind": "gaussian", "deviation": 0.01} if gaussian else {"kind": "xavier", "deviation": None}
+            assert one.recipe["initialisation"] == expected, name
+        googlenet = name.startswith("googlenet")
+        assert one.recipe["head"]["dropout"] == (0.4 if googlenet else 0.5), name
+        assert not googlenet or one.recipe["auxiliary"] == 0.3, name
+    layers = {one.start["architecture"]: one.start["layer"] for one in study.trained.values()}
+    assert layers == {
+        **{"AlexNet-torchvision": "fc7", "GenderNet": "fc7", "GoogLeNet-torchvision": "inception_5b"},
+        "VGG16": "fc2",
+    }
+    # 3,401 of 20,405 nuclei
+    assert round(20_405 * study.splits["at-random"]["test"]) == 3401
+    assert study.splits["at-random"]["unit"] == "tile"
+    assert "at random" in study.splits["at-random"]["share_groups"]
+    assert study.splits["by-image"]["unit"] == "image"
+
+
+def test_joyce_trains_a_head_of_512_and_a_network_of_three_convolutions(studies):
+    study = studies["joyce2024"]
+    dataset = study.datasets["quilt-1m"]
+    assert dataset.sheet == "results/quilt-1m/sheet.tsv"
+    assert dataset.table["columns"] == {"path": "image_path", "label": "pathology", "slide": "video_id"}
+    assert (dataset.table["several_labels"], dataset.table["missing_files"]) == ("drop", "exclude")
+    transfer, cnn = study.trained["transfer"], study.trained["cnn"]
+    assert (transfer.head_only, transfer.recipe["head"]["pool"]) == (True, "average")
+    assert (cnn.start["layer"], cnn.recipe["head"]["dropout"], cnn.start["px"]) == ("fc1", 0.5, 224)
+    for one in (transfer, cnn):
+        (phase,) = one.recipe["phases"]
+        assert phase["optimiser"]["kind"] == "adam"
+        assert (one.recipe["early_stopping"], one.recipe["keep"], one.recipe["monitor"]) == (3, "best", "loss")
+    # early stopping sees the validation set, and a test set stands beside it
+    split = study.splits["by-video"]
+    assert (split["unit"], split["validation"] > 0, split["test"] > 0) == ("slide", True, True)
+
+
+def test_a_table_without_videos_is_split_by_image(tmp_path):
+    study = load("joyce2024", tmp_path, datasets={"quilt-1m": {"columns": {"slide": None}}})
+    assert study.datasets["quilt-1m"].table["columns"] == {"path": "image_path", "label": "pathology"}
+
+
+def test_the_cell_without_public_weights_runs_with_a_file_of_the_users(tmp_path):
+    text = (STUDIES / "bayramoglu2016.yaml").read_text("utf-8")
+    whole, n = re.subn(r"^( *)# (- gendernet-transfer|gendernet(?:-transfer)?: \{)", r"\1\2", text, flags=re.MULTILINE)
+    assert n == 3
+    put_data(tmp_path, "bayramoglu2016")
+    config = yaml.safe_load((study_factory.REPOSITORY / "config.yaml").read_text("utf-8"))
+    update_config(config, yaml.safe_load(whole))
+    with pytest.raises(configuration.ConfigurationError, match=r"networks\.gendernet\.weights: .*no such file"):
+        configuration.load(config, SCHEMA, folder=tmp_path)
+    (tmp_path / "data/weights/gendernet.h5").touch()
+    found = configuration.load(config, SCHEMA, folder=tmp_path).trained["gendernet-transfer"]
+    assert found.start["weights"] == "data/weights/gendernet.h5"
+    config["networks"]["gendernet"]["weights"] = "imagenet"
+    with pytest.raises(configuration.ConfigurationError, match="GenderNet has no public ImageNet source"):
+        configuration.load(config, SCHEMA, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_choice_is_marked_and_says_which_data_go_where(name):
+    text = (STUDIES / f"{name}.yaml").read_text("utf-8")
+    assert text.count("CHOICE") >= 5
+    assert "# Your data: " in text
+    for dataset in paper(name)["datasets"].values():
+        assert Path(dataset["sheet"]).parts[0] == "data"
+        readme = (study_factory.REPOSITORY / "data/README.md").read_text("utf-8")
+        assert f"\n| `{Path(dataset['sheet']).parts[1]}/" in readme
+
+
+# ---- plans
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_is_planned_from_its_file(tmp_path, workflow, name):
+    study = study_factory.Study(tmp_path, workflow, config=paper(name))
+    put_data(tmp_path, name)
+    planned = study.plan().planned
+    on_features = {"kieffer2017": 2, "joyce2024": 1}.get(name, 0)
+    splits = len(paper(name)["study"]["splits"])
+    assert planned.get("train_head", 0) == on_features
+    assert planned["train_network"] == splits * len(TRAINED[name]) - (1 if name == "joyce2024" else 0)
+    assert planned.get("attach_head", 0) == (1 if name == "joyce2024" else 0)
+    assert planned["score"] == splits * len(paper(name)["study"]["methods"])
+    assert planned.get("filter_table", 0) == (1 if name == "joyce2024" else 0)
+
+
+# ---- the sheet of the nuclei
+
+
+def test_the_sheet_of_crchistophenotypes(tmp_path, capsys):
+    from scipy.io import savemat
+
+    spec = importlib.util.spec_from_file_location("sheet", STUDIES / "crchistophenotypes_sheet.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for number, marked in {10: [[1, 500]], 2: [[7.5, 3], [0.4, 2]]}.items():
+        folder = tmp_path / f"img{number}"
+        folder.mkdir()
+        Image.new("RGB", (500, 500)).save(folder / f"img{number}.bmp")
+        for kind in module.TYPES:
+            found = np.array(marked if kind == "fibroblast" else [], float)
+            savemat(folder / f"img{number}_{kind}.mat", {"detection": found})
+    module.write_sheet(str(tmp_path))
+    assert store.read_table(tmp_path / "sheet.tsv") == [
+        {"image": "img2", "path": "img2/img2.bmp", "x": "6.5", "y": "2", "label": "fibroblast"},
+        {"image": "img2", "path": "img2/img2.bmp", "x": "0", "y": "1", "label": "fibroblast"},
+        {"image": "img10", "path": "img10/img10.bmp", "x": "0", "y": "499", "label": "fibroblast"},
+    ]
+    assert capsys.readouterr().out == f"3 nuclei of 2 images in {tmp_path / 'sheet.tsv'}\n"
+    with pytest.raises(SystemExit, match="must hold img1/img1.bmp and on"):
+        module.write_sheet(str(tmp_path / "img2"))
