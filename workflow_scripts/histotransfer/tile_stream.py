@@ -96,6 +96,11 @@ class TilePixels:
     def __len__(self) -> int:
         return len(self.tile)
 
+    @property
+    def is_square(self) -> np.ndarray:
+        """Whether each tile, or image at its own size, is a square; bool (n,)."""
+        return np.ones(len(self), bool) if self._length is None else self._length == self.px
+
     def read(
         self,
         rows: np.ndarray | None = None,
@@ -256,6 +261,21 @@ def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePi
         _length=np.concatenate(lengths) if ragged else None,
         _upright=np.concatenate(upright) if ragged else None,
     )
+
+
+def has_tiles(path: str | Path) -> bool:
+    """Tell whether a pixel file has any.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or damaged.
+    """
+    with _opened(Path(path)) as file:
+        try:
+            return str(file.attrs["status"]) == "ok"
+        except KeyError as error:
+            raise ValueError(f"{_damaged(Path(path))}: {error.args[0]}") from error
 
 
 def stream(
