@@ -111,8 +111,10 @@ def test_only_the_methods_and_the_split_asked_for_are_ranked(tmp_path):
 # ---- strategies
 
 
-def write_predictions(folder, method, seed, *, folds, classes=("x", "y", "z"), dataset="d1", task="t"):
-    """Write predictions; `folds` are [(true, predicted), ...] a fold, or None for none out of fold."""
+def write_predictions(
+    folder, method, seed, *, folds, classes=("x", "y", "z"), dataset="d1", task="t", kept=None, **attributes
+):
+    """Write predictions; `folds` are [(true, predicted), ...] a fold, or None for none; `kept` of validation tiles."""
     features, classifier = method.split("+")
 
     def of(pairs, fold=None):
@@ -128,9 +130,11 @@ def write_predictions(folder, method, seed, *, folds, classes=("x", "y", "z"), d
         str(path),
         held_out=of([("x", "x")]),
         out_of_fold=None if folds is None else of([pair for pairs in folds for pair in pairs], fold),
+        validation=None if kept is None else of(kept),
         attributes=dict.fromkeys(predictions.ATTRIBUTES, "")
         | {"dataset": dataset, "task": task, "split": "s", "seed": seed, "unit": "patient", "group_unit": "patient"}
-        | {"features": features, "classifier": classifier, "classes": list(classes), "chosen": {}},
+        | {"features": features, "classifier": classifier, "classes": list(classes), "chosen": {}}
+        | attributes,
     )
     return str(path)
 
@@ -198,19 +202,42 @@ def test_two_classes_are_chosen_by_roc_auc(tmp_path):
     assert (row["metric"], row["chosen"], row["chosen_methods"]) == ("roc_auc", "0.6", "b+svm (1 of 1 seed)")
 
 
-def test_a_strategy_that_cannot_choose(tmp_path):
-    scores = write_scores(tmp_path, {("d1", "t"): {"a+svm": [0.5], "b+svm": [0.6]}})
-    a = write_predictions(tmp_path, "a+svm", 1, folds=HALF)
-    b = write_predictions(tmp_path, "b+svm", 1, folds=None)
-    said = (
-        r"strategy 'both', d1/t, seed 1: .* found none of b\+svm \(.*d1-t-b\+svm-1\.h5 has no predictions out of fold\)"
+def test_a_method_that_was_not_validated_cannot_be_chosen(tmp_path):
+    scores = write_scores(tmp_path, {("d1", "t"): {"a+svm": [0.5], "b+softmax": [0.6], "c+et": [0.4]}})
+    a = write_predictions(tmp_path, "a+svm", 1, folds=WORSE)
+    b = write_predictions(tmp_path, "b+softmax", 1, folds=None)
+    c = write_predictions(tmp_path, "c+et", 1, folds=BETTER)
+    both, alone = tabulate(
+        tmp_path, scores, [a, b, c], {"all": ["a+svm", "b+softmax", "c+et"], "b alone": ["b+softmax"]}
     )
-    with pytest.raises(ValueError, match=said):
-        tabulate(tmp_path, scores, [a, b], {"both": ["a+svm", "b+svm"]})
-    with pytest.raises(ValueError, match=r"found none of b\+svm \(no predictions file of it was given\)"):
-        tabulate(tmp_path, scores, [a], {"both": ["a+svm", "b+svm"]})
+    assert (both["oracle_method"], both["chosen"], both["chosen_methods"]) == ("b+softmax", "0.4", "c+et (1 of 1 seed)")
+    said = "cannot be chosen, having predictions neither out of fold nor of validation tiles: b+softmax"
+    assert (both["note"], alone["chosen_methods"], alone["note"]) == (said, "b+softmax (1 of 1 seed)", "")
+    d = write_predictions(tmp_path, "a+svm", 1, folds=None)
+    (none,) = tabulate(tmp_path, scores, [d, b], {"both": ["a+svm", "b+softmax"]})
+    assert (none["oracle"], none["chosen"]) == ("0.6", "")
+    assert none["note"].endswith("a+svm, b+softmax; none chosen: no variant was validated")
+    with pytest.raises(ValueError, match=r"'both', d1/t, seed 1: .* predictions of each; found no file of b\+softmax"):
+        tabulate(tmp_path, scores, [a], {"both": ["a+svm", "b+softmax"]})
     with pytest.raises(ValueError, match="a strategy must name its methods; found none in nothing"):
         tabulate(tmp_path, scores, [a], {"nothing": []})
+
+
+def test_a_network_is_judged_by_the_validation_tiles(tmp_path):
+    # seed 1: 3 of 4 validation tiles right against 5/8; seed 2: 1 of 4 against 5/8. A tile without a label is none
+    scores = write_scores(tmp_path, {("d1", "t"): {"t+softmax": [0.6, 0.9], "t+svm": [0.5, 0.7]}})
+    kept = {1: [RIGHT, RIGHT, RIGHT, WRONG, ("", "y")], 2: [RIGHT, WRONG, WRONG, WRONG]}
+    files = [
+        *(write_predictions(tmp_path, "t+softmax", seed, folds=None, kept=kept[seed]) for seed in (1, 2)),
+        *(write_predictions(tmp_path, "t+svm", seed, folds=BETTER, saw_labels=True) for seed in (1, 2)),
+    ]
+    (row,) = tabulate(tmp_path, scores, files, {"fine-tuning": ["t+softmax", "t+svm"]})
+    assert float(row["chosen"]) == pytest.approx((0.6 + 0.7) / 2)
+    assert row["chosen_methods"] == "t+softmax (1 of 2 seeds), t+svm (1 of 2)"
+    assert row["note"] == (
+        "judged by the validation tiles, which may have chosen its epoch: t+softmax; validation score too high, since "
+        "the network behind the features saw the labels: t+svm"
+    )
 
 
 def test_undefined_validation_scores_choose_nothing(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import metrics, scoreboard, store
-from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
+from histotransfer.predictions import NO_LABEL, Predictions, read_predictions, read_validation
 from histotransfer.problems import counted, listing
 
 RANK_COLUMNS = ("method", "kind", "untrained", "average_rank")
@@ -252,7 +252,7 @@ def tabulate_strategies(
         scores, each averaged over seeds, and ``oracle_method``, whose it is (the first of equal ones); ``chosen``, the
         test score of the variant with the highest validation score, chosen for each seed anew, averaged over seeds;
         ``chosen_methods``, the variants that were chosen and how often; the number of ``variants`` that have a score
-        and of ``seeds``; ``note``: what is missing, and why.
+        and of ``seeds``; ``note``: what is missing, and why, and which validation scores are better than they should.
     strategies : mapping
         Name to its variants, ``FEATURES+CLASSIFIER`` each.
     split : str
@@ -260,14 +260,17 @@ def tabulate_strategies(
     Raises
     ------
     ValueError
-        If a method has no model in the table, or a strategy of several variants cannot choose since one has no
-        predictions out of fold.
+        If a method has no model in the table, or no predictions file of a variant to choose among was given.
 
     Notes
     -----
     The oracle is a maximum on the test set: it is what Mormont et al. (2018) give in Table 2, and is too optimistic,
     the more so the more variants there are. The validation score is the same metric of the tiles of the training
-    groups, predicted out of fold: the mean over the folds in which it is defined, as hyperparameters are tuned.
+    groups, predicted out of fold: the mean over the folds in which it is defined, as hyperparameters are tuned. A
+    network that was trained once has no such predictions: it is judged by the validation tiles of the split, and
+    cannot be chosen without them. ASSUME scores of both kinds compare: they are of tiles that the model did not learn
+    from, of the same training groups. A network's is a little too high where these tiles chose its epoch; that of a
+    classifier on features of a trained network is, since the network saw the labels of all folds. The note names both.
     Seeds are those in which every method of all strategies has a score, so that strategies compare.
     """
     methods = list(dict.fromkeys(method for variants in strategies.values() for method in variants))
@@ -285,17 +288,44 @@ def tabulate_strategies(
     store.write_csv(table, STRATEGY_COLUMNS, rows)
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What validation says of one model: its score, None where it has none, and how it came about."""
+
+    value: float | None
+    by_validation_tiles: bool = False
+    saw_labels: bool = False
+
+
 def _validation_scores(
     predictions: Sequence[str], methods: set[str], split: str
-) -> dict[tuple[str, str, str, str], tuple[str, float | None]]:
-    """Return file and validation score (None without predictions out of fold) by dataset, task, method, seed."""
+) -> dict[tuple[str, str, str, str], _Judged]:
+    """Return what validation says by dataset, task, method, seed."""
     found = {}
     for path in predictions:
         _, out_of_fold, said = read_predictions(path)
         if said["split"] == split and method_of(said) in methods:
             key = (said["dataset"], said["task"], method_of(said), str(said["seed"]))
-            found[key] = (str(path), validation_score(out_of_fold, metric_of(len(said["classes"]))))
+            metric, kept = metric_of(len(said["classes"])), None
+            if out_of_fold is None and (kept := read_validation(path)) is not None:
+                value = _labelled_score(kept, metric)
+            else:
+                value = validation_score(out_of_fold, metric)
+            found[key] = _Judged(value, kept is not None, saw_labels(said))
     return found
+
+
+def saw_labels(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a model's features come from a network that was trained on the labels of the same tiles.
+
+    Scores of a cross-validation inside the training data are then too high: the network has seen every fold.
+    """
+    return bool(attributes.get("saw_labels", False))
+
+
+def _labelled_score(part: Predictions, metric: str) -> float:
+    rows = np.flatnonzero(part.true != NO_LABEL)
+    return metrics.overall(metric, part.true[rows].astype(np.int64), part.score[rows])
 
 
 def validation_score(out_of_fold: Predictions | None, metric: str) -> float | None:
@@ -326,7 +356,7 @@ def _best_and_chosen(
     strategy: str,
     variants: list[str],
     pair: Scored,
-    validated: Mapping[tuple[str, str, str, str], tuple[str, float | None]],
+    validated: Mapping[tuple[str, str, str, str], _Judged],
 ) -> dict[str, Any]:
     means = {method: pair.mean(method) for method in variants if pair.mean(method) is not None}
     absent = [method for method in variants if method not in pair.values]
@@ -337,8 +367,15 @@ def _best_and_chosen(
     if means:
         best = max(means.values())
         row |= {"oracle": best, "oracle_method": next(name for name in means if means[name] >= best - TIE)}
-        chosen = [_chosen(strategy, list(means), pair, seed, validated) for seed in pair.seeds]
-        if None in chosen:
+        judged = _judged(strategy, list(means), pair, validated) if len(means) > 1 else {}
+        notes += _about(judged)
+        candidates = [
+            name for name in means if name not in judged or all(one.value is not None for one in judged[name])
+        ]
+        chosen = [_chosen(candidates, judged, place) for place in range(len(pair.seeds))]
+        if not candidates:
+            notes.append("none chosen: no variant was validated")
+        elif None in chosen:
             without = [seed for seed, method in zip(pair.seeds, chosen, strict=True) if method is None]
             notes.append(f"none chosen: no fold of {_seeds(without)} has all classes")
         else:
@@ -347,26 +384,55 @@ def _best_and_chosen(
     return {**row, "note": "; ".join(notes)}
 
 
-def _chosen(
-    strategy: str,
-    variants: list[str],
-    pair: Scored,
-    seed: str,
-    validated: Mapping[tuple[str, str, str, str], tuple[str, float | None]],
-) -> str | None:
-    """Return the variant with the highest validation score, the first of equal ones; None where none is defined."""
-    if len(variants) == 1:
-        return variants[0]
+def _judged(
+    strategy: str, methods: Sequence[str], pair: Scored, validated: Mapping[tuple[str, str, str, str], _Judged]
+) -> dict[str, list[_Judged]]:
+    """Return what validation says of each method, seed by seed."""
+    found: dict[str, list[_Judged]] = {}
+    for seed in pair.seeds:
+        for method in methods:
+            key = (pair.dataset, pair.task, method, seed)
+            if key not in validated:
+                raise ValueError(
+                    f"strategy {strategy!r}, {pair.name}, seed {seed}: to choose among {len(methods)} methods by "
+                    f"validation takes predictions of each; found no file of {method}"
+                )
+            found.setdefault(method, []).append(validated[key])
+    return found
+
+
+def _about(judged: Mapping[str, Sequence[_Judged]]) -> list[str]:
+    """Return what must be known of validation scores that a variant is chosen by."""
+    without = [name for name, seeds in judged.items() if any(one.value is None for one in seeds)]
+    by_tiles = [
+        name for name, seeds in judged.items() if name not in without and any(one.by_validation_tiles for one in seeds)
+    ]
+    saw = [name for name, seeds in judged.items() if name not in without and any(one.saw_labels for one in seeds)]
+    notes = []
+    if without:
+        notes.append(
+            f"cannot be chosen, having predictions neither out of fold nor of validation tiles: {listing(without, 5)}"
+        )
+    if by_tiles:
+        notes.append(f"judged by the validation tiles, which may have chosen its epoch: {listing(by_tiles, 5)}")
+    if saw:
+        notes.append(
+            f"validation score too high, since the network behind the features saw the labels: {listing(saw, 5)}"
+        )
+    return notes
+
+
+def _chosen(methods: Sequence[str], judged: Mapping[str, Sequence[_Judged]], place: int) -> str | None:
+    """Return the variant with the highest validation score, the first of equal ones; None where none is defined.
+
+    Of one variant alone nothing need be known.
+    """
+    if not judged:
+        return methods[0]
     best, found = -np.inf, None
-    for method in variants:
-        path, value = validated.get((pair.dataset, pair.task, method, seed), ("", None))
-        if value is None:
-            reason = f"{path} has no predictions out of fold" if path else "no predictions file of it was given"
-            raise ValueError(
-                f"strategy {strategy!r}, {pair.name}, seed {seed}: to choose among {len(variants)} methods by "
-                f"validation takes predictions out of fold of each; found none of {method} ({reason})"
-            )
-        if value > best + TIE:
+    for method in methods:
+        value = judged[method][place].value
+        if value is not None and value > best + TIE:
             best, found = value, method
     return found
 
