@@ -299,6 +299,8 @@ def train(
                 "weights": str(inside.attributes.get("weights", "")),
                 "features_versions": inside.attributes.get("versions", {}),
                 "untrained": bool(inside.attributes.get("untrained", False)),
+                # of a network that was trained on these labels: inner cross-validation is then optimistic
+                "saw_labels": bool(inside.attributes.get("saw_labels", False)),
                 "columns": [[part.network, part.layer, part.stop - part.start] for part in table.columns],
                 "n_features": table.n_features,
                 "n_selected": table.n_features if fitted.columns is None else len(fitted.columns),
