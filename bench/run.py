@@ -17,6 +17,7 @@ import fitting  # noqa: E402
 import merging  # noqa: E402
 import planning  # noqa: E402
 import selecting  # noqa: E402
+import training  # noqa: E402
 from measuring import Row  # noqa: E402
 
 WORK = HERE.parent / ".bench"
@@ -28,6 +29,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Row]]] = {
     "merging": merging.rows,
     "fitting": fitting.rows,
     "selecting": selecting.rows,
+    "training": training.rows,
     "planning": planning.rows,
 }
 
