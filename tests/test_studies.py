@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 import re
 from pathlib import Path
 
@@ -76,12 +75,13 @@ def studies(tmp_path_factory):
 SGD = {"kind": "sgd", "momentum": 0.9, "nesterov": False}
 #: Rate, base x (1 + 0.001 x iteration)^-0.75; the minus is a choice (section 3).
 INV = {"kind": "inv", "gamma": 0.001, "power": 0.75}
+HEAD = ("features", "head")
 #: Of each trained network, typed from the papers: start, batch, dense layers of the head, and of each phase what it
 #: takes and trains, its epochs, rate and optimiser.
 TRAINED = {
     "kieffer2017": {
-        "vgg16-tuned": ("VGG16", "imagenet", 32, [256], [("features", "head"), ("tiles", 1, 200, 1e-4, SGD)]),
-        "inceptionv3-tuned": ("InceptionV3", "imagenet", 32, [1024], [("features", "head"), ("tiles", 2, 200, 1e-4, SGD)]),
+        "vgg16-tuned": ("VGG16", "imagenet", 32, [256], [HEAD, ("tiles", 1, 200, 1e-4, SGD)]),
+        "inceptionv3-tuned": ("InceptionV3", "imagenet", 32, [1024], [HEAD, ("tiles", 2, 200, 1e-4, SGD)]),
         "cnn": ("KiefferCNN", "random", 32, [], [("tiles", "all")]),
     },
     "bayramoglu2016": {
@@ -94,7 +94,7 @@ TRAINED = {
         "vgg16-full": ("VGG16", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
     },
     "joyce2024": {
-        "transfer": ("ResNet50", "imagenet", 32, [512], [("features", "head")]),
+        "transfer": ("ResNet50", "imagenet", 32, [512], [HEAD]),
         "cnn": ("JoyceCNN", "random", 32, [], [("tiles", "all")]),
     },
 }  # fmt: skip
@@ -255,5 +255,138 @@ def test_the_sheet_of_crchistophenotypes(tmp_path, capsys):
         {"image": "img10", "path": "img10/img10.bmp", "x": "0", "y": "499", "label": "fibroblast"},
     ]
     assert capsys.readouterr().out == f"3 nuclei of 2 images in {tmp_path / 'sheet.tsv'}\n"
-    with pytest.raises(SystemExit, match="must hold img1/img1.bmp and on"):
+    with pytest.raises(SystemExit, match=r"must hold img1/img1\.bmp and on"):
         module.write_sheet(str(tmp_path / "img2"))
+
+
+# ---- whole runs, scaled down
+
+
+def scaled_down(name, folder, workflow, *, px, **changes):
+    """Return a paper's study with its own cells and recipes: untrained networks, small tiles, one epoch a phase."""
+    study = study_factory.Study(folder, workflow, config=paper(name))
+    recipes = merged(name)["recipes"]
+    for network in study.config["networks"].values():
+        if "start" not in network:
+            least = {"InceptionV3": 75, "AlexNet-torchvision": 63, "GenderNet": 35}
+            network |= {"weights": "random", "px": max(px, least.get(network["architecture"], 0))}
+    sizes = {key: one.get("px") for key, one in study.config["networks"].items()}
+    study.config["recipes"] = {
+        one["recipe"]: {
+            **recipes[one["recipe"]],
+            **({"crop_from": 80} if recipes[one["recipe"]].get("crop_from") else {}),
+            "batch": 8,
+            "phases": [{**phase, "epochs": 1} for phase in recipes[one["recipe"]]["phases"]],
+        }
+        for one in study.config["networks"].values()
+        if "start" in one
+    }
+    assert max(size for size in sizes.values() if size) < 80
+    update_config(study.config, {"n_shards": 1, "evaluation": {"bootstrap": 20}, **changes})
+    return study
+
+
+def methods_with_scores(study, metric):
+    rows = study.table(f"studies/{study.config['study']['name']}/scores.tsv")
+    return {
+        (row["split"], f"{row['features']}+{row['classifier']}") for row in rows if row["metric"] == metric
+    }  # fmt: skip
+
+
+def every_method(study):
+    config = study.config["study"]
+    return {(split, method) for split in config["splits"] for method in config["methods"]}
+
+
+def epochs(study, *folders):
+    return [int(row["epoch"]) for row in study.table("/".join((*folders, "softmax/history.tsv")))]
+
+
+@pytest.mark.workflow
+def test_the_study_of_joyce_2024_runs_whole_on_small_data(tmp_path, workflow):
+    """From a CSV of image-text pairs to the report."""
+    study = scaled_down("joyce2024", tmp_path / "study", workflow, px=32)
+    study.config["tasks"]["pathology"]["classes"] = ["Breast pathology", "Renal"]
+    images = study.folder / "data/quilt-1m/images"
+    rows = slide_factory.write_patches(
+        images, images.parent / "rows.tsv", classes=("Breast pathology", "Renal"), patients=8, images=1, tiles=4
+    )
+    pairs = [
+        # two texts an image, with a line break and quotes in one
+        (f'"a text\nof ""two"" lines, {n}"', f"{row['tile']}.png", f"\"['{row['label']}']\"", row["patient"])
+        for row in rows
+        for n in range(2)
+    ]
+    pairs += [("x", f"gone-{n}.png", "['Renal']", "v") for n in range(5)]
+    several = slide_factory.write_patches(images / "several", images / "several.tsv", patients=1, images=1, tiles=3)
+    pairs += [("x", f"several/{row['tile']}.png", "\"['Renal', 'Bone']\"", "v") for row in several]
+    header = ("caption", "image_path", "pathology", "video_id")
+    write_table(images.parent / "quilt_1M_lookup.csv", header, pairs, ",")
+
+    study.run(timeout=600)
+    assert methods_with_scores(study, "accuracy") == every_method(study)
+    assert methods_with_scores(study, "log_loss") == every_method(study)
+    table = study.table("quilt-1m/slides.tsv")
+    assert [(row["status"], row["stands_for"]) for row in table if row["status"] != "ok"] == [
+        ("several labels", "3"),
+        ("missing", "5"),
+    ]
+    assert len(table) == len(rows) + 2
+    page = (study.results / "studies/joyce2024/report.html").read_text("utf-8")
+    assert "5 of 72 rows of data/quilt-1m/quilt_1M_lookup.csv" in page
+    home = "quilt-1m/models/pathology/by-video/1"
+    for network in ("cnn", "transfer"):
+        assert (study.results / home / network / "softmax/model.keras").exists()
+        assert epochs(study, home, network) == [1]
+
+
+@pytest.mark.full
+@pytest.mark.workflow
+def test_the_study_of_kieffer_2017_runs_whole_on_small_data(tmp_path, workflow):
+    classes = ["s0", "s1", "s2"]
+    study = scaled_down(
+        "kieffer2017", tmp_path / "study", workflow, px=32,
+        classifiers={"svm": {"C": [0.01, 1]}}, splits={"as-given": {"folds": 2, "train_tiles_per_class": 5}},
+    )  # fmt: skip
+    study.config["tasks"]["scan"]["classes"] = classes
+    sheet = study.folder / "data/kimia-path24/sheet.tsv"
+    rows = slide_factory.write_patches(
+        sheet.parent / "png", sheet, classes=classes, patients=3, images=1, tiles=9, px=40, mixed=False
+    )
+    given = [
+        (row["tile"], row["path"], row["label"], row["label"], "test" if place % 9 > 6 else "train")
+        for place, row in enumerate(rows)
+    ]
+    write_table(sheet, ("tile", "path", "slide", "label", "split"), given)
+
+    study.run(timeout=1500)
+    assert methods_with_scores(study, "eta_total") == every_method(study)
+    home = "kimia-path24/models/scan/as-given/1"
+    assert epochs(study, home, "cnn") == [1]
+    # the head on bottleneck features, then with the last blocks
+    assert epochs(study, home, "vgg16-tuned") == epochs(study, home, "inceptionv3-tuned") == [1, 2]
+    history = study.table(f"{home}/inceptionv3-tuned/softmax/history.tsv")
+    assert [(row["on"], row["train"]) for row in history] == [("features", "head"), ("tiles", "2")]
+    page = (study.results / "studies/kieffer2017/report.html").read_text("utf-8")
+    assert "each of the 24 slides of Kimia Path24 is one class" in page
+
+
+@pytest.mark.full
+@pytest.mark.workflow
+def test_the_study_of_bayramoglu_2016_runs_whole_on_small_data(tmp_path, workflow):
+    study = scaled_down("bayramoglu2016", tmp_path / "study", workflow, px=32)
+    folder = study.folder / "data/crchistophenotypes"
+    classes = ("epithelial", "fibroblast", "inflammatory", "others")
+    slide_factory.write_points(folder / "png", folder / "sheet.tsv", classes=classes, patients=6, points=12)
+
+    study.run(timeout=3000)
+    assert methods_with_scores(study, "accuracy") == every_method(study)
+    home = "crchistophenotypes/models/cell-type"
+    for network in study.config["networks"]:
+        if network.endswith(("-full", "-transfer")):
+            curve = study.table(f"{home}/at-random/1/{network}/softmax/curve.tsv")
+            assert {row["set"] for row in curve} == {"test"}, network
+            assert curve[0]["step"] == "0", network
+            assert len(curve) >= 4, network
+    page = (study.results / "studies/bayramoglu2016/report.html").read_text("utf-8")
+    assert "nuclei are divided at random as in Bayramoglu and Heikkila 2016" in page
