@@ -36,6 +36,11 @@ from histotransfer.recipes import HEAD
 
 log = logging.getLogger("histotransfer")
 
+#: Share that the moving statistics of batch normalisation keep at each step, where a recipe does not say.
+# ASSUME 0.9, as PyTorch has it, for every network. Those of keras.applications have 0.99, MobileNetV2 even 0.999, meant
+# for hundreds of thousands of steps: after 300 steps three quarters of a statistic were still that of the start, and a
+# network that has learnt would be tested with the statistics of one that has not
+STATISTICS_MOMENTUM = 0.9
 #: Tiles read together when the training tiles' means are taken.
 _BLOCK = 64
 
@@ -151,6 +156,10 @@ def build(
     )
     if head:
         heads.load_head(built, head)
+    momentum = recipe.get("statistics_momentum")
+    for layer in trunk.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = STATISTICS_MOMENTUM if momentum is None else momentum
     groups = networks.groups(trunk, spec)
     groups[HEAD] = [*groups.pop(HEAD, []), *built.all]
 
@@ -240,6 +249,7 @@ def train_network(
     master_seed: int,
     resume: str,
     threads: int = 1,
+    arithmetic_threads: int = heads.THREADS,
     code: str = "",
 ) -> None:
     """Train a network on tiles, as its recipe says, and predict the tiles that were held out.
@@ -275,7 +285,9 @@ def train_network(
     resume : path
         Folder of checkpoints.
     threads : int
-        What the job may use; arithmetic is spread over :data:`heads.THREADS` whatever it is.
+        What the job may use; it changes nothing.
+    arithmetic_threads : int
+        What arithmetic is spread over: see :data:`heads.THREADS`.
     code : str
         Digest of the code that trains.
 
@@ -312,7 +324,7 @@ def train_network(
     training_results.check_sets(table, rows, split_file)
     # what is wrong with the tiles is said before a network is built
     epochs.check_tiles(labels=table.label, rows=rows, recipe=recipe, classes=classes)
-    backends.set_threads(heads.THREADS)
+    backends.set_threads(arithmetic_threads)
     backends.set_deterministic()
     factors = (dataset, task, split_name, split_seed, network_name)
     means = channel_means(table.matrix, table.place[rows["train"]]) if spec.needs_means else None
@@ -354,6 +366,7 @@ def train_network(
             "head": provenance.file_sha256(head_file) if head_file else "",
             "code": code,
             "backend": backends.name(),
+            "arithmetic_threads": arithmetic_threads,
         },
     )
     outcome = epochs.run(
