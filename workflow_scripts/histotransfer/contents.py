@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from histotransfer.configuration import Dataset, Study
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
 SHOWN_SLIDES = 40
+
+#: Test tiles of each class beside their Grad-CAM maps, and of all classes together, at most.
+EXPLAINED, EXPLAINED_IN_ALL = 4, 48
 
 #: A file, and what the page needs to know to place it.
 Entry = tuple[str, dict[str, str]]
@@ -90,11 +94,20 @@ class Contents:
             for task in dataset.tasks:
                 for split in self._study.splits:
                     found += self._of_split(dataset.name, task, split)
+        for split in self._study.splits:
+            found += self._of_training(split)
         return found
 
     def _of_dataset(self, dataset: Dataset) -> list[Entry]:
         home, folder = {"dataset": dataset.name}, f"results/{dataset.name}/figures"
         found = [(f"{folder}/attrition.svg", {"section": "attrition", "rule": "draw_attrition", **home})]
+        found += [
+            (
+                f"{folder}/augmentation/{name}.jpg",
+                {"section": "training", "kind": "augmentation", "rule": "draw_augmentation", "network": name, **home},
+            )
+            for name in self._varied(dataset)
+        ]
         found += [
             (f"{folder}/slides/{slide}.jpg", {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home})
             for slide in self._slides[dataset.name]
@@ -122,6 +135,77 @@ class Contents:
             found += [(f"{folder}/{one.features}/{one.classifier}/confusion.svg", about) for one in self.methods]
         return found
 
+    def _varied(self, dataset: Dataset) -> list[str]:
+        """Return networks whose training varies the tiles, one for each way to do it."""
+        found: dict[str, str] = {}
+        for name, one in self._study.trained.items():
+            varied = {key: one.recipe[key] for key in ("augmentation", "crop_from")}
+            if not one.head_only and any(varied.values()):
+                found.setdefault(json.dumps([varied, one.start["px"]], sort_keys=True), name)
+        return list(found.values())
+
+    def _of_training(self, split: str) -> list[Entry]:
+        """Return the learning curves of a split's trained networks, and what they look at with the first seed."""
+        found: list[Entry] = []
+        trained = self._study.trained
+        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
+        seed = next(iter(self._study.seeds))
+        for dataset in self._study.datasets.values():
+            for task in dataset.tasks:
+                home = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
+                folder = f"{self._folder}/training/{split}/{dataset.name}/{task}"
+                for name in curves:
+                    about = {"kind": "iterations", "rule": "draw_iterations", "architecture": name, **home}
+                    found.append((f"{folder}/iterations/{name.lower()}.svg", about))
+                for name, one in trained.items():
+                    about = {"kind": "epochs", "rule": "draw_epochs", "network": name, **home}
+                    found.append((f"{folder}/epochs/{name}.svg", about))
+                    if one.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
+                        # no tiles are stored for it, and a picture is not worth cutting all of them
+                        continue
+                    about = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": str(seed), **home}
+                    path = f"results/{dataset.name}/models/{task}/{split}/{seed}/{name}/softmax/grad_cam.svg"
+                    found.append((path, about))
+        return found
+
+    def trainings(self, split: str) -> list[dict[str, Any]]:
+        """What was trained on a split: the factors of each network, and what it is."""
+        return [
+            {
+                "dataset": dataset.name,
+                "task": task,
+                "split": split,
+                "seed": seed,
+                "network": name,
+                "architecture": one.start["architecture"],
+                "start": one.start_name,
+                "recipe": one.recipe["name"],
+                "transfer": one.transfer,
+            }
+            for dataset in self._study.datasets.values()
+            for task in dataset.tasks
+            for name, one in self._study.trained.items()
+            for seed in self._study.seeds
+        ]
+
+    def trained(self) -> list[dict[str, Any]]:
+        """What each trained network is, for the page to say in words."""
+        return [
+            {"name": name, "start": one.start, "start_name": one.start_name, "recipe": one.recipe}
+            for name, one in self._study.trained.items()
+        ]
+
+    def architecture(self, name: str) -> str:
+        """Return an architecture by its name in a path, which is in small letters."""
+        return {one.start["architecture"].lower(): one.start["architecture"] for one in self._study.trained.values()}[
+            name
+        ]
+
+    def tiles_explained(self, dataset: str, task: str) -> int:
+        """Return how many test tiles of each class are shown with what a network looks at."""
+        classes = len(self._study.datasets[dataset].tasks[task]["classes"])
+        return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
+
     def tables(self) -> list[Entry]:
         """The numbers of each chapter."""
         return [(f"{chapter.stem}.csv", {**chapter.about, "rule": chapter.rule}) for chapter in self.chapters()]
@@ -139,6 +223,9 @@ class Contents:
             if self._study.strategies:
                 about = {"section": "strategies", "kind": "strategies", "split": split}
                 found.append(Chapter(f"{self._folder}/strategies/{split}/strategies", about, "tabulate_strategies"))
+            for kind in ("accuracy", "epochs", "steps") if self._study.trained else ():
+                about = {"section": "training", "kind": kind, "split": split}
+                found.append(Chapter(f"{self._folder}/training/{split}/{kind}", about, "tabulate_training"))
             found += self._layers_and_importances(split)
             found += self._selections(split)
         return found

@@ -1,0 +1,3 @@
+from histotransfer import grad_cam, workflow
+
+workflow.run(snakemake, grad_cam.draw)

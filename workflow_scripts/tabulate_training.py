@@ -1,0 +1,3 @@
+from histotransfer import learning_curves, workflow
+
+workflow.run(snakemake, learning_curves.tabulate)
