@@ -5,7 +5,9 @@
 
 rule tabulate_training:
     input:
-        histories=lambda wildcards: [f"{TRAINING}/history.tsv".format(**one) for one in CONTENTS.trainings(wildcards.split)],
+        histories=lambda wildcards: [
+            f"{TRAINING}/history.tsv".format(**one) for one in CONTENTS.trainings(wildcards.split)
+        ],
         curves=lambda wildcards: [f"{TRAINING}/curve.tsv".format(**one) for one in CONTENTS.trainings(wildcards.split)],
         predictions=lambda wildcards: [
             f"{TRAINING}/predictions.h5".format(**one) for one in CONTENTS.trainings(wildcards.split)

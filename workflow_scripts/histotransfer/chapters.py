@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histotransfer import comparison_figures, scoreboard, store
+from histotransfer import comparison_figures, learning_curves, recipe_words, scoreboard, store
 from histotransfer.comparison_figures import number
+from histotransfer.problems import listing
 
 #: What each table holds, in words, by section and kind.
 CONTENTS = {
@@ -22,6 +23,9 @@ CONTENTS = {
     ("comparison", "differences"): "differences to a comparison's reference, with intervals",
     ("strategies", "strategies"): "each strategy's best score and the one that validation chooses",
     ("strategies", "friedman"): "whether strategies differ by more than chance",
+    ("training", "accuracy"): "test accuracy of trained networks after the first, the last and the kept epoch",
+    ("training", "epochs"): "losses and accuracies of trained networks by epoch",
+    ("training", "steps"): "learning curves of trained networks by iteration",
     ("layers", "layers"): "scores of the layers of a network",
     ("importance", "importance"): "share of the importance that each network or layer brings",
     ("selection", "curve"): "scores of a feature elimination, by number of features",
@@ -34,6 +38,7 @@ CONTENTS = {
 TITLES = {
     "comparison": "",
     "strategies": "Best score of each strategy",
+    "training": "Trained networks",
     "layers": "Inner layers",
     "importance": "Where the information lies",
     "selection": "Selected features",
@@ -46,11 +51,25 @@ READING = {
     "untrained networks. Of many intervals some miss zero by chance.",
     "layers": "Layers from the first to the last, downwards. A ring marks a layer that inner cross-validation chose, "
     "with the number of seeds; the test set has no say in it.",
+    "iterations": "Thick lines are means over seeds, dots ends of epochs; full training, from scratch, is dashed. The "
+    "curve is for the eye alone: nothing is chosen by it.",
+    "epochs": "Training tiles are measured while they are learnt, with dropout and augmentation, so that validation "
+    "tiles may come out better. Rings mark the epoch that was kept.",
+    "grad_cam": "The gradient of the predicted class's score, before the softmax, weighs the trunk's last maps "
+    "(Selvaraju et al. 2017); each map is shown in shares of its highest value. It says what speaks for the class that "
+    "is predicted, not whether that is right.",
+    "augmentation": "In training each tile is varied anew in every epoch; in testing none is.",
     "importance": "Each bar is cut at the most important features that together bring 10, 25 and 50 % of all "
     "importance. A bar longer than its black one brings more than its share of the features.",
     "curve": "Score in the cross-validation inside the training data; rings mark the smallest number of features "
     "within the tolerance of the best score.",
 }
+
+#: What must be said of scores in a cross-validation inside the training data, where a network has seen the labels.
+SAW_LABELS = (
+    "Scores of inner cross-validation are too high here: the network behind these features was trained on the labels "
+    "of the same tiles, so that it has seen those of every fold. Scores on the groups held out are not."
+)
 
 #: Tables of more rows than this are folded.
 OPEN_ROWS = 12
@@ -95,6 +114,8 @@ class Block:
     words: str
     name: str
     notes: list[str] = field(default_factory=list)
+    #: Whether the page shows its rows, or hands out the file alone.
+    shown: bool = True
 
     @property
     def folded(self) -> bool:
@@ -155,6 +176,8 @@ def build(
     friedman: Sequence[Mapping[str, Any]],
     *,
     runs: Sequence[scoreboard.Run],
+    trained: Sequence[Mapping[str, Any]] = (),
+    saw_labels: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """Return the chapters that have something to show, in the order of :data:`TITLES`.
 
@@ -167,6 +190,10 @@ def build(
         What :func:`histotransfer.friedman.test` wrote, each with its ``split``, ``path`` and ``rule``.
     runs : sequence of scoreboard.Run
         Tell which methods stand on untrained networks, and what each split holds apart.
+    trained : sequence of mapping
+        The study's trained networks: ``name``, ``start``, ``start_name``, ``recipe``.
+    saw_labels : iterable of str
+        Methods whose features come from a network that was trained on the labels of the same tiles.
 
     Raises
     ------
@@ -187,15 +214,80 @@ def build(
             if not (mine or drawn or heard):
                 continue
             titles = [one.fields.get("title", "") for one in (*mine, *drawn)]
+            of_tiles = [one for one in drawn if one.fields.get("kind") == "augmentation"]
+            parts = _parts(mine, [one for one in drawn if one not in of_tiles], heard, untrained, splits)
             made.append(
                 {
                     "section": section,
                     "anchor": f"comparison-{place}" if section == "comparison" else section,
                     "title": title or next((one for one in titles if one), key),
-                    "parts": _parts(mine, drawn, heard, untrained, splits),
+                    "parts": parts,
+                    "trained": _trained(trained, of_tiles, parts) if section == "training" else None,
                 }
             )
+    _note_optimism(made, set(saw_labels))
     return made
+
+
+def _note_optimism(made: Sequence[Mapping[str, Any]], saw_labels: set[str]) -> None:
+    """Add a note to each table of inner cross-validation on features of a network that saw the labels."""
+    features = {method.rpartition("+")[0] for method in saw_labels}
+    items = (item for chapter in made for part in chapter["parts"] for item in part["items"] if item["block"])
+    for block in (item["block"] for item in items):
+        table = block.table
+        if table.section == "layers":
+            found = any(_layer_method(table, row) in saw_labels for row in table.rows)
+        elif table.section == "selection":
+            found = table.fields.get("features", "") in features or any(
+                row.get("features", "") in features for row in table.rows
+            )
+        else:
+            found = False
+        if found:
+            block.notes.append(SAW_LABELS)
+
+
+def _trained(
+    trained: Sequence[Mapping[str, Any]], plates: Sequence[Any], parts: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what each trained network is in words, with its tiles; put each part's figures in the chapter's order."""
+    tiles: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for item in part["items"]:
+            if item["kind"] == "accuracy":
+                for row in item["block"].table.rows:
+                    said = f"{_counts(row['train_tiles'])} tiles of {row['dataset']}/{row['task']}"
+                    tiles.setdefault(row["network"], {})[f"{said}, split {part['split']}"] = None
+        # of a split: curves by iteration, the table, then network by network what is its own, and the files
+        own: dict[str, list[dict[str, Any]]] = {}
+        for item in part["items"]:
+            if item["kind"] in ("epochs", "grad_cam") and item["plate"]:
+                own.setdefault(item["plate"].fields["network"], []).append(item)
+        part["by_network"] = own
+        part["curves"] = [item for item in part["items"] if item["kind"] == "iterations"]
+        part["tables"] = [item["block"] for item in part["items"] if item["plate"] is None and item["block"]]
+    return {
+        "networks": [
+            {
+                "name": one["name"],
+                "words": [
+                    *recipe_words.describe(one["start"], one["start_name"], one["recipe"]),
+                    *([("Trained on", "; ".join(tiles[one["name"]]))] if one["name"] in tiles else []),
+                ],
+                "links": [part["split"] for part in parts if one["name"] in part["by_network"]],
+            }
+            for one in trained
+        ],
+        "tiles": plates,
+    }
+
+
+def _counts(text: str) -> str:
+    """Write counts with commas, those of seeds that differ as a range."""
+    found = sorted(int(count) for count in text.split(",") if count.strip())
+    if not found:
+        return "no"
+    return f"{found[0]:,}" if found[0] == found[-1] else f"{found[0]:,} to {found[-1]:,}"
 
 
 def _parts(
@@ -230,6 +322,9 @@ def _parts(
 
 
 def _belongs(table: Table, plate: Any) -> bool:
+    if table.section == "training":
+        # its tables are of all networks of a split, and each figure of some
+        return False
     shared = ("comparison", "features", "classifier")
     if any(table.fields.get(name, "") != plate.fields.get(name, "") for name in shared):
         return False
@@ -442,6 +537,56 @@ def _layers_block(table: Table, untrained: set[str]) -> Block:
     return block
 
 
+def _accuracy_block(table: Table, untrained: set[str]) -> Block:
+    columns = {
+        "network": ("Network", ""),
+        "dataset": ("Dataset", ""),
+        "task": ("Task", ""),
+        "transfer": ("Begins with", ""),
+        "first_epoch": ("after the first epoch", ".3f"),
+        "last_epoch": ("after the last", ".3f"),
+        "kept": ("at the epoch kept", ".3f"),
+        "kept_epochs": ("epoch kept", ""),
+        "highest": ("highest point of the test curve", ".3f"),
+        "highest_at": ("at epoch", ""),
+        "seeds": ("seeds", ",.0f"),
+    }
+    _need(table, learning_curves.ACCURACY_COLUMNS)
+    words = (
+        "Accuracy of test tiles, means over seeds. The result is that of the epoch kept, which the validation tiles "
+        "chose, or which is the last. The highest point of a test curve is no result: it is chosen on the test set, "
+        "and the more points a curve has, the higher it is by chance."
+    )
+    marked = [row["untrained"] == "yes" for row in table.rows]
+    block = _plain_block(table, columns, words, "Test accuracy of the trained networks", marked)
+    extra = {"kept": "the result", "highest": "chosen on the test set"}
+    block.heads = [
+        (*head, extra[name]) if name in extra else head for name, head in zip(columns, block.heads, strict=True)
+    ]
+    for cells, row in zip(block.rows, table.rows, strict=True):
+        cells[0].untrained = row["untrained"] == "yes"
+        cells[list(columns).index("transfer")].text = (
+            "trained weights" if row["transfer"] == "yes" else "random weights"
+        )
+        of = row["epochs"]
+        cells[list(columns).index("kept_epochs")].text = f"{row['kept_epochs']} of {of}"
+    block.notes = []
+    for note in dict.fromkeys(row["note"] for row in table.rows if row["note"]):
+        which = [row["network"] for row in table.rows if row["note"] == note]
+        block.notes.append(f"{note}: {listing(dict.fromkeys(which), 8)}")
+    return block
+
+
+def _epochs_block(table: Table, untrained: set[str]) -> Block:
+    _need(table, learning_curves.EPOCH_COLUMNS)
+    return Block(table, [], [], [], "every network, seed and epoch.", "Numbers by epoch", shown=False)
+
+
+def _steps_block(table: Table, untrained: set[str]) -> Block:
+    _need(table, learning_curves.STEP_COLUMNS)
+    return Block(table, [], [], [], "every point of every learning curve.", "Numbers by iteration", shown=False)
+
+
 def _layer_method(table: Table, row: Mapping[str, str]) -> str:
     return f"{table.fields.get('features', '')}.{row['layer']}+{table.fields.get('classifier', '')}"
 
@@ -536,6 +681,9 @@ _BLOCKS = {
     ("comparison", "ranks"): _ranks_block,
     ("comparison", "differences"): _differences_block,
     ("strategies", "strategies"): _strategies_block,
+    ("training", "accuracy"): _accuracy_block,
+    ("training", "epochs"): _epochs_block,
+    ("training", "steps"): _steps_block,
     ("layers", "layers"): _layers_block,
     ("importance", "importance"): _importance_block,
     ("selection", "curve"): _curve_block,

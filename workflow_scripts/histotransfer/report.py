@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histotransfer import canvas, chapters, comparison_figures, provenance, scoreboard, store
+from histotransfer import canvas, chapters, comparison_figures, provenance, ranking, scoreboard, store
 from histotransfer.figures import STATUS_WORDS
 from histotransfer.predictions import read_attributes
+from histotransfer.recipes import SOFTMAX
 
 #: Templates and style sheet; inputs of the rules, since no code digest covers them.
 TEMPLATES = Path(__file__).parent / "templates"
@@ -68,6 +69,7 @@ def write_report(
     tables_of: Sequence[Mapping[str, str]] = (),
     friedman: Sequence[str | Path] = (),
     friedman_of: Sequence[Mapping[str, str]] = (),
+    trained: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a study's report.
 
@@ -88,12 +90,13 @@ def write_report(
         that draws it), ``dataset``, and as far as they tell it from others ``task``, ``split``, ``seed``, ``slide``,
         ``class``, ``method``. What a figure shows stands in the figure. Figures of the chapters that compare have
         section, ``rule``, ``split``, and: comparison: ``comparison``, ``title``, ``kind`` (ranks, differences);
-        layers and importance: ``features``, ``classifier``; selection: ``features``.
+        layers and importance: ``features``, ``classifier``; selection: ``features``; training: ``kind`` (iterations,
+        epochs, grad_cam, augmentation), ``dataset``, and ``architecture`` or ``network``.
     page : path
         HTML to write.
     rules : mapping
         The rule behind each other input: ``scores``, ``slides_tables``, ``split_counts``, ``descriptions``,
-        ``predictions``, and ``friedman`` where there is one.
+        ``predictions``, and where there are any ``friedman``, and ``training``: those of trained networks.
     study, config : mapping
         The study's list (name, datasets, methods, splits, seeds) and the whole merged config.
     metric : str
@@ -104,11 +107,13 @@ def write_report(
         The files under :data:`TEMPLATES`, named so that an edited template makes the page anew; not read otherwise.
     tables, tables_of
         CSV tables of the chapters that compare, each as :func:`histotransfer.chapters.read_tables` wants it: with
-        ``section`` (comparison, strategies, layers, importance, selection), ``kind``, ``rule``, ``split``, and as far
-        as they tell it from others ``comparison``, ``title``, ``features``, ``classifier``. A table stands with the
-        figure that has the same of these.
+        ``section`` (comparison, strategies, training, layers, importance, selection), ``kind``, ``rule``, ``split``,
+        and as far as they tell it from others ``comparison``, ``title``, ``features``, ``classifier``. A table stands
+        with the figure that has the same of these.
     friedman, friedman_of
         Results of :func:`histotransfer.friedman.test`, each with its ``split``.
+    trained : sequence of mapping
+        The study's trained networks: ``name``, ``start`` and ``recipe`` (resolved), ``start_name``.
 
     Raises
     ------
@@ -132,7 +137,8 @@ def write_report(
         {**about, **store.read_json(path), "path": str(path), "rule": rules["friedman"]}
         for path, about in zip(friedman, friedman_of, strict=True)
     ]
-    made = chapters.build(compared, plates, tests, runs=runs)
+    models = _models(predictions)
+    made = chapters.build(compared, plates, tests, runs=runs, trained=trained, saw_labels=models["saw_labels"])
     others = [("scores", scores), *(("slides_tables", path) for path in slides_tables)]
     others += [("split_counts", path) for path in split_counts]
     _write_page(
@@ -149,7 +155,7 @@ def write_report(
         answers=comparisons,
         methods=_methods(runs),
         splits=_splits(runs, config),
-        models=_models(predictions),
+        models=models,
         datasets=[
             _dataset_block(dataset, path, config, plates, known)
             for dataset, path in zip(datasets, slides_tables, strict=True)
@@ -157,6 +163,7 @@ def write_report(
         split_blocks=counts,
         chapters=made,
         reading=chapters.READING,
+        trains=bool(trained),
         sections=_sections(made),
         files=_files(others, plates, rules, descriptions, predictions, compared, tests),
         rules=rules,
@@ -343,8 +350,12 @@ def _models(predictions: Sequence[str | Path]) -> dict[str, Any]:
     versions: dict[str, dict[str, None]] = {}
     calibrations: dict[str, None] = {}
     rows = []
+    saw: dict[str, None] = {}
     for path in predictions:
         said = read_attributes(path)
+        method = "+".join(str(said[name]) for name in ("features", "classifier") if said.get(name))
+        if ranking.saw_labels(said):
+            saw[method] = None
         for made_by in ("features_versions", "versions"):
             for name, version in json.loads(said.get(made_by, "{}")).items():
                 versions.setdefault(name, {})[version] = None
@@ -354,7 +365,7 @@ def _models(predictions: Sequence[str | Path]) -> dict[str, Any]:
         rows.append(
             {
                 **{name: str(said.get(name, "")) for name in ("dataset", "task", "split", "seed")},
-                "method": "+".join(str(said[name]) for name in ("features", "classifier") if said.get(name)),
+                "method": method,
                 "chosen": ", ".join(f"{name} {value}" for name, value in chosen.items()) or "nothing to choose",
                 "tiles": said.get("n_train_tiles", ""),
                 "groups": said.get("n_train_groups", ""),
@@ -364,6 +375,7 @@ def _models(predictions: Sequence[str | Path]) -> dict[str, Any]:
         "versions": {name: ", ".join(found) for name, found in sorted(versions.items())},
         "calibrations": list(calibrations),
         "rows": rows,
+        "saw_labels": list(saw),
     }
 
 
@@ -594,6 +606,7 @@ _CONTENTS = {
     "layers": "figure: scores of the layers of a network",
     "importance": "figure: shares of the importance",
     "selection": "figure: a feature elimination",
+    "training": "figure: a trained network",
 }
 
 
@@ -614,8 +627,11 @@ def _files(
     files += [(table.path, table.rule, table.contents, True) for table in compared]
     said = chapters.CONTENTS["strategies", "friedman"]
     files += [(test["path"], test["rule"], said, True) for test in tests]
-    for name, paths in (("descriptions", descriptions), ("predictions", predictions)):
-        files += [(str(path), rules[name], _CONTENTS[name], False) for path in paths]
+    files += [(str(path), rules["descriptions"], _CONTENTS["descriptions"], False) for path in descriptions]
+    for path in predictions:
+        # a trained network is written by the rule that trains it
+        rule = rules.get("training") if Path(path).parent.name == SOFTMAX else None
+        files.append((str(path), rule or rules["predictions"], _CONTENTS["predictions"], False))
     return [
         {"path": path, "rule": rule, "what": what, "sha256": provenance.file_sha256(path)[:16] if summed else ""}
         for path, rule, what, summed in files
