@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from histotransfer import backends, features, networks, provenance, seeds, store
+from histotransfer import backends, features, networks, provenance, seeds, store, weights
 
 PX = 32
 NARROW = {"architecture": "MobileNetV2", "alpha": 0.35, "weights": "random", "px": PX}
@@ -384,7 +384,7 @@ def test_a_feature_that_is_not_finite_is_an_error_that_names_slide_and_tile(tmp_
         ({"engine": "onnx"}, "engine: legal are keras, openvino; found 'onnx'"),
         ({"precision": "half"}, "precision: legal are float32, mixed_bfloat16, mixed_float16; found 'half'"),
         ({"batch": 0}, "batch: legal are integers of at least 1; found 0"),
-        ({"network": {**NARROW, "architecture": "AlexNet"}}, "architecture: legal are .*; found 'AlexNet'"),
+        ({"network": {**NARROW, "architecture": "LeNet"}}, "architecture: legal are .*; found 'LeNet'"),
         ({"network": {**NARROW, "px": 64}}, "slide a: network narrow takes tiles of 64 px; found 32 px"),
     ],
 )
@@ -720,3 +720,183 @@ def test_networks_that_saw_different_tiles_do_not_stand_side_by_side(manifests, 
         file["tile"][:] = file["tile"][:][::-1]
     with pytest.raises(ValueError, match=r"narrow and other are of the same slide c, and its tiles differ or are in"):
         features.open_matrix(manifests=[*manifests, other], sources=SIDE_BY_SIDE)
+
+
+# trained networks
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network as training leaves it: tiles of 36 px, of which it sees the centre, and a head of 5 and 2 units."""
+    import keras
+
+    spec = networks.specification(START)
+    inputs = keras.Input((36, 36, 3), dtype="uint8", name="tiles")
+    x = networks.trunk(spec, seed=3)(networks.image_layers(spec, px_stored=36)(inputs))
+    x = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
+    x = keras.layers.Dropout(0.5, seed=1, name="dropout_1")(x)
+    x = keras.layers.Dense(5, activation="relu", name="head_1", dtype="float32")(x)
+    x = keras.layers.Dense(2, name="logits", dtype="float32")(x)
+    model = keras.Model(inputs, keras.layers.Softmax(name="probability", dtype="float32")(x))
+    path = tmp_path_factory.mktemp("trained") / "model.keras"
+    model.save(path)
+    return path, model
+
+
+START = {**NARROW, "layer": "block_5"}
+
+
+def write_what_was_predicted(folder, **changed):
+    said = {
+        "dataset": "d",
+        "task": "t",
+        "split": "by-patient",
+        "seed": 7,
+        "start": "narrow",
+        "recipe": "all",
+        "weights": "trained from scratch",
+        "untrained": False,
+    }
+    path = folder / "predictions.h5"
+    with store.writing_hdf5(path, {**said, **changed}):
+        pass
+    return str(path)
+
+
+def extract_trained(folder, tiles, path, **changed):
+    arguments = {
+        "tiles": tiles,
+        "model": str(path),
+        "predictions": write_what_was_predicted(folder),
+        "manifest": str(folder / "features" / "narrow" / "shard-0.json"),
+        "network_name": "tuned",
+        "start": START,
+        "layer": None,
+        "layers": ["head_1", "stem"],
+        "shard": "shard-0",
+        "engine": "keras",
+        "precision": "float32",
+        "batch": 4,
+        "code": "c0de",
+        "threads": 1,
+        **changed,
+    }
+    features.extract_trained(**arguments)
+    return {row["slide"]: row for row in store.read_json(arguments["manifest"])["slides"]}
+
+
+def test_features_of_a_trained_network_come_from_its_trunk_and_its_head(trained, tmp_path):
+    import keras
+
+    path, model = trained
+    rows = extract_trained(tmp_path, [write_pixels(tmp_path, "s", 6, px=36)], path)
+    tiles = tiles_of("s", 6, 36)
+    maps = model.get_layer("trunk").predict(networks.preprocess(tiles[:, 2:34, 2:34], "tf"), verbose=0)
+    dense = keras.Model(model.input, model.get_layer("head_1").output).predict(tiles, verbose=0)
+    with h5py.File(tmp_path / "features" / "narrow" / "s.h5") as file:
+        np.testing.assert_allclose(file["features"][:], maps.mean(axis=(1, 2)), rtol=1e-4)
+        np.testing.assert_allclose(file["layers/head_1"][:], dense, rtol=1e-4, atol=1e-6)
+        assert file["layers/stem"].shape == (6, 16)
+        said = dict(file.attrs)
+    expected = {
+        "network": "tuned",
+        "architecture": "MobileNetV2",
+        "layer": "block_5",
+        "layers": '["head_1", "stem"]',
+        "px": 36,
+        "start": "narrow",
+        "recipe": "all",
+        "weights": "trained from scratch",
+        "weights_sha256": weights.arrays_sha256(path),
+        "trained_on": '{"dataset": "d", "seed": 7, "split": "by-patient", "task": "t"}',
+        "saw_labels": True,
+        "untrained": False,
+        "digest": rows["s"]["digest"],
+    }
+    assert {key: said[key] for key in expected} == expected
+
+
+def test_a_matrix_says_that_a_network_saw_the_labels(trained, tmp_path):
+    pixels = [write_pixels(tmp_path, "s", 3, px=36)]
+    extract_trained(tmp_path, pixels, trained[0])
+    extract(
+        tmp_path / "frozen", [write_pixels(tmp_path / "frozen", "s", 3)], manifest=str(tmp_path / "frozen" / "m.json")
+    )
+    manifest = str(tmp_path / "features" / "narrow" / "shard-0.json")
+    found = features.open_matrix(manifests=[manifest], sources=[{"network": "tuned", "layer": "head_1"}])
+    assert (found.n_features, found.attributes["saw_labels"], found.attributes["recipe"]) == (5, True, "all")
+    sources = [{"network": "narrow", "layer": None}]
+    both = features.open_matrix(
+        manifests=[manifest, str(tmp_path / "frozen" / "m.json")],
+        sources=[*sources, {"network": "tuned", "layer": None}],
+    )
+    assert both.attributes["saw_labels"] is True
+    frozen = features.open_matrix(manifests=[str(tmp_path / "frozen" / "m.json")], sources=sources)
+    assert frozen.attributes["saw_labels"] is False
+
+
+def test_trained_features_are_kept_until_the_weights_change(trained, tmp_path):
+    path, _ = trained
+    pixels = [write_pixels(tmp_path, "s", 3, px=36)]
+    extract_trained(tmp_path, pixels, path)
+    before = states(tmp_path)
+    # saved again, the file differs by its time and by names that Keras makes up, and its weights do not
+    networks.load_trained(path).save(tmp_path / "again.keras")
+    extract_trained(tmp_path, pixels, tmp_path / "again.keras")
+    assert states(tmp_path) == before
+    other = networks.load_trained(path)
+    other.get_layer("head_1").set_weights([1 + weight for weight in other.get_layer("head_1").get_weights()])
+    other.save(tmp_path / "other.keras")
+    extract_trained(tmp_path, pixels, tmp_path / "other.keras")
+    assert changed(before, states(tmp_path)) == {"s"}
+
+
+def test_trained_features_have_the_precision_that_is_asked_for(trained, tmp_path):
+    path, _ = trained
+    pixels = [write_pixels(tmp_path, "s", 4, px=36)]
+    found = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        extract_trained(tmp_path, pixels, path, precision=precision)
+        with h5py.File(tmp_path / "features" / "narrow" / "s.h5") as file:
+            assert file.attrs["precision"] == precision
+            found[precision] = file["features"][:]
+    difference = np.abs(found["float32"] - found["mixed_bfloat16"]).max()
+    assert 1e-5 * found["float32"].max() < difference < 0.2 * found["float32"].max()
+
+
+def test_openvino_takes_a_trained_network(trained, tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    pixels = [write_pixels(tmp_path, "s", 4, px=36)]
+    found = {}
+    for engine in ("keras", "openvino"):
+        extract_trained(tmp_path, pixels, trained[0], engine=engine)
+        with h5py.File(tmp_path / "features" / "narrow" / "s.h5") as file:
+            found[engine] = file["features"][:], file["layers/head_1"][:]
+    for exact, fast in zip(*found.values(), strict=True):
+        assert np.abs(exact - fast).max() <= backends.OPENVINO_TOLERANCE * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    ("said", "px", "message"),
+    [
+        ({"layer": "block_6"}, 36, "legal for .*, trained, with its head are stem, .*, head_1; found 'block_6'"),
+        ({"layers": ["head_2"]}, 36, "are stem, block_0, .*, block_5, head_1; found 'head_2'"),
+        ({}, 32, r"model\.keras takes tiles of 36 px; found 32 px in .*s\.h5"),
+        ({"precision": "float8"}, 36, "precision: legal are float32, .*; found 'float8'"),
+        ({"batch": 0}, 36, "batch: legal are integers of at least 1; found 0"),
+    ],
+)
+def test_what_a_trained_network_cannot_give_is_refused(said, px, message, trained, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        extract_trained(tmp_path, [write_pixels(tmp_path, "s", 2, px=px)], trained[0], **said)
+
+
+def test_another_file_is_no_trained_network(tmp_path):
+    import keras
+
+    image = keras.Input((36, 36, 3), dtype="uint8")
+    keras.Model(image, keras.layers.Flatten(name="flat")(image)).save(tmp_path / "flat.keras")
+    with pytest.raises(ValueError, match=r"has the layers image, trunk and a head; found .*flat"):
+        extract_trained(tmp_path, [write_pixels(tmp_path, "s", 2, px=36)], tmp_path / "flat.keras")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.keras does not exist"):
+        extract_trained(tmp_path, [write_pixels(tmp_path, "s", 2, px=36)], tmp_path / "nothing.keras")

@@ -15,7 +15,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from histotransfer import backends, networks, provenance, seeds, store, weights
+from histotransfer import backends, networks, predictions, provenance, seeds, store, weights
 
 log = logging.getLogger("histotransfer")
 
@@ -52,6 +52,10 @@ _SHARED_ATTRIBUTES = (
     "backend",
     "engine",
     "precision",
+    "start",
+    "recipe",
+    "trained_on",
+    "saw_labels",
 )
 
 
@@ -175,13 +179,19 @@ class PixelFileSource:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all slides of a job share: the network, its weights, and how it is run."""
+    """What all slides of a job share: the network and how it is run.
+
+    ``made_of`` is what of the network its features depend on, ``said`` what their files say of it; ``build`` makes the
+    model.
+    """
 
     network_name: str
-    spec: networks.NetworkSpec
-    weights_file: str | None
-    weights_sha256: str
-    seed: int
+    px: int
+    layer: str
+    layers: tuple[str, ...]
+    made_of: Mapping[str, Any]
+    said: Mapping[str, Any]
+    build: Callable[[], Any]
     engine: str
     precision: str
     batch: int
@@ -191,16 +201,12 @@ class _Plan:
 
     def digest(self, source: TileSource) -> str:
         """Return the digest of the features that this plan makes of a source."""
-        spec = self.spec
         parts = {
             "tiles": source.digest,
-            "architecture": spec.architecture.name,
-            "alpha": spec.alpha,
-            "weights": self.seed if spec.untrained else self.weights_sha256,
-            "px": spec.px,
-            "preprocessing": spec.preprocessing,
-            "layer": spec.layer,
-            "layers": list(spec.layers),
+            **self.made_of,
+            "px": self.px,
+            "layer": self.layer,
+            "layers": list(self.layers),
             "engine": self.engine,
             "precision": self.precision,
             "backend": self.backend,
@@ -210,24 +216,16 @@ class _Plan:
 
     def attributes(self, source: TileSource) -> dict[str, Any]:
         """Return the attributes of the feature file that this plan makes of a source."""
-        spec = self.spec
-        weights_name = spec.weights if spec.weights == "imagenet" else Path(self.weights_file or "untrained").name
         return {
             **source.attributes,
             "status": "ok",
             "reason": "",
             "slide": source.slide,
             "network": self.network_name,
-            "architecture": spec.architecture.name,
-            "alpha": spec.alpha,
-            "weights": weights_name,
-            "weights_sha256": self.weights_sha256,
-            "weights_seed": self.seed if spec.untrained else None,
-            "untrained": spec.untrained,
-            "layer": spec.layer,
-            "layers": list(spec.layers),
-            "px": spec.px,
-            "preprocessing": spec.preprocessing,
+            **self.said,
+            "layer": self.layer,
+            "layers": list(self.layers),
+            "px": self.px,
             "backend": self.backend,
             "engine": self.engine,
             "precision": self.precision,
@@ -320,27 +318,160 @@ def extract_from_sources(
     threads: int,
 ) -> None:
     """Extract the features of one shard from any :class:`TileSource`; the other parameters are those of `extract`."""
-    started = time.monotonic()
-    backends.check(engine=engine, precision=precision)
-    if batch < 1:
-        raise ValueError(f"batch: legal are integers of at least 1; found {batch}")
+    _check_settings(engine=engine, precision=precision, batch=batch)
     spec = networks.specification(network)
     if spec.untrained:
         log.warning("untrained network: %s has random weights, and its features are those of no training", network_name)
     file, sha256 = _weights(spec, weights_file)
+    seed = seeds.integer(master_seed, "weights", network_name)
     plan = _Plan(
         network_name=network_name,
-        spec=spec,
-        weights_file=file,
-        weights_sha256=sha256,
-        seed=seeds.integer(master_seed, "weights", network_name),
+        px=spec.px,
+        layer=spec.layer,
+        layers=spec.layers,
+        made_of={
+            "architecture": spec.architecture.name,
+            "alpha": spec.alpha,
+            "weights": seed if spec.untrained else sha256,
+            "preprocessing": spec.preprocessing,
+        },
+        said={
+            "architecture": spec.architecture.name,
+            "alpha": spec.alpha,
+            "weights": "imagenet" if spec.weights == "imagenet" else Path(file or "untrained").name,
+            "weights_sha256": sha256,
+            "weights_seed": seed if spec.untrained else None,
+            "untrained": spec.untrained,
+            "preprocessing": spec.preprocessing,
+        },
+        build=lambda: networks.build(spec, weights_file=file, seed=seed, precision=precision),
         engine=engine,
         precision=precision,
         batch=batch,
         code=code,
         threads=threads,
     )
-    _check_sources(sources, spec, network_name)
+    _extract(sources, plan, manifest=manifest, shard=shard)
+
+
+def extract_trained(
+    *,
+    tiles: Sequence[str],
+    model: str,
+    predictions: str,
+    manifest: str,
+    network_name: str,
+    start: Mapping[str, Any],
+    layer: str | None,
+    layers: Sequence[str],
+    shard: str,
+    engine: str,
+    precision: str,
+    batch: int,
+    code: str,
+    threads: int,
+) -> None:
+    """Extract the features of one shard by a network that was trained here.
+
+    Parameters
+    ----------
+    tiles : list of str
+        The pixel files of the shard's slides, with tiles of the trained network's own input.
+    model : str
+        Its ``model.keras``.
+    predictions : str
+        Its ``predictions.h5``, which says what it was trained on.
+    manifest : str
+        The JSON file to write; beside it come ``{slide}.h5`` files.
+    network_name : str
+        Its name in the config.
+    start : dict
+        The entry of ``networks`` that training began from.
+    layer : str or None
+        The cut point of the start, or dense layer of the head (``head_1``, ...), of the features proper; None: the
+        start's own.
+    layers : sequence of str
+        Others that are stored besides.
+    shard, engine, precision, batch, code, threads
+        As of :func:`extract`; the head computes in float32 whatever the precision.
+
+    Raises
+    ------
+    ValueError
+        If a file is refused or damaged, the network lacks a layer, the tiles are of another size, or a feature is not
+        finite: slide and tile are named.
+    OSError
+        If a file cannot be read or written.
+    """
+    _check_settings(engine=engine, precision=precision, batch=batch)
+    spec = networks.specification(start)
+    said = _trained_on(predictions)
+    if said["untrained"]:
+        log.warning("network %s keeps random layers that no phase trained", network_name)
+    own = layer or spec.layer
+    inner = tuple(name for name in dict.fromkeys(layers) if name != own)
+    sources = [PixelFileSource(path) for path in tiles]
+    sha256 = weights.arrays_sha256(model)
+    px = next((source.px for source in sources if source.status == "ok"), spec.px)
+
+    def build() -> Any:
+        trained = networks.load_trained(model)
+        if trained.input_shape[1] != px:
+            raise ValueError(
+                f"trained network {model} takes tiles of {trained.input_shape[1]} px; found {px} px in {tiles[0]}"
+            )
+        return networks.trained_features(trained, spec, names=(own, *inner), precision=precision)
+
+    plan = _Plan(
+        network_name=network_name,
+        px=px,
+        layer=own,
+        layers=inner,
+        made_of={
+            "architecture": spec.architecture.name,
+            "alpha": spec.alpha,
+            "weights": sha256,
+            "preprocessing": f"{spec.rescale} {spec.preprocessing}",
+            "trained_on": said,
+        },
+        said={
+            "architecture": spec.architecture.name,
+            "alpha": spec.alpha,
+            "weights_sha256": sha256,
+            "weights_seed": None,
+            "preprocessing": spec.preprocessing,
+            **said,
+            "saw_labels": True,
+        },
+        build=build,
+        engine=engine,
+        precision=precision,
+        batch=batch,
+        code=code,
+        threads=threads,
+    )
+    _extract(sources, plan, manifest=manifest, shard=shard)
+
+
+def _trained_on(path: str) -> dict[str, Any]:
+    """Return what a trained network's predictions say of its training."""
+    said = predictions.read_attributes(path)
+    return {
+        **{name: said[name] for name in ("start", "recipe", "weights", "untrained")},
+        "trained_on": {name: said[name] for name in ("dataset", "task", "split", "seed")},
+    }
+
+
+def _check_settings(*, engine: str, precision: str, batch: int) -> None:
+    backends.check(engine=engine, precision=precision)
+    if batch < 1:
+        raise ValueError(f"batch: legal are integers of at least 1; found {batch}")
+
+
+def _extract(sources: Sequence[TileSource], plan: _Plan, *, manifest: str, shard: str) -> None:
+    """Adopt what is made already, make the rest, and write the manifest."""
+    started = time.monotonic()
+    _check_sources(sources, plan)
 
     folder = Path(manifest).parent
     entries: dict[str, dict[str, Any]] = {}
@@ -356,7 +487,7 @@ def extract_from_sources(
     adopted = sum(entry["status"] == "ok" for entry in entries.values())
     log.info(
         "%s, shard %s: %d slides with %d tiles to extract, %d slides kept from before, %d without tiles",
-        network_name,
+        plan.network_name,
         shard,
         len(pending),
         sum(source.n for source in pending),
@@ -368,13 +499,13 @@ def extract_from_sources(
     store.write_json(
         manifest,
         {
-            "network": network_name,
+            "network": plan.network_name,
             "shard": shard,
-            "code": code,
+            "code": plan.code,
             "slides": [entries[source.slide] for source in sources],
         },
     )
-    log.info("%s, shard %s: complete after %.1f s", network_name, shard, time.monotonic() - started)
+    log.info("%s, shard %s: complete after %.1f s", plan.network_name, shard, time.monotonic() - started)
 
 
 def _weights(spec: networks.NetworkSpec, given: str | Sequence[str] | None) -> tuple[str | None, str]:
@@ -390,15 +521,15 @@ def _weights(spec: networks.NetworkSpec, given: str | Sequence[str] | None) -> t
     return path, provenance.file_sha256(path)
 
 
-def _check_sources(sources: Sequence[TileSource], spec: networks.NetworkSpec, network_name: str) -> None:
+def _check_sources(sources: Sequence[TileSource], plan: _Plan) -> None:
     seen = set()
     for source in sources:
         if source.slide in seen:
             raise ValueError(f"slide {source.slide} stands twice in one shard")
         seen.add(source.slide)
-        if source.status == "ok" and source.px != spec.px:
+        if source.status == "ok" and source.px != plan.px:
             raise ValueError(
-                f"slide {source.slide}: network {network_name} takes tiles of {spec.px} px; found {source.px} px"
+                f"slide {source.slide}: network {plan.network_name} takes tiles of {plan.px} px; found {source.px} px"
             )
 
 
@@ -437,11 +568,11 @@ def _extract_pending(pending: Sequence[TileSource], plan: _Plan, folder: Path) -
     """Build the network and write one file a slide; return the manifest's entries."""
     started = time.monotonic()
     backends.set_threads(plan.threads)
-    model = networks.build(plan.spec, weights_file=plan.weights_file, seed=plan.seed, precision=plan.precision)
-    forward = backends.compiled_forward(model, plan.spec.px, engine=plan.engine, batch=plan.batch, threads=plan.threads)
+    model = plan.build()
+    forward = backends.compiled_forward(model, plan.px, engine=plan.engine, batch=plan.batch, threads=plan.threads)
     lengths = [int(output.shape[-1]) for output in model.outputs]
     # the first pass compiles
-    forward(np.zeros((min(plan.batch, pending[0].n) or 1, plan.spec.px, plan.spec.px, 3), np.uint8))
+    forward(np.zeros((min(plan.batch, pending[0].n) or 1, plan.px, plan.px, 3), np.uint8))
     log.info("%s: network ready after %.1f s", plan.network_name, time.monotonic() - started)
 
     entries = {}
@@ -467,7 +598,7 @@ def _computed(
     n = 0
     for start, block in ahead.blocks(source):
         outputs = forward(block)
-        for layer, output in zip((plan.spec.layer, *plan.spec.layers), outputs, strict=True):
+        for layer, output in zip((plan.layer, *plan.layers), outputs, strict=True):
             if not np.isfinite(output).all():
                 row = start + int(np.argmin(np.isfinite(output).all(axis=1)))
                 hint = "" if plan.precision == "float32" else f"; with precision {plan.precision}, try float32"
@@ -494,7 +625,7 @@ def _write_features(
         store.write_texts(file, "tile", source.tile_ids())
         store.write_texts(file, "image", source.image_ids())
         file["coords"] = source.coords()
-        names = ("features", *(f"layers/{name}" for name in plan.spec.layers))
+        names = ("features", *(f"layers/{name}" for name in plan.layers))
         datasets = [
             file.create_dataset(name, (source.n, length), np.float32)
             for name, length in zip(names, lengths, strict=True)
@@ -645,7 +776,7 @@ class MatrixIndex:
         What all files share (network, architecture, weights, weights_sha256, untrained, layer, ...), with ``layer``
         the layers read, ``tiles_digests``: what each slide's tiles were, by slide, and ``versions`` of the
         libraries. Of several networks, what differs is joined by ``", "`` in their order; ``untrained`` says
-        whether any is.
+        whether any is, ``saw_labels`` whether any was trained on labels of this study.
     """
 
     tile: list[str]
@@ -974,7 +1105,7 @@ def _joined(attributes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what all networks say, and where they differ all of it, in order."""
     names = list(dict.fromkeys(name for said in attributes for name in said))
     found = {name: _join([said.get(name, "") for said in attributes]) for name in names}
-    return found | {"untrained": any(said.get("untrained", False) for said in attributes)}
+    return found | {name: any(said.get(name, False) for said in attributes) for name in ("untrained", "saw_labels")}
 
 
 def _join(values: Sequence[Any]) -> Any:

@@ -798,6 +798,63 @@ def load_trained(path: str | Path) -> Any:
         raise ValueError(f"trained network {path} is refused or damaged: {reason}") from error
 
 
+def trained_features(model: Any, spec: NetworkSpec, *, names: Sequence[str], precision: str = "float32") -> Any:
+    """Return the way from tiles to features of a trained network, all of them from one pass.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As training leaves it: layers ``image``, ``trunk`` and, one after the other, those of the head. It is changed
+        by a `precision` that is not its own.
+    spec : NetworkSpec
+        What training began from.
+    names : sequence of str
+        Cut points up to ``spec.layer``, and dense layers of the head (``head_1``, ...).
+    precision : str
+        ``float32``, ``mixed_bfloat16`` or ``mixed_float16``: of the trunk; all else is float32.
+
+    Returns
+    -------
+    keras.Model
+        From uint8 of shape (n, px, px, 3) to a list of float32 arrays (n, d), in the order of `names`: averages over
+        the places of a map, or a dense layer's own output.
+
+    Raises
+    ------
+    ValueError
+        If it is no such network, lacks a layer, or the precision is unknown.
+    """
+    import keras
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: legal are {', '.join(PRECISIONS)}; found {precision!r}")
+    found = [layer.name for layer in model.layers]
+    if "image" not in found or "trunk" not in found:
+        raise ValueError(f"a trained network has the layers image, trunk and a head; found {', '.join(found)}")
+    image, trunk = model.get_layer("image"), model.get_layer("trunk")
+    above = model.layers[found.index("trunk") + 1 :]
+    cuts = spec.architecture.layers[: spec.architecture.layers.index(spec.layer) + 1]
+    legal = [*cuts, *(layer.name for layer in above if layer.name.startswith(f"{HEAD}_"))]
+    for name in names:
+        if name not in legal:
+            raise ValueError(
+                f"layer: legal for {spec.title}, trained, with its head are {', '.join(legal)}; found {name!r}"
+            )
+    for layer in trunk.layers:
+        layer.dtype_policy = keras.dtype_policies.DTypePolicy(precision)
+    below = [name for name in names if name in cuts]
+    taken = [trunk.outputs[0] if name == spec.layer else _cut_point(trunk, spec, name) for name in below]
+    tiles = keras.Input(model.input_shape[1:], dtype="uint8", name="tiles")
+    x, *maps = keras.Model(trunk.input, [trunk.outputs[0], *taken])(image(tiles))
+    tensors = dict(zip(below, maps, strict=True))
+    for layer in above:
+        if tensors.keys() >= set(names):
+            break
+        x = layer(x)
+        tensors[layer.name] = x
+    return keras.Model(tiles, [_pooled(tensors[name]) for name in names], name="trained-features")
+
+
 def _loaded(
     spec: NetworkSpec,
     *,

@@ -8,6 +8,7 @@ which is stricter than Keras' safe mode. Layer names and shapes are compared wit
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import itertools
 import os
@@ -106,6 +107,33 @@ def load(
         for layer, weights in zip(layers, chosen, strict=True):
             layer.set_weights([np.asarray(array) for array in weights.arrays])
     return left
+
+
+def arrays_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of the weights in a file: their places, shapes and numbers, without the noise's state.
+
+    Two files of one network with the same weights have the same, whatever else Keras writes with them (times, names
+    that it makes up).
+
+    Raises
+    ------
+    ValueError
+        If the file is a pickle or no weights file, or is damaged.
+    OSError
+        If the file is missing or cannot be read.
+    """
+    digest = hashlib.sha256()
+    with _opened(path) as file:
+        names: list[str] = []
+        file.visit(names.append)
+        for name in sorted(names):
+            parts = name.split("/")
+            if not hasattr(file[name], "shape") or {"seed_generator", "optimizer"} & set(parts):
+                continue
+            array = np.ascontiguousarray(_dataset(file, name))
+            digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager
