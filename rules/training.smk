@@ -11,6 +11,8 @@ TRAINING_FACTORS = dict(
     split_name="{split}",
     split_seed=lambda wildcards: int(wildcards.seed),
     master_seed=STUDY.master_seed,
+    arithmetic_threads=STUDY.training["threads"],
+    resume="results/.resume",
 )
 
 
@@ -33,13 +35,12 @@ rule train_head:
         network=ON_FEATURES,
     conda:
         "../envs/histotransfer.yaml"
-    threads: 8
+    threads: STUDY.training["threads"]
     resources:
         gpu=GPU,
     params:
         **TRAINING_FACTORS,
         feature_set=of_trained("start_features"),
-        resume="results/.resume",
         code=code("heads.train_head"),
     message:
         "Training the head of {wildcards.network} on features: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
@@ -101,14 +102,13 @@ rule train_network:
         network=ON_TILES,
     conda:
         "../envs/histotransfer.yaml"
-    threads: 8
+    threads: STUDY.training["threads"]
     resources:
         gpu=GPU,
     params:
         **TRAINING_FACTORS,
         start=of_trained("start"),
         start_name=of_trained("start_name"),
-        resume="results/.resume",
         code=code("training.train_network"),
     message:
         "Training {wildcards.network}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"

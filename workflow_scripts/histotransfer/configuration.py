@@ -128,7 +128,7 @@ class Study:
         Those that the methods use, by name: :class:`histotransfer.feature_sets.FeatureSet`.
     selections, classifiers : dict
         Those that the methods use; the classifier ``softmax`` is a trained network's own output.
-    evaluation, extraction : dict
+    evaluation, extraction, training : dict
     config : dict
         The whole config with its defaults.
     """
@@ -154,6 +154,7 @@ class Study:
     classifiers: dict[str, dict[str, Any]]
     evaluation: dict[str, Any]
     extraction: dict[str, Any]
+    training: dict[str, Any]
     config: dict[str, Any]
 
     def px_of(self, dataset: str) -> list[int]:
@@ -247,6 +248,7 @@ def load(
         },
         evaluation=asked["evaluation"],
         extraction=asked["extraction"],
+        training=asked["training"],
         config=asked,
     )
 
