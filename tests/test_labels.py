@@ -119,3 +119,12 @@ def test_labels_are_gathered_in_the_order_of_the_files(tmp_path):
     found = store.read_table(tmp_path / "all.tsv")
     assert [row["tile"] for row in found] == ["b0", "b1", "a0", "a1", "a2"]
     assert {tuple(row.values())[1:] for row in found} == {("i", "s 1", "p", "")}
+
+
+def test_a_table_that_is_none_of_labels_is_named(tmp_path):
+    (tmp_path / "a.tsv").write_text("tile\timage\n")
+    with pytest.raises(
+        ValueError, match=r"a\.tsv: must begin with the columns tile, image, .*; found \['tile', 'image'\]"
+    ):
+        labels.gather(label_files=[str(tmp_path / "a.tsv")], labels=str(tmp_path / "all.tsv"))
+    assert not (tmp_path / "all.tsv").exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from histotransfer import csv_sheets, samples, store, tiles
@@ -74,7 +76,7 @@ def gather_slides(
                 "stands_for": 1,
             }
         )
-    _judge(rows, on_bad_slide)
+    _judge([row for row in rows if row["status"] != "ok"], len(rows), on_bad_slide)
     store.write_table(slides_table, COLUMNS, rows)
 
 
@@ -129,34 +131,62 @@ def gather_table(
         See :func:`gather_slides`; here images.
     """
     excluded = _excluded_rows(cut)
-    images: dict[str, dict[str, Any]] = {}
-    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    images: dict[str, _Image] = {}
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    one_of: dict[Any, Any] = {}
     every = samples.part_ids(1)[0]
     for row in samples.rows_of_part(sheet=sheet, kind=kind, root=root, part=every, n_parts=1):
-        image = images.setdefault(
-            row.image,
-            {
-                **{"image": row.image, "image_in_sheet": row.image, "slide": row.slide, "patient": row.patient},
-                **{"split": row.split, "tiles": 0, "excluded_tiles": 0, "notice": "", "stands_for": 1},
-            },
-        )
+        image = images.get(row.image)
+        if image is None:
+            # what many images share is kept once, so that of each of a million 200 bytes are held
+            slide, patient, split = (one_of.get(value, value) for value in (row.slide, row.patient, row.split))
+            if slide != row.image:
+                one_of[slide] = slide
+            one_of[patient], one_of[split] = patient, split
+            image = images[row.image] = _Image(row.image if slide == row.image else slide, patient, split)
         reason = excluded.get((row.image, row.tile))
         if reason is not None:
-            image["excluded_tiles"] += 1
+            image.excluded_tiles += 1
             reasons[row.image][reason] += 1
         else:
-            image["tiles"] += 1
-            labels[row.image][row.label] += 1
-    for name, image in images.items():
-        most = "; ".join(f"{reason} ({n})" for reason, n in reasons[name].most_common(3))
-        usable = image["tiles"] > 0
-        counts = {label: labels[name][label] for label in sorted(labels[name]) if label}
-        image |= {"labels": json.dumps(counts, ensure_ascii=False), "status": "ok" if usable else "unreadable"}
-        image |= {"reason": "" if usable else most, "notice": f"left out: {most}" if usable and most else ""}
-    rows = [images[name] for name in sorted(images)]
-    _judge(rows, on_bad_slide)
-    store.write_table(slides_table, COLUMNS, rows + (_rows_left_out(store.read_json(left_out)) if left_out else []))
+            image.tiles += 1
+            counts = dict(image.labels)
+            counts[row.label] = counts.get(row.label, 0) + 1
+            labels = tuple(sorted(counts.items()))
+            image.labels = one_of.setdefault(labels, labels)
+    bad = [_table_row(name, images[name], reasons) for name in sorted(images) if not images[name].tiles]
+    _judge(bad, len(images), on_bad_slide)
+    gone = _rows_left_out(store.read_json(left_out)) if left_out else []
+    rows = (_table_row(name, images[name], reasons) for name in sorted(images))
+    store.write_table(slides_table, COLUMNS, chain(rows, gone))
+
+
+@dataclass(slots=True)
+class _Image:
+    """What is known of an image, as little as there may be a million."""
+
+    slide: str
+    patient: str
+    split: str
+    tiles: int = 0
+    excluded_tiles: int = 0
+    labels: tuple[tuple[str, int], ...] = ()
+
+
+def _table_row(name: str, image: _Image, reasons: dict[str, Counter[str]]) -> dict[str, Any]:
+    most = "; ".join(f"{reason} ({n})" for reason, n in reasons[name].most_common(3)) if name in reasons else ""
+    labels = {label: n for label, n in image.labels if label}
+    return {
+        **{"image": name, "image_in_sheet": name, "slide": image.slide, "patient": image.patient},
+        "labels": json.dumps(labels, ensure_ascii=False),
+        "split": image.split,
+        "status": "ok" if image.tiles else "unreadable",
+        "reason": "" if image.tiles else most,
+        "tiles": image.tiles,
+        "excluded_tiles": image.excluded_tiles,
+        "notice": f"left out: {most}" if image.tiles and most else "",
+        "stands_for": 1,
+    }
 
 
 def _rows_left_out(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -191,16 +221,15 @@ def _excluded_rows(cut: list[str]) -> dict[tuple[str, str], str]:
     return excluded
 
 
-def _judge(rows: list[dict[str, Any]], on_bad_slide: str) -> None:
-    bad = [row for row in rows if row["status"] != "ok"]
+def _judge(bad: list[dict[str, Any]], n_images: int, on_bad_slide: str) -> None:
     counts = Counter(row["status"] for row in bad)
-    summary = f"{len(rows) - len(bad)} of {len(rows)} images are used"
+    summary = f"{n_images - len(bad)} of {n_images} images are used"
     if bad:
         summary += "; excluded: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
     lines = "".join(f"\n  {row['image_in_sheet']}: {row['status']}: {row['reason']}" for row in bad)
     if bad and on_bad_slide == "fail":
         raise ExcludedSlidesError(f"{summary} (on_bad_slide: fail){lines}")
-    if len(bad) == len(rows):
+    if len(bad) == n_images:
         raise ExcludedSlidesError(f"no image is left: {summary}{lines}")
     log.info("%s%s", summary, ", see slides.tsv and the report" if bad else "")
     for row in bad:
