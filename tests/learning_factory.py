@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from histotransfer import learning_curves, predictions, store
+from histotransfer import canvas, grad_cam, learning_curves, predictions, store, training_figures
 
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 
@@ -33,7 +33,7 @@ def recipe(name: str = "bayramoglu2016", **changes: Any) -> dict[str, Any]:
 def start(architecture: str = "MobileNetV2", weights: str = "imagenet", **changes: Any) -> dict[str, Any]:
     """Return the network that training begins with, as the rules pass it on."""
     made = {"architecture": architecture, "alpha": 1.0, "weights": weights, "px": 96, "rescale": "network"}
-    return made | {"layer": "out_relu", "layers": []} | changes
+    return made | {"layer": "out", "layers": []} | changes
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -127,3 +127,94 @@ def write_networks(
                     }
                 )
     return arguments | {"split": split}
+
+
+#: Four ways to train a network, and another one.
+NETWORKS = {
+    "mobilenet-head": {
+        "recipe": recipe("head-only", phases=[phase(train="head", on="features", rate=0.01)], curve=None),
+        **{"start": start(), "start_name": "mobilenetv2", "level": 0.8, "speed": 1.6},
+    },
+    "mobilenet-everything-with-rates-by-layer": {
+        "recipe": recipe(
+            "layer-wise",
+            head={"pool": "average", "dense": [256], "activation": "relu", "dropout": 0.5},
+            crop_from=112,
+            augmentation={"quarter_turns": True, "flip": "both", "saturation": [0.75, 1.25]},
+            phases=[
+                phase(train="head", on="features", epochs=5, rate=0.01),
+                phase(
+                    layer_decay=0.8, rates={"head": 10.0}, schedule={"kind": "cosine", "warm_up": 1.0, "floor": 0.01}
+                ),
+            ],
+        ),
+        **{"start": start(), "start_name": "mobilenetv2", "level": 0.88, "speed": 0.9},
+    },
+    "mobilenet-from-scratch": {
+        "recipe": recipe("scratch", initialisation={"kind": "gaussian", "deviation": 0.01}, keep="last"),
+        **{"start": start(weights="random"), "start_name": "mobilenetv2-untrained", "level": 0.78, "speed": 0.35},
+    },
+    "alexnet": {
+        "recipe": recipe("bayramoglu2016", phases=[phase(schedule={"kind": "inv", "gamma": 0.001, "power": 0.75})]),
+        **{
+            "start": start("AlexNet", "weights/alexnet.h5", layer="fc7", px=227),
+            "start_name": "alexnet",
+            "level": 0.86,
+            "speed": 1,
+        },
+    },
+}
+
+
+def write_chapter(
+    folder: Path, *, datasets: Sequence[tuple[str, str]], split: str, seeds: Sequence[int] = (1, 2, 3)
+) -> tuple[list[tuple[Path, dict[str, str]]], list[tuple[Path, dict[str, str]]]]:
+    """Write the tables and figures of the chapter of trained networks for one split; return both with what they are."""
+    from PIL import Image
+
+    home = folder / f"training/{split}"
+    files = write_networks(folder / "runs", NETWORKS, seeds=seeds, datasets=datasets, split=split)
+    paths = {"epochs": home / "epochs.csv", "steps": home / "steps.csv", "accuracy": home / "accuracy.csv"}
+    learning_curves.tabulate(**files, epochs=paths["epochs"], steps=paths["steps"], table=paths["accuracy"])
+    about = {"section": "training", "rule": "tabulate_training", "split": split}
+    tables = [(paths[kind], {"kind": kind, **about}) for kind in ("accuracy", "epochs", "steps")]
+    figures = []
+    noise = np.random.default_rng(3)
+    for dataset, task in datasets:
+        where = {"section": "training", "dataset": dataset, "task": task, "split": split}
+        for architecture in ("MobileNetV2", "AlexNet"):
+            path = home / f"{dataset}/{task}/iterations/{architecture.lower()}.svg"
+            what = {"dataset": dataset, "task": task, "architecture": architecture}
+            training_figures.draw_iterations(table=paths["steps"], figure=path, **what)
+            figures.append((path, {"kind": "iterations", "rule": "draw_iterations", **what, **where}))
+        for name in NETWORKS:
+            path = home / f"{dataset}/{task}/epochs/{name}.svg"
+            training_figures.draw_epochs(table=paths["epochs"], figure=path, dataset=dataset, task=task, network=name)
+            figures.append((path, {"kind": "epochs", "rule": "draw_epochs", "network": name, **where}))
+            samples = {}
+            for true in CLASSES:
+                tiles = noise.integers(120, 250, (3, 24, 24, 3)).astype(np.uint8)
+                maps = noise.random((3, 3, 3))
+                samples[true] = [
+                    grad_cam.Sample(tile, grad_cam.overlay(tile, one), CLASSES[k], 0.5 + 0.2 * k, CLASSES[k] == true)
+                    for k, (tile, one) in enumerate(zip(tiles, maps, strict=True))
+                ]
+            path = home / f"{dataset}/{task}/{name}/grad_cam.svg"
+            grad_cam.draw_samples(samples, path, f"{name}: 9 test tiles, 3 of them right.")
+            said = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": "1", **where}
+            figures.append((path, said))
+        path = home / f"{dataset}/augmentation.jpg"
+        if not path.exists():
+            picture = Image.fromarray(noise.integers(0, 255, (20, 30, 3)).astype(np.uint8)).resize((300, 200))
+            canvas.save_picture(picture, path, "What training does to a tile: quarter turns, flips, saturation")
+        name = "mobilenet-everything-with-rates-by-layer"
+        said = {"section": "training", "kind": "augmentation", "rule": "draw_augmentation", "network": name}
+        figures.append((path, {**said, "dataset": dataset}))
+    return tables, figures
+
+
+def described() -> list[dict[str, Any]]:
+    """Return the networks as the report is told of them."""
+    return [
+        {"name": name, **{key: one[key] for key in ("start", "start_name", "recipe")}} for name, one in NETWORKS.items()
+    ]

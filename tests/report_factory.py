@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import comparison_factory
+import learning_factory
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -29,6 +30,7 @@ RULES = {
     "cost": "collect_costs",
     "friedman": "test_strategies",
     "method_costs": "collect_method_costs",
+    "training": "train_network, attach_head",
 }
 METHODS = [
     ("mobilenetv2", "svm", "imagenet"),
@@ -365,7 +367,11 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
             of_split = predictions[-len(paths) :]
             score_figures.draw_confusion(confusions=confusions, predictions=of_split, figures=paths)
     compared, charts, heard = comparison_factory.write_all(study_folder, splits=splits)
-    for path, fields in charts:
+    trained, of_training = learning_factory.write_chapter(
+        study_folder, datasets=[("nuclei", TASKS["nuclei"])], split=splits[0]
+    )
+    compared += trained
+    for path, fields in (*charts, *of_training):
         add(path, **fields)
     study = {
         "name": "everything",
@@ -401,6 +407,7 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         "tables_of": [fields for _, fields in compared],
         "friedman": [str(path) for path, _ in heard],
         "friedman_of": [fields for _, fields in heard],
+        "trained": learning_factory.described(),
     }
     write_benchmarks(folder / "benchmarks/demo")
     cost = study_folder / "cost.tsv"

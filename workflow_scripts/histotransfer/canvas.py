@@ -260,7 +260,7 @@ class Inset:
     def element(self) -> str:
         """Return the SVG element, with the pixels as JPEG in it."""
         buffer = io.BytesIO()
-        self.picture.save(buffer, format="JPEG", quality=86, subsampling=0, optimize=True)
+        self.picture.save(buffer, format="JPEG", quality=86, subsampling=0)
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
         place = f'x="{self.left:g}" y="{self.top:g}" width="{self.width:g}" height="{self.height:g}"'
         return f'<image {place} preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'

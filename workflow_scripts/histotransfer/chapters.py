@@ -256,7 +256,7 @@ def _trained(
         for item in part["items"]:
             if item["kind"] == "accuracy":
                 for row in item["block"].table.rows:
-                    said = f"{_counts(row['train_tiles'])} tiles of {row['dataset']}/{row['task']}"
+                    said = f"{_span(row['train_tiles'])} tiles of {row['dataset']}/{row['task']}"
                     tiles.setdefault(row["network"], {})[f"{said}, split {part['split']}"] = None
         # of a split: curves by iteration, the table, then network by network what is its own, and the files
         own: dict[str, list[dict[str, Any]]] = {}
@@ -280,14 +280,6 @@ def _trained(
         ],
         "tiles": plates,
     }
-
-
-def _counts(text: str) -> str:
-    """Write counts with commas, those of seeds that differ as a range."""
-    found = sorted(int(count) for count in text.split(",") if count.strip())
-    if not found:
-        return "no"
-    return f"{found[0]:,}" if found[0] == found[-1] else f"{found[0]:,} to {found[-1]:,}"
 
 
 def _parts(
@@ -538,43 +530,40 @@ def _layers_block(table: Table, untrained: set[str]) -> Block:
 
 
 def _accuracy_block(table: Table, untrained: set[str]) -> Block:
-    columns = {
-        "network": ("Network", ""),
-        "dataset": ("Dataset", ""),
-        "task": ("Task", ""),
-        "transfer": ("Begins with", ""),
-        "first_epoch": ("after the first epoch", ".3f"),
-        "last_epoch": ("after the last", ".3f"),
-        "kept": ("at the epoch kept", ".3f"),
-        "kept_epochs": ("epoch kept", ""),
-        "highest": ("highest point of the test curve", ".3f"),
-        "highest_at": ("at epoch", ""),
-        "seeds": ("seeds", ",.0f"),
-    }
     _need(table, learning_curves.ACCURACY_COLUMNS)
+    heads: list[tuple[str, ...]] = [("Network",), ("On",), ("Begins with",)]
+    heads += [("after the first epoch",), ("after the last",), ("at the epoch kept", "the result"), ("epoch kept",)]
+    heads += [("highest point of the test curve", "chosen on the test set"), ("at epoch",), ("seeds",)]
+    rows = []
+    for row in table.rows:
+        mark = row["untrained"] == "yes"
+        values = {name: number(row, name, table.path) for name in ("first_epoch", "last_epoch", "kept", "highest")}
+        shown = {name: Cell(said(value, ".3f"), mark and value is not None) for name, value in values.items()}
+        begins = "trained weights" if row["transfer"] == "yes" else "random weights"
+        cells = [Cell(row["network"], mark), Cell(f"{row['dataset']}/{row['task']}"), Cell(begins)]
+        cells += [shown["first_epoch"], shown["last_epoch"], shown["kept"]]
+        cells += [Cell(f"{_span(row['kept_epochs'])} of {_span(row['epochs'])}"), shown["highest"]]
+        rows.append([*cells, Cell(_span(row["highest_at"])), Cell(row["seeds"])])
     words = (
         "Accuracy of test tiles, means over seeds. The result is that of the epoch kept, which the validation tiles "
         "chose, or which is the last. The highest point of a test curve is no result: it is chosen on the test set, "
         "and the more points a curve has, the higher it is by chance."
     )
-    marked = [row["untrained"] == "yes" for row in table.rows]
-    block = _plain_block(table, columns, words, "Test accuracy of the trained networks", marked)
-    extra = {"kept": "the result", "highest": "chosen on the test set"}
-    block.heads = [
-        (*head, extra[name]) if name in extra else head for name, head in zip(columns, block.heads, strict=True)
-    ]
-    for cells, row in zip(block.rows, table.rows, strict=True):
-        cells[0].untrained = row["untrained"] == "yes"
-        cells[list(columns).index("transfer")].text = (
-            "trained weights" if row["transfer"] == "yes" else "random weights"
-        )
-        of = row["epochs"]
-        cells[list(columns).index("kept_epochs")].text = f"{row['kept_epochs']} of {of}"
-    block.notes = []
-    for note in dict.fromkeys(row["note"] for row in table.rows if row["note"]):
-        which = [row["network"] for row in table.rows if row["note"] == note]
-        block.notes.append(f"{note}: {listing(dict.fromkeys(which), 8)}")
-    return block
+    notes = []
+    for note in comparison_figures.notes(table.rows):
+        which = dict.fromkeys(row["network"] for row in table.rows if row["note"] == note)
+        notes.append(f"{note}: {listing(which, 8)}")
+    numeric = [False] * 3 + [True] * (len(heads) - 3)
+    return Block(table, heads, numeric, rows, words, "Test accuracy of the trained networks", notes)
+
+
+def _span(text: str) -> str:
+    """Write the numbers of seeds, which stand in turn, as one or from the least to the greatest."""
+    found = sorted({float(one) for one in text.split(",") if one.strip()})
+    if not found:
+        return "–"
+    ends = [f"{one:,.0f}" if one.is_integer() else f"{one:g}" for one in (found[0], found[-1])]
+    return ends[0] if len(found) == 1 else " to ".join(ends)
 
 
 def _epochs_block(table: Table, untrained: set[str]) -> Block:

@@ -204,7 +204,7 @@ def draw(
     from histotransfer import backends, networks, tile_stream
 
     held_out, _, said = read_predictions(predictions)
-    chosen = _sample(held_out, said, per_class, master_seed)
+    chosen = choose(held_out, said, per_class=per_class, master_seed=master_seed)
     if not chosen:
         return canvas.draw_nothing(picture, "No test tile has a label.")
     stored = tile_stream.open_tiles(pixels)
@@ -231,20 +231,21 @@ def draw(
     right = int((predicted == true).sum())
     statement = (
         f"{said['features']}: {counted(len(chosen), 'test tile')}, {right} of them right, each beside where the "
-        f"network finds what speaks for the class that it predicts (Grad-CAM)."
+        f"network finds what speaks for the class that it predicts (Grad-CAM, {maps.shape[1]} x {maps.shape[2]} "
+        "places, smoothed)."
     )
     samples = [
-        _Sample(tile, overlay(tile, one), classes[k], float(share), k == own)
+        Sample(tile, overlay(tile, one), classes[k], float(share), k == own)
         for tile, one, k, share, own in zip(seen, maps, predicted.tolist(), shares, true.tolist(), strict=True)
     ]
     by_class = {
         classes[k]: [one for one, own in zip(samples, true, strict=True) if own == k] for k in sorted(set(true))
     }
-    _draw(by_class, picture, statement)
+    draw_samples(by_class, picture, statement)
     return statement
 
 
-def _sample(held_out: Predictions, said: Mapping[str, Any], per_class: int, master_seed: int) -> list[int]:
+def choose(held_out: Predictions, said: Mapping[str, Any], *, per_class: int, master_seed: int) -> list[int]:
     """Return the rows of the tiles that are drawn, class by class."""
     factors = [said[name] for name in ("dataset", "task", "split", "seed")]
     labelled = np.flatnonzero(held_out.true != NO_LABEL).tolist()
@@ -289,8 +290,18 @@ def overlay(tile: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """A tile and its map, and what the network makes of it."""
+class Sample:
+    """A tile and its map, and what the network makes of it.
+
+    Attributes
+    ----------
+    tile, overlay : ndarray of shape (px, px, 3), uint8
+    predicted : str
+        The class.
+    probability : float
+        Of that class.
+    right : bool
+    """
 
     tile: np.ndarray
     overlay: np.ndarray
@@ -299,7 +310,18 @@ class _Sample:
     right: bool
 
 
-def _draw(by_class: Mapping[str, Sequence[_Sample]], picture: str | Path, statement: str) -> None:
+def draw_samples(by_class: Mapping[str, Sequence[Sample]], picture: str | Path, statement: str) -> None:
+    """Draw tiles beside their maps, two of them in a row, under the name of their true class.
+
+    Parameters
+    ----------
+    by_class : mapping
+        True class to its samples.
+    picture : path
+        SVG to write.
+    statement : str
+        What it shows.
+    """
     from PIL import Image
 
     between, gap, side = 12.0, 3.0, (WIDTH - 8 - 12 - 2 * 3) / 4

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histotransfer import networks
 from histotransfer.problems import counted
 
 _OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}
@@ -29,7 +30,7 @@ def describe(start: Mapping[str, Any], start_name: str, recipe: Mapping[str, Any
     -------
     list of (str, str)
     """
-    rows = [("Start", _start(start, start_name)), ("Head", _head(recipe))]
+    rows = [("Start", _start(start, start_name)), ("Head", _head(start, recipe))]
     phases = recipe["phases"]
     for number, phase in enumerate(phases, start=1):
         rows.append(("Training" if len(phases) == 1 else f"Phase {number}", _phase(phase, recipe)))
@@ -53,9 +54,10 @@ def _start(start: Mapping[str, Any], name: str) -> str:
     return f"{start['architecture']}{alpha} up to {start['layer']}, {said} (network {name})"
 
 
-def _head(recipe: Mapping[str, Any]) -> str:
+def _head(start: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     head = recipe["head"]
-    parts = [{"average": "maps averaged", "flatten": "maps flattened"}[head["pool"]]]
+    dense = start["layer"] in networks.specification(start).architecture.dense
+    parts = [] if dense else [{"average": "maps averaged", "flatten": "maps flattened"}[head["pool"]]]
     if head["dense"]:
         widths = ", ".join(map(str, head["dense"]))
         parts.append(
@@ -115,7 +117,8 @@ def _schedule(schedule: Mapping[str, Any]) -> str:
     if schedule["kind"] == "inv":
         return f", falling as (1 + {schedule['gamma']:g} x iteration) to the power of -{schedule['power']:g}"
     if schedule["kind"] == "cosine":
-        warm = f" after a warm-up of {schedule['warm_up']:g} epochs" if schedule["warm_up"] else ""
+        epochs = "epoch" if schedule["warm_up"] == 1 else "epochs"
+        warm = f" after a warm-up of {schedule['warm_up']:g} {epochs}" if schedule["warm_up"] else ""
         floor = f" to {schedule['floor']:g} of it" if schedule["floor"] else ""
         return f", falling as a cosine{floor}{warm}"
     return ""
