@@ -70,35 +70,36 @@ else:
             "../workflow_scripts/stream_features.py"
 
 
-#TMP rule extract_trained_features:
-#TMP     input:
-#TMP         tiles=lambda wildcards: in_shard(f"results/{{dataset}}/pixels/{of_trained('px')(wildcards)}/{{slide}}.h5")(
-#TMP             wildcards
-#TMP         ),
-#TMP         model=f"{TRAINING}/model.keras",
-#TMP         predictions=f"{TRAINING}/predictions.h5",
-#TMP     output:
-#TMP         manifest="results/{dataset}/features/{task}/{split}/{seed}/{network}/{shard}.json",
-#TMP     log:
-#TMP         "logs/{dataset}/extract_trained_features/{task}/{split}/{seed}/{network}/{shard}.log",
-#TMP     benchmark:
-#TMP         "benchmarks/{dataset}/extract_trained_features/{task}/{split}/{seed}/{network}/{shard}.tsv"
-#TMP     conda:
-#TMP         "../envs/histotransfer.yaml"
-#TMP     threads: 8
-#TMP     resources:
-#TMP         gpu=GPU,
-#TMP     params:
-#TMP         **STUDY.extraction,
-#TMP         network_name="{network}",
-#TMP         layer=of_trained("layer"),
-#TMP         layers=of_trained("layers"),
-#TMP         shard="{shard}",
-#TMP         code=code("features.extract_trained"),
-#TMP     message:
-#TMP         "Extracting features of {wildcards.dataset} with {wildcards.network} as trained for {wildcards.task}, split {wildcards.split}, seed {wildcards.seed}, {wildcards.shard}"
-#TMP     script:
-#TMP         "../workflow_scripts/extract_trained_features.py"
+rule extract_trained_features:
+    input:
+        tiles=lambda wildcards: in_shard(
+            f"results/{{dataset}}/pixels/{STUDY.trained[wildcards.network].px}/{{slide}}.h5"
+        )(wildcards),
+        model=f"{TRAINING}/model.keras",
+        predictions=f"{TRAINING}/predictions.h5",
+    output:
+        manifest="results/{dataset}/features/{task}/{split}/{seed}/{network}/{shard}.json",
+    log:
+        "logs/{dataset}/extract_trained_features/{task}/{split}/{seed}/{network}/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/extract_trained_features/{task}/{split}/{seed}/{network}/{shard}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+    params:
+        **STUDY.extraction,
+        network_name="{network}",
+        start=of_trained("start"),
+        layer=of_trained("layer"),
+        layers=of_trained("layers"),
+        shard="{shard}",
+        code=code("features.extract_trained"),
+    message:
+        "Extracting features of {wildcards.dataset} with {wildcards.network} as trained for {wildcards.task}, split {wildcards.split}, seed {wildcards.seed}, {wildcards.shard}"
+    script:
+        "../workflow_scripts/extract_trained_features.py"
 
 
 rule features:
