@@ -19,7 +19,7 @@ rule train_classifier:
         "benchmarks/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     wildcard_constraints:
         features=TRAINED,
-        classifier=r"(?!softmax$)" + ID,
+        classifier=ON_ROWS,
     conda:
         "../envs/histotransfer.yaml"
     threads: 2

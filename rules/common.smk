@@ -60,6 +60,8 @@ def trained_networks(condition):
 # A choice among layers trains nothing itself.
 CHOSEN, TRAINED = sets(lambda one: one.layers), sets(lambda one: not one.layers)
 SELECTED = sets(lambda one: one.selection)
+# Classifiers that learn from rows of features; softmax is the own output of a trained network.
+ON_ROWS = "|".join(name.replace(".", r"\.") for name in STUDY.classifiers if name != "softmax") or "(?!)"
 # Trained networks: those whose head begins on features, those that are nothing but that, and those that take tiles.
 ON_FEATURES = trained_networks(lambda one: one.on_features)
 HEAD_ONLY, ON_TILES = trained_networks(lambda one: one.head_only), trained_networks(lambda one: not one.head_only)
