@@ -463,8 +463,8 @@ class _Training:
             "epoch": epoch,
             "step": standing.step,
             "rate": rates[-1],
-            "loss": total[0] / total[2],
-            "accuracy": total[1] / total[2],
+            "loss": float(total[0] / total[2]),
+            "accuracy": float(total[1] / total[2]),
             **validated,
         }
         standing.history.append(row)
