@@ -157,7 +157,7 @@ NETWORKS = {
     "alexnet": {
         "recipe": recipe("bayramoglu2016", phases=[phase(schedule={"kind": "inv", "gamma": 0.001, "power": 0.75})]),
         **{
-            "start": start("AlexNet", "weights/alexnet.h5", layer="fc7", px=227),
+            "start": start("AlexNet", "weights/alexnet.h5", layer="fc7", px=227, alpha=None),
             "start_name": "alexnet",
             "level": 0.86,
             "speed": 1,

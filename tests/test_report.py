@@ -293,9 +293,9 @@ class TestChapters:
     def test_chapters_stand_between_scores_and_confusion_matrices_and_are_numbered(self, page):
         contents = page.text("nav").replace(f"Every method {SCRIPT}", "Every method")
         assert contents.endswith(
-            "6 Scores 7 Every method 8 Last layer features 9 Best score of each strategy 10 Inner layers "
-            "11 Where the information lies 12 Selected features 13 Confusion matrices 14 Files behind this page "
-            "Time and memory"
+            "6 Scores 7 Every method 8 Last layer features 9 Best score of each strategy "
+            "10 Trained networks 11 Inner layers 12 Where the information lies 13 Selected features "
+            "14 Confusion matrices 15 Files behind this page Time and memory"
         )
         headings = page.text("h2").replace(f"Every method {SCRIPT}", "Every method")
         assert headings.startswith("1 What was asked")
@@ -305,7 +305,7 @@ class TestChapters:
         figures = [
             (path, about)
             for path, about in zip(tree.arguments["figures"], tree.arguments["figures_of"], strict=True)
-            if "dataset" in about
+            if "dataset" in about and about["section"] != "training"
         ]
         written = write(
             **{"tables": [], "tables_of": [], "friedman": [], "friedman_of": []},
@@ -415,6 +415,20 @@ class TestChapters:
         assert "cells/tissue prostate/tissue resnet50 1 90 97 11 4.3 0.062 12.2 %" in text
         assert "resnet50 1 8 311 15.2 %" in text
 
+    def test_of_log_loss_the_lowest_is_the_best(self, tmp_path, write):
+        path = tmp_path / "scores.tsv"
+        methods = [("a", "svm", "imagenet"), ("b", "svm", "imagenet")]
+        rows = report_factory.score_rows(["demo"], ["by-patient"], methods, [1])
+        rows = [row for row in rows if row["metric"] in ("accuracy", "log_loss") and row["level"] == "tile"]
+        for row in rows:
+            low, high = {"a": (0.25, 0.5), "b": (0.75, 1.5)}[row["features"]]
+            row |= {"value": low if row["metric"] == "accuracy" else high, "low": None, "high": None}
+        store.write_table(path, report_factory.SCORE_COLUMNS, rows)
+        written = write(scores=path, metric="accuracy", tables=[], tables_of=[])
+        table = next(part for part in written.source.split("<table")[1:] if ">log loss</th>" in part)
+        assert re.findall(r"<b>(\d\.\d+)</b>", table) == ["0.750", "0.500"]
+        assert "The best of each column is bold (of log loss the lowest)." in written.text("p.legend")
+
     def test_a_table_of_another_kind_is_an_error(self, tmp_path, write):
         store.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1}])
         with pytest.raises(ValueError, match=r"a table is one of comparison/ranks, .*; found layers/odd"):
@@ -423,6 +437,78 @@ class TestChapters:
             write(**entry(tmp_path / "x.csv", "selection", "kept"))
         with pytest.raises(ValueError, match="tables and tables_of go together; found 1 and 0"):
             write(tables=[tmp_path / "x.csv"], tables_of=[])
+
+
+class TestTrainedNetworks:
+    def test_each_network_stands_with_its_recipe_and_a_way_to_its_pictures(self, page):
+        facts = page.text("dl.recipe")
+        assert "Start MobileNetV2 up to out, ImageNet weights (network mobilenetv2)" in facts
+        assert "Phase 1 the head alone, on features of the start, 5 epochs: SGD (momentum 0.9), rate 0.01" in facts
+        assert "Trained on 1,190 to 1,210 tiles of nuclei/nucleus, split by-patient" in facts
+        links = [attrs["href"] for tag, attrs in page.elements if tag == "a" and "#training-" in (attrs["href"] or "")]
+        anchors = {attrs.get("id") for _, attrs in page.elements}
+        assert len(links) == 4
+        assert {link.removeprefix("#") for link in links} <= anchors
+
+    def test_the_highest_point_of_a_test_curve_is_no_result(self, page, tree):
+        table = next(path for path in tree.arguments["tables"] if path.endswith("accuracy.csv"))
+        row = next(row for row in store.read_csv(table) if row["network"] == "mobilenet-from-scratch")
+        text = page.text("table.numbers")
+        assert "at the epoch kept the result epoch kept highest point of the test curve chosen on the test set" in text
+        numbers = " ".join(f"{float(row[name]):.3f}" for name in ("first_epoch", "last_epoch", "kept"))
+        assert f"mobilenet-from-scratch nuclei/nucleus random weights {numbers}" in text
+        assert f"of 10 {float(row['highest']):.3f}" in text
+        assert "The highest point of a test curve is no result: it is chosen on the test set" in page.text("p.legend")
+
+    def test_long_tables_are_files_alone(self, page, tree):
+        rows = len(store.read_csv(next(path for path in tree.arguments["tables"] if path.endswith("steps.csv"))))
+        assert rows > 1000
+        assert f"The numbers, {rows:,} rows" not in page.text("summary")
+        downloads = {attrs["download"] for tag, attrs in page.elements if tag == "a" and attrs.get("download")}
+        assert {f"training-{kind}-by-patient.csv" for kind in ("accuracy", "epochs", "steps")} <= downloads
+
+    def test_an_untrained_network_is_marked(self, tree, tmp_path, write):
+        table = next(path for path in tree.arguments["tables"] if path.endswith("accuracy.csv"))
+        rows = [row | {"untrained": "yes", "network": "blank"} for row in store.read_csv(table)[:1]]
+        store.write_csv(tmp_path / "a.csv", list(rows[0]), rows)
+        text = write(**entry(tmp_path / "a.csv", "training", "accuracy")).text("table.numbers")
+        shown = " ".join(f"{float(rows[0][name]):.3f} untrained" for name in ("first_epoch", "last_epoch", "kept"))
+        assert f"blank untrained nuclei/nucleus trained weights {shown}" in text
+
+    def test_where_a_network_saw_the_labels_inner_scores_are_called_too_high(self, tree, tmp_path, write):
+        path = tmp_path / "predictions.h5"
+        about = {"dataset": "demo", "task": "tissue", "split": "by-patient", "seed": 1, "untrained": False}
+        report_factory.write_predictions(path, **about, features="fine.block_1", classifier="svm", saw_labels=True)
+        row = {"dataset": "d", "task": "t", "layer": "block_1", "depth": 1, "features": 24, "metric": "accuracy"}
+        row |= {"score": 0.75, "validation_metric": "accuracy", "validation": 0.9, "seeds": 3, "chosen": 2}
+        store.write_csv(tmp_path / "l.csv", list(row), [row])
+        table = entry(tmp_path / "l.csv", "layers", "layers", features="fine", classifier="svm")
+        written = write(predictions=[*tree.arguments["predictions"], str(path)], **table)
+        said = (
+            "Inner cross-validation is optimistic for fine.block_1+svm: the network behind these features was trained"
+        )
+        assert said in written.text("p.notes")
+        assert "Scores of inner cross-validation are too high here" in written.text("p.notes")
+        without = write(**table)
+        assert "too high" not in without.text("p.notes")
+        assert "optimistic for" not in without.text()
+
+    def test_a_selection_on_features_that_saw_the_labels_is_too_good(self, tree, tmp_path, write):
+        path = tmp_path / "predictions.h5"
+        about = {"dataset": "d", "task": "t", "split": "by-patient", "seed": 1, "untrained": False}
+        report_factory.write_predictions(path, **about, features="few", classifier="et", saw_labels=True)
+        row = {"dataset": "d", "task": "t", "size": 3, "share": 0.5, "score": 0.75, "seeds": 1, "kept": 1}
+        store.write_csv(tmp_path / "c.csv", list(row), [row])
+        table = entry(tmp_path / "c.csv", "selection", "curve", features="few")
+        written = write(predictions=[str(path)], **table)
+        assert written.text("p.notes").count("Scores of inner cross-validation are too high here") == 1
+
+    def test_predictions_of_a_network_name_the_rules_that_train_it(self, tree, tmp_path, write):
+        path = tmp_path / "softmax" / "predictions.h5"
+        path.parent.mkdir()
+        report_factory.write_predictions(path, features="fine", classifier="softmax", chosen={"epoch": 3})
+        listed = write(predictions=[str(path)]).text("table.stack")
+        assert f"{path} train_network, attach_head what a model predicts" in listed
 
 
 @pytest.fixture(scope="module")

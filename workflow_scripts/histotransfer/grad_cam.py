@@ -282,7 +282,7 @@ def overlay(tile: np.ndarray, found: np.ndarray) -> np.ndarray:
     highest = float(found.max())
     share = found / highest if highest > 0 else found
     px = tile.shape[0]
-    smooth = Image.fromarray(share.astype(np.float32), mode="F").resize((px, px), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(share.astype(np.float32), mode="F").resize((px, px), Image.Resampling.BILINEAR)
     share = np.clip(np.asarray(smooth), 0, 1)
     colours = matplotlib.colormaps[COLOURS](share)[..., :3] * 255
     grey = np.asarray(Image.fromarray(tile).convert("L"), dtype=np.float64)[..., None]
