@@ -186,6 +186,34 @@ def test_a_table_without_videos_is_split_by_image(tmp_path):
     assert study.datasets["quilt-1m"].table["columns"] == {"path": "image_path", "label": "pathology"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"columns": {"slide": "video"}},
+            "row 1, column video: the column is missing, which holds 'slide' (did you mean 'video_id'?); "
+            "found image_path, pathology, video_id",
+        ),
+        (
+            {"columns": {"label": None}},
+            "row 1: `columns` must say which column of the table holds 'label', since the study needs it; "
+            "found image_path, pathology, video_id",
+        ),
+        ({"columns": {"video": "video_id"}}, "datasets.quilt-1m.columns.video: unknown key; legal are image, label, "),
+        ({"several_labels": "last"}, "datasets.quilt-1m.several_labels: must be one of drop, first, error, nothing"),
+        ({"separator": "tab"}, "row 1: cells must be separated by tabs (`separator`); found commas: "),
+        (
+            {"sheet": "data/none.csv"},
+            "data/none.csv:\n  sheet: must be a table with cells separated by commas, in UTF-8; ",
+        ),
+    ],
+)
+def test_a_table_that_does_not_fit_the_config_stops_before_any_job(tmp_path, changes, expected):
+    with pytest.raises(configuration.ConfigurationError) as raised:
+        load("joyce2024", tmp_path, datasets={"quilt-1m": changes})
+    assert expected in str(raised.value)
+
+
 def test_the_cell_without_public_weights_runs_with_a_file_of_the_users(tmp_path):
     text = (STUDIES / "bayramoglu2016.yaml").read_text("utf-8")
     whole, n = re.subn(r"^( *)# (- gendernet-transfer|gendernet(?:-transfer)?: \{)", r"\1\2", text, flags=re.MULTILINE)

@@ -186,7 +186,7 @@ def labels_in(cell: str) -> tuple[str, ...]:
     """
     import ast
 
-    if not cell.startswith(("[", "(", "{")):
+    if not cell.startswith("["):
         return (cell,) if cell else ()
     legal = "a list of labels is written like ['Breast', 'Renal']"
     if len(cell) > LONGEST_LIST:
@@ -196,7 +196,7 @@ def labels_in(cell: str) -> tuple[str, ...]:
     # the last three: what a deep nest of brackets does to the parser
     except (ValueError, SyntaxError, MemoryError, RecursionError, OverflowError):
         found = None
-    if not isinstance(found, (list, tuple)) or not all(isinstance(label, str) for label in found):
+    if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
         raise ValueError(f"{legal}; found {_shown(cell)}")
     stripped = [label.strip() for label in found]
     if not all(stripped):
