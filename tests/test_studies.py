@@ -49,7 +49,7 @@ def put_data(folder, name):
         write_table(folder / "data/crchistophenotypes/sheet.tsv", ("image", "path", "x", "y", "label"), rows)
         (folder / "data/weights").mkdir(parents=True)
         for stem in ("alexnet-torchvision", "googlenet-torchvision"):
-            (folder / f"data/weights/{stem}.h5").touch()
+            (folder / f"data/weights/{stem}.weights.h5").touch()
     elif name == "joyce2024":
         rows = [("0", "a.jpg", "\"['Bone', 'Renal']\"", "v1"), ("1", "b.jpg", "['Bone']", "v2")]
         header = ("", "image_path", "pathology", "video_id")
