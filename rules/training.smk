@@ -1,6 +1,7 @@
 # Training of networks. Needs pixels (or features of the start, for the head), labels and the split.
 # Gives results/{dataset}/models/{task}/{split}/{seed}/{network}/softmax/: the network as model.keras, predictions in the
 # form of every strategy, its history by epoch and its learning curve by step. A killed job goes on from its last epoch.
+
 TRAINING_FACTORS = dict(
     network_name="{network}",
     recipe=of_trained("recipe"),
