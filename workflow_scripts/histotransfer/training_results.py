@@ -165,7 +165,7 @@ def check_sets(table: tile_table.TileIndex, rows: Mapping[str, np.ndarray], spli
 
 
 def save_network(path: str, model: Any) -> None:
-    """Write a network as a ``.keras`` file, complete or not at all; nothing in it depends on the time.
+    """Write a network as a ``.keras`` file, complete or not at all: the same network gives the same bytes.
 
     Parameters
     ----------
@@ -179,13 +179,29 @@ def save_network(path: str, model: Any) -> None:
         with zipfile.ZipFile(written) as archive, zipfile.ZipFile(part, "w") as timeless:
             for name in sorted(archive.namelist()):
                 member = zipfile.ZipInfo(name, _DATE)
-                if name == "metadata.json":
-                    said = json.loads(archive.read(name))
-                    said.pop("date_saved", None)
-                    timeless.writestr(member, json.dumps(said, sort_keys=True))
+                if name.endswith(".json"):
+                    timeless.writestr(member, json.dumps(_timeless(json.loads(archive.read(name)), {})))
                     continue
                 with archive.open(name) as source, timeless.open(member, "w", force_zip64=True) as target:
                     shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _timeless(node: Any, numbers: dict[int, int]) -> Any:
+    """Return what Keras says about a model without its date, and with objects numbered in their order.
+
+    Keras numbers objects that are used twice by their addresses in memory.
+    """
+    if isinstance(node, list):
+        return [_timeless(value, numbers) for value in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {}
+    for name, value in node.items():
+        if name == "shared_object_id":
+            kept[name] = numbers.setdefault(value, len(numbers) + 1)
+        elif name != "date_saved":
+            kept[name] = _timeless(value, numbers)
+    return kept
 
 
 def copy(source: str, target: str) -> None:
