@@ -29,6 +29,7 @@ KIND_LOOKS = {
     "liblinear": (canvas.ORANGE, "SVM"),
     "extratrees": (canvas.GREEN, "extremely randomised trees"),
     "perceptron": (canvas.VERMILION, "perceptron"),
+    "softmax": (canvas.BLUE, "a trained network's own output"),
     "leaf_frequencies": (_GREY, "baseline: leaf frequencies"),
 }
 
