@@ -96,6 +96,23 @@ def test_more_tiles_than_a_batch_come_out_in_order():
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
+def test_maps_are_those_that_all_above_comes_from_and_not_one_branch():
+    import keras
+
+    image = keras.Input((4, 4, 3))
+    last = keras.layers.Conv2D(2, 1, name="last")(image)
+    branches = [keras.layers.MaxPooling2D(2, 1, name=f"branch_{k}")(last) for k in range(2)]
+    one_place = keras.layers.MaxPooling2D(3, name="end")(keras.layers.Concatenate()(branches))
+    trunk = keras.Model(image, one_place, name="trunk")
+    # the concatenated maps are the deepest of more than one place
+    assert grad_cam._last_maps(trunk).shape == (None, 3, 3, 4)
+    ends = [
+        keras.layers.GlobalMaxPooling2D(keepdims=True, name=f"end_{k}")(branch) for k, branch in enumerate(branches)
+    ]
+    trunk = keras.Model(image, keras.layers.Concatenate()(ends), name="trunk")
+    assert grad_cam._last_maps(trunk) is last
+
+
 def test_a_network_of_another_form_is_an_error():
     import keras
 

@@ -110,13 +110,26 @@ def _parts(model: Any) -> tuple[list[Any], Any, list[Any]]:
 
 
 def _last_maps(trunk: Any) -> Any:
-    """Return the deepest output of the trunk's layers that has more than one place."""
+    """Return the deepest output of the trunk's layers that has more than one place and that all above it come from."""
+    import keras
+
+    end = _end(trunk)
     tensors = [layer.output for layer in trunk.layers if not isinstance(layer.output, (list, tuple))]
     maps = [one for one in tensors if len(one.shape) == 4 and int(one.shape[1]) * int(one.shape[2]) > 1]
     # the first layer is the input
-    if len(maps) < 2:
-        raise ValueError(f"Grad-CAM takes a trunk with maps of more than one place; found none in {trunk.name}")
-    return maps[-1]
+    for taken in reversed(maps[1:]):
+        try:
+            if taken is not end:
+                keras.Model(taken, end)
+        except ValueError:
+            # one of several branches, as in a block of Inception: what is above does not follow from it alone
+            continue
+        return taken
+    raise ValueError(f"Grad-CAM takes a trunk with maps of more than one place; found none in {trunk.name}")
+
+
+def _end(trunk: Any) -> Any:
+    return trunk.output[0] if isinstance(trunk.output, (list, tuple)) else trunk.output
 
 
 def _through(layers: Sequence[Any], x: Any) -> Any:
@@ -129,7 +142,7 @@ def _top(trunk: Any, taken: Any, above: Sequence[Any]) -> Any:
     """Return the model from the trunk's last maps to the logits."""
     import keras
 
-    end = trunk.output[0] if isinstance(trunk.output, (list, tuple)) else trunk.output
+    end = _end(trunk)
     maps = keras.Input(taken.shape[1:])
     x = maps if end is taken else keras.Model(taken, end)(maps)
     return keras.Model(maps, _through(above, x))
