@@ -129,12 +129,15 @@ def test_imagenet_weights_that_keras_lacks_are_refused_with_what_there_is(name, 
 
 
 def normalised(maps, **arguments):
+    import keras
+
     from histotransfer import architectures
 
     layer = architectures.LocalResponseNormalization(**arguments)
-    return np.asarray(layer(np.asarray(maps).reshape(1, 1, 1, -1))).ravel()
+    return keras.ops.convert_to_numpy(layer(np.asarray(maps).reshape(1, 1, 1, -1))).ravel()
 
 
+@pytest.mark.backend
 def test_local_response_normalisation_by_hand():
     # alpha / size = 1: each map over 1 + the squares of itself and its neighbours
     found = normalised(np.float32([1, 2, 3]), size=3, alpha=3.0, beta=1.0, k=1.0)
@@ -149,6 +152,7 @@ def test_local_response_normalisation_by_hand():
     np.testing.assert_allclose(normalised(maps), expected, rtol=1e-5)
 
 
+@pytest.mark.backend
 def test_local_response_normalisation_does_not_run_over_in_float16():
     # 300^2 is more than float16 holds
     found = normalised(np.float16([300, 300, 300]), dtype="float16")
@@ -161,6 +165,7 @@ def test_local_response_normalisation_refuses_an_even_number_of_maps():
         normalised([1.0], size=4)
 
 
+@pytest.mark.backend
 def test_pooling_reaches_over_the_lower_right_border_as_caffe_rounds_up():
     import keras
 
@@ -174,6 +179,7 @@ def test_pooling_reaches_over_the_lower_right_border_as_caffe_rounds_up():
     np.testing.assert_array_equal(model.predict(maps, verbose=0)[0, :, :, 0], expected)
 
 
+@pytest.mark.backend
 def test_averages_of_torchvisions_auxiliary_classifiers_lie_as_torch_has_them():
     import keras
 
@@ -188,6 +194,7 @@ def test_averages_of_torchvisions_auxiliary_classifiers_lie_as_torch_has_them():
     np.testing.assert_allclose(model.predict(maps, verbose=0)[0, :, :, 0], expected, rtol=1e-5)
 
 
+@pytest.mark.backend
 def test_a_convolution_in_two_groups_keeps_them_apart():
     import keras
 

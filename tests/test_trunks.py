@@ -37,7 +37,7 @@ def test_a_trunk_is_the_network_that_features_come_from():
     spec = narrow(layer="block_5")
     trunk = networks.trunk(spec, seed=3)
     assert (trunk.name, trunk.output_shape) == ("trunk", (None, 4, 4, 16))
-    maps = numbers(trunk(networks.preprocess(random_tiles(3, 32), "tf")))
+    maps = trunk.predict(numbers(networks.preprocess(random_tiles(3, 32), "tf")), verbose=0)
     features = networks.build(spec, seed=3).predict(random_tiles(3, 32), verbose=0)
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), features, rtol=1e-4, atol=1e-5 * np.abs(features).max())
 
@@ -146,6 +146,7 @@ def test_windows_count_as_inputs_and_depthwise_maps_by_themselves():
     assert np.isclose(depthwise.get_weights()[0].max(), np.sqrt(6 / (9 + 9)), rtol=1e-3)
 
 
+@pytest.mark.backend
 def test_weights_follow_seed_and_order():
     one, other, third = dense(3, 4), dense(3, 4), dense(3, 4)
     networks.draw_weights([one, other], seed=5)
@@ -238,6 +239,7 @@ def test_group_names_are_asked_without_keras():
 # before the trunk
 
 
+@pytest.mark.backend
 def test_the_centre_of_stored_tiles_is_taken():
     tiles = np.zeros((1, 37, 37, 3), np.uint8)
     tiles[0, 2:34, 2:34] = 255  # of the five rows too many, two are above
@@ -333,6 +335,7 @@ def whole_network(px=39):
     return keras.Model(tiles, keras.layers.Dense(2, activation="softmax", name="probability")(averages))
 
 
+@pytest.mark.backend
 def test_a_trained_network_is_loaded_as_it_was_saved(tmp_path):
     model = whole_network()
     model.save(tmp_path / "model.keras")
