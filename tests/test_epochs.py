@@ -79,6 +79,26 @@ def overfitting(**changes):
     return training_factory.recipe(training_factory.phase(epochs=30, rate=OVERFITTING), **changes)
 
 
+@pytest.mark.backend
+def test_the_loss_is_the_cross_entropy_and_that_of_further_outputs_weighs_less():
+    from keras import ops
+
+    logits = [np.log(np.float32([[1, 3], [4, 4]])), np.log(np.float32([[1, 1], [7, 1]]))]
+    given = [[ops.convert_to_tensor(each) for each in logits], ops.convert_to_tensor(np.int32([1, 0]))]
+    objective, told, correct = (
+        float(ops.convert_to_numpy(value)) for value in epochs.softmax_cross_entropy(0.3)(*given)
+    )
+    # probabilities of the true classes: 3/4 and 1/2; of the second output 1/2 and 7/8. Of equals the first is predicted
+    assert told == pytest.approx(-np.log(3 / 4 * 1 / 2) / 2, rel=1e-5)
+    assert objective == pytest.approx(told - 0.3 * np.log(1 / 2 * 7 / 8) / 2, rel=1e-5)
+    assert correct == 2
+
+
+def test_probabilities_of_large_logits():
+    found = np.exp(epochs.log_probabilities(np.array([[1000.0, 1000.0], [-1e4, 0.0]])))
+    assert found.tolist() == [[0.5, 0.5], [0.0, 1.0]]
+
+
 def test_the_best_epoch_is_kept_with_its_weights(tmp_path):
     own = learner()
     outcome = run(tmp_path, overfitting(), own=own)

@@ -328,6 +328,46 @@ def test_tiles_that_are_larger_are_cropped_at_random_in_training_and_in_the_midd
     np.testing.assert_allclose(middle, tiles[:, 2:34, 2:34] / 255, atol=1e-6)
 
 
+def test_auxiliary_outputs_are_trained_and_not_saved(tmp_path):
+    given = recipe(phase(epochs=1, rate=0.001), batch=6, auxiliary=0.3)
+    network = network_of(given, architecture="GoogLeNet", alpha=None, px=64, layer="inception_4e")
+    tiles, labels = batch_of(6, px=64)
+    layers = {layer.name: layer for layer in network.groups["head"]}
+    assert {"auxiliary_1", "auxiliary_2", "logits"} <= set(layers)
+    assert len(network.trained.outputs) == 3
+    before = {name: layer.get_weights() for name, layer in layers.items() if layer.weights}
+    expected = [np.array(output) for output in network.trained(networks.preprocess(tiles, "caffe"), training=False)]
+    fit(network, given, tiles, labels, tmp_path)
+    # every layer of the auxiliary classifiers has moved, by gradients of the further outputs alone
+    moved = [
+        any((a != b).any() for a, b in zip(before[name], layers[name].get_weights(), strict=True)) for name in before
+    ]
+    assert all(moved)
+    assert len(before) >= 7
+    names = {layer.name for layer in network.model.get_layer("trunk").layers}
+    assert "inception_4e" in " ".join(names)
+    assert not names & set(before)
+    assert expected[0].shape == network.model.output.shape[:0] + (6, 3)
+    training_results.save_network(str(tmp_path / "model.keras"), network.model)
+    loaded = networks.load_trained(tmp_path / "model.keras")
+    np.testing.assert_allclose(np.array(loaded(tiles)), np.array(network.model(tiles)), atol=1e-6)
+
+
+def test_networks_without_auxiliary_outputs_have_none_whatever_the_recipe_weighs():
+    assert len(network_of(recipe(auxiliary=0.3)).trained.outputs) == 1
+
+
+@pytest.mark.backend
+def test_a_network_with_convolutions_and_a_flattened_head_is_trained_from_scratch(tmp_path):
+    head = {"pool": "flatten", "dense": [16], "activation": "relu", "dropout": 0.5}
+    given = recipe(phase(epochs=25, rate=0.003, optimiser=ADAM), batch=24, head=head, keep="last")
+    network = network_of(given, architecture="JoyceCNN", alpha=None, px=16, layer="conv3")
+    outcome = fit(network, given, *batch_of(px=16), tmp_path)
+    assert list(network.groups) == ["conv1", "conv2", "conv3", "head"]
+    assert outcome.history[-1]["loss"] < 0.5 * outcome.history[0]["loss"]
+    assert network.n_features == 2 * 2 * 128
+
+
 def test_means_of_the_training_tiles_replace_the_networks_own(cohort):
     from histotransfer import tile_stream
 

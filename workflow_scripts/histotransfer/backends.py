@@ -206,9 +206,9 @@ def ran_out_of_memory(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}:
         return True
-    told = str(error)
+    told = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in told for words in ("RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory")
+        words in told for words in ("resource_exhausted", "out of memory", "can't allocate memory")
     )
 
 

@@ -11,7 +11,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,7 @@ class Learner:
     trained: Any
     evaluated: Any
     groups: Mapping[str, Sequence[Any]]
-    read: Callable[[np.ndarray, int, np.random.Generator | None], Iterator[np.ndarray]]
+    read: Callable[[np.ndarray, int, np.random.Generator | None], Generator[np.ndarray, None, None]]
     draw: Callable[[int, np.random.Generator], dict[str, np.ndarray]] = lambda n, generator: {}
     prepare: Callable[[Any, Mapping[str, Any]], Any] = lambda inputs, drawn: inputs
 
@@ -260,13 +261,14 @@ def predict(learner: Learner, rows: np.ndarray, batch: int) -> np.ndarray:
 def _logits(learner: Learner, forward: backends.Forward, rows: np.ndarray, batch: int) -> np.ndarray:
     found = []
     started = said = time.monotonic()
-    for number, block in enumerate(learner.read(rows, batch, None), start=1):
-        found.append(forward(block)[0])
-        now = time.monotonic()
-        if now - said >= PROGRESS_S:
-            said = now
-            left = (now - started) / number * (len(rows) / batch - number)
-            log.info("%d of %d tiles predicted, %s left", number * batch, len(rows), _duration(max(left, 0)))
+    with closing(learner.read(rows, batch, None)) as blocks:
+        for number, block in enumerate(blocks, start=1):
+            found.append(forward(block)[0])
+            now = time.monotonic()
+            if now - said >= PROGRESS_S:
+                said = now
+                left = (now - started) / number * (len(rows) / batch - number)
+                log.info("%d of %d tiles predicted, %s left", number * batch, len(rows), _duration(max(left, 0)))
     width = learner.evaluated.outputs[0].shape[-1]
     return np.concatenate(found).astype(np.float64) if found else np.empty((0, width))
 
@@ -417,8 +419,8 @@ class _Training:
         started = said = time.monotonic()
         looked = 0.0
         rates: list[float] = []
+        batches = self._learner.read(rows, self._batch, self._generator_of("read", epoch))
         try:
-            batches = self._learner.read(rows, self._batch, self._generator_of("read", epoch))
             for k, block in enumerate(batches):
                 rate = optimisation.rate_at(phase, standing.step_of_phase + k, self._steps_per_epoch)
                 rates.append(rate)
@@ -453,6 +455,8 @@ class _Training:
                     f"`recipes.{self._recipe['name']}.batch` lower, or precision to mixed_bfloat16; found: {said_by}"
                 ) from error
             raise
+        finally:
+            batches.close()
         standing.epoch, standing.epoch_of_phase = epoch, standing.epoch_of_phase + 1
         standing.step += self._steps_per_epoch
         standing.step_of_phase += self._steps_per_epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -236,7 +236,7 @@ def train_head(
     used = np.unique(np.concatenate([*rows.values(), np.flatnonzero(table.set != "train")]))
     matrix = table.matrix.read(table.place[used])
 
-    def read(chosen: np.ndarray, batch: int, generator: np.random.Generator | None) -> Iterator[np.ndarray]:
+    def read(chosen: np.ndarray, batch: int, generator: np.random.Generator | None) -> Generator[np.ndarray, None, None]:
         places = np.searchsorted(used, chosen)
         for start in range(0, len(places), batch):
             yield matrix[places[start : start + batch]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -420,7 +420,7 @@ def _read(
     rows: np.ndarray,
     batch: int,
     generator: np.random.Generator | None,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     crops = None if generator is None else augmentation.draw_crops(varied, n=len(rows), generator=generator)
     for _, block in tile_stream.stream(table.matrix, table.place[rows], batch, crops=crops):
         yield block
