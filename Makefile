@@ -47,7 +47,7 @@ bench: $(VENV)/.test ## The table of speed and memory: ratios within one run
 
 .PHONY: bench-gpu
 bench-gpu: ## Training and extraction on a GPU, by any Python with keras, h5py and JAX or PyTorch: make bench-gpu PYTHON=...
-	KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(PYTHON) bench/gpu.py
+	$(PYTHON) bench/gpu.py
 
 .PHONY: nuclei
 nuclei: $(VENV)/.workflow ## The study of 9,896 labelled nuclei; data/nuclei holds patches, labels.csv and weights
