@@ -17,7 +17,7 @@ def test_mormonts_fine_tuning():
     varied = {"maximal_crop": True, "quarter_turns": True, "flip": "both", "rotate": 0.0, "zoom": None}
     said = words(phases=phases, augmentation=varied, monitor="accuracy", early_stopping=3)
     assert said == {
-        "Start": "MobileNetV2 up to out, ImageNet weights (network mobilenetv2)",
+        "Start": "MobileNetV2, up to out, ImageNet weights (network mobilenetv2)",
         "Head": "maps averaged, then softmax; new layers by Glorot's initialisation",
         "Phase 1": "the head alone, on tiles, 5 epochs: Adam (beta 1 0.99, beta 2 0.999, epsilon 1e-07), rate 0.01",
         "Phase 2": "everything, on tiles, 45 epochs: Adam (beta 1 0.99, beta 2 0.999, epsilon 1e-07), rate 1e-05",
@@ -34,7 +34,7 @@ def test_bayramoglus_full_training():
     one = phase(rates={"head": 10.0, "fc6": 0}, schedule={"kind": "inv", "gamma": 0.001, "power": 0.75})
     gaussian = {"kind": "gaussian", "deviation": 0.01}
     said = words(alexnet, phases=[one], head=head, initialisation=gaussian, crop_from=256, keep="last", auxiliary=0.3)
-    assert said["Start"] == "AlexNet up to fc7, random weights: trained from scratch (network mobilenetv2)"
+    assert said["Start"] == "AlexNet, up to fc7, random weights: trained from scratch (network mobilenetv2)"
     # what a dense layer gives is no map
     drawn = "new layers drawn from a Gaussian of deviation 0.01"
     assert said["Head"] == f"softmax; dropout 0.5 before the output layer; {drawn}"
@@ -53,7 +53,7 @@ def test_a_head_on_features_of_a_users_weights():
     sgd = {"kind": "sgd", "momentum": 0.0, "nesterov": False}
     one = phase(on="features", train="head", epochs=1, optimiser=sgd, weight_decay=0.01)
     said = words(own, phases=[one], head=head, precision="mixed_bfloat16", monitor="balanced_accuracy")
-    assert said["Start"] == "MobileNetV2, width 0.35 up to out, weights of own.h5 (network mobilenetv2)"
+    assert said["Start"] == "MobileNetV2 of width 0.35, up to out, weights of own.h5 (network mobilenetv2)"
     assert said["Head"].startswith(
         "maps flattened, then dense layers of 512, 64 (relu), then softmax; dropout 0.25 before each dense layer; "
     )

@@ -442,7 +442,7 @@ class TestChapters:
 class TestTrainedNetworks:
     def test_each_network_stands_with_its_recipe_and_a_way_to_its_pictures(self, page):
         facts = page.text("dl.recipe")
-        assert "Start MobileNetV2 up to out, ImageNet weights (network mobilenetv2)" in facts
+        assert "Start MobileNetV2, up to out, ImageNet weights (network mobilenetv2)" in facts
         assert "Phase 1 the head alone, on features of the start, 5 epochs: SGD (momentum 0.9), rate 0.01" in facts
         assert "Trained on 1,190 to 1,210 tiles of nuclei/nucleus, split by-patient" in facts
         links = [attrs["href"] for tag, attrs in page.elements if tag == "a" and "#training-" in (attrs["href"] or "")]

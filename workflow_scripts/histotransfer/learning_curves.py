@@ -151,7 +151,7 @@ def _reached(
         "last_epoch": result if kept == last else at.get(step_of[last]),
         "kept": result,
         "highest": None if best is None else at[best],
-        "highest_at": "" if best is None else f"{float(test[best]['epoch']):.4g}",
+        "highest_at": "" if best is None else f"{round(float(test[best]['epoch']), 2):g}",
         "curve_tiles": "" if best is None else test[best]["tiles"],
         "test_tiles": int(labelled.sum()),
     }

@@ -44,14 +44,14 @@ def describe(start: Mapping[str, Any], start_name: str, recipe: Mapping[str, Any
 
 def _start(start: Mapping[str, Any], name: str) -> str:
     weights = start["weights"]
-    alpha = f", width {start['alpha']:g}" if start.get("alpha") not in (None, 1, 1.0) else ""
+    alpha = f" of width {start['alpha']:g}" if start.get("alpha") not in (None, 1, 1.0) else ""
     if weights == "random":
         said = "random weights: trained from scratch"
     elif weights == "imagenet":
         said = "ImageNet weights"
     else:
         said = f"weights of {Path(weights).name}"
-    return f"{start['architecture']}{alpha} up to {start['layer']}, {said} (network {name})"
+    return f"{start['architecture']}{alpha}, up to {start['layer']}, {said} (network {name})"
 
 
 def _head(start: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
