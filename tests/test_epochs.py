@@ -328,3 +328,17 @@ def test_steps_in_float16_that_overflow_move_nothing_and_halve_the_scale(tmp_pat
     assert all((a == b).all() for a, b in zip(before, weights(own), strict=True))
     kept = checkpoints.Checkpoint(tmp_path, {"recipe": recipe}).read()
     assert kept.slots[-1].tolist() == [2.0**126, 0]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 64])
+def test_the_loss_of_an_epoch_is_the_mean_over_its_tiles_however_often_it_is_read(tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(epochs, "STEPS_BETWEEN_READINGS", steps)
+    own = learner()
+    train = rows()["train"]
+    # steps so small that no weight moves: the last batch has 6 tiles, the others 8
+    outcome = run(tmp_path, training_factory.recipe(training_factory.phase(rate=1e-30)), own=own)
+    logits = epochs.predict(own, train, 8)
+    true = points()[1][train]
+    expected = -epochs.log_probabilities(logits)[np.arange(30), true].mean()
+    assert outcome.history[0]["loss"] == pytest.approx(expected, rel=1e-6)
+    assert outcome.history[0]["accuracy"] == pytest.approx((logits.argmax(axis=1) == true).mean())
