@@ -236,7 +236,9 @@ def train_head(
     used = np.unique(np.concatenate([*rows.values(), np.flatnonzero(table.set != "train")]))
     matrix = table.matrix.read(table.place[used])
 
-    def read(chosen: np.ndarray, batch: int, generator: np.random.Generator | None) -> Generator[np.ndarray, None, None]:
+    def read(
+        chosen: np.ndarray, batch: int, generator: np.random.Generator | None
+    ) -> Generator[np.ndarray, None, None]:
         places = np.searchsorted(used, chosen)
         for start in range(0, len(places), batch):
             yield matrix[places[start : start + batch]]
