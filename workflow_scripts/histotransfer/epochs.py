@@ -365,7 +365,7 @@ class _Training:
             "%s, phase %d of %d: %s on %s, %s weights in %s",
             *(self._name, number + 1, len(self._recipe["phases"]), phase["train"], phase["on"]),
             f"{sum(math.prod(weight.shape) for weight in weights):,}",
-            ", ".join(f"{group} (rate x {factor:g})" for group, factor in factors.items()),
+            _in_words(factors),
         )
         while not self._is_over(phase):
             self._run_epoch(step, update, phase, number)
@@ -583,6 +583,18 @@ class _Training:
         standing = self._standing
         epochs = [self._recipe["phases"][number]["epochs"] for number in self._phases[standing.phase :]]
         return (sum(epochs) - standing.epoch_of_phase) * self._steps_per_epoch
+
+
+def _in_words(factors: Mapping[str, float]) -> str:
+    """Return groups by depth with their factors, neighbours of one factor together: ``stem to out (rate x 1)``."""
+    runs: list[tuple[float, list[str]]] = []
+    for group, factor in factors.items():
+        if not runs or runs[-1][0] != factor:
+            runs.append((factor, []))
+        runs[-1][1].append(group)
+    return ", ".join(
+        f"{groups[0]}{f' to {groups[-1]}' if len(groups) > 1 else ''} (rate x {factor:g})" for factor, groups in runs
+    )
 
 
 def _duration(seconds: float) -> str:
