@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import slide_factory
+import study_factory
 
 pytestmark = pytest.mark.faults
 
@@ -128,6 +130,33 @@ def test_jobs_killed_right_after_they_have_renamed_a_target(study, finished, fau
     assert not (study.results / RUN).exists() or not list((study.results / RUN).iterdir())
     study.run()
     assert_same_as(study, finished)
+
+
+def test_a_training_that_is_killed_goes_on_from_its_last_epoch_to_the_same_network(tmp_path, workflow, faults):
+    slide_factory.write_patches(tmp_path / "study/data/patches", tmp_path / "study/data/patches.tsv", patients=6)
+    undisturbed = study_factory.Study(tmp_path / "study", workflow)
+    undisturbed.config["study"] |= {"datasets": ["patches"], "methods": ["tuned+softmax"]}
+    undisturbed.config["datasets"] = {"patches": {"kind": "patches", "sheet": "data/patches.tsv", "tasks": ["kind"]}}
+    undisturbed.config["networks"]["tuned"] = {"start": "net", "recipe": "two-phases"}
+    sgd = {"optimiser": {"kind": "sgd"}, "rate": 0.01}
+    phases = [{"input": "features", "train": "head", "epochs": 2, **sgd}, {"train": "all", "epochs": 2, **sgd}]
+    undisturbed.config["recipes"] = {"two-phases": {"batch": 16, "phases": phases}}
+    asked = "results/patches/models/kind/by-patient/1/tuned/softmax/scores.tsv"
+    undisturbed.run(asked)
+    killed = undisturbed.copy_to(tmp_path / "killed")
+    for name in ("heads", "models"):
+        shutil.rmtree(killed.results / "patches" / name)
+    head, tuned = (f"patches/{name}/kind/by-patient/1/tuned" for name in ("heads", "models"))
+    files = [f"{tuned}/softmax/{name}" for name in ("predictions.h5", "history.tsv", "curve.tsv", "model.keras")]
+    for target in (f"{head}/head.keras", "state.h5", *files):
+        done = killed.run(asked, environment=faults("half written", target), expect=1)
+        assert not (killed.results / target).exists(), f"half a file stands under the name {target}"
+    assert "tuned: goes on after epoch 4, which was the last to be finished" in done.output
+    killed.run(asked)
+    ours, theirs = killed.digests(), undisturbed.digests()
+    assert {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)} == set()
+    assert killed.parts() == []
+    assert not list(killed.results.glob(".resume/*"))
 
 
 @contextmanager
