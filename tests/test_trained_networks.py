@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 
 import h5py
 import keras
@@ -152,12 +153,12 @@ def test_a_changed_recipe_trains_its_own_network_again_and_nothing_else(trained,
     }
 
 
-def test_the_same_study_gives_the_same_content(trained, tmp_path):
+@pytest.mark.full
+def test_the_same_study_gives_the_same_content_on_one_core(trained, tmp_path):
     again = trained.copy_to(tmp_path / "study")
-    for name in ("models", "heads", "features"):
-        for path in sorted((again.results / "patches" / name).rglob("*.*")):
-            if path.is_file() and ("/kind/" in str(path)):
-                path.unlink()
+    # without the pages Snakemake would not look for what they were made of
+    for name in ("patches/models", "patches/heads", "patches/features", "studies"):
+        shutil.rmtree(again.results / name)
     again.run(cores=1, timeout=900)
     before, after = trained.digests(), again.digests()
-    assert {path: after.get(path) for path in before} == before
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == set()
