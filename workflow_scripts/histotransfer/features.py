@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from histotransfer import backends, networks, predictions, provenance, seeds, store, weights
+from histotransfer import backends, networks, predictions, seeds, store, weights
 
 log = logging.getLogger("histotransfer")
 
@@ -322,7 +322,7 @@ def extract_from_sources(
     spec = networks.specification(network)
     if spec.untrained:
         log.warning("untrained network: %s has random weights, and its features are those of no training", network_name)
-    file, sha256 = _weights(spec, weights_file)
+    file, sha256 = weights.file_of(spec, weights_file)
     seed = seeds.integer(master_seed, "weights", network_name)
     plan = _Plan(
         network_name=network_name,
@@ -506,19 +506,6 @@ def _extract(sources: Sequence[TileSource], plan: _Plan, *, manifest: str, shard
         },
     )
     log.info("%s, shard %s: complete after %.1f s", plan.network_name, shard, time.monotonic() - started)
-
-
-def _weights(spec: networks.NetworkSpec, given: str | Sequence[str] | None) -> tuple[str | None, str]:
-    """Return the weights' file and its SHA-256; None and "" for random weights."""
-    if spec.untrained:
-        return None, ""
-    if spec.weights == "imagenet":
-        path = str(weights.imagenet_file(spec))
-    else:
-        files = [given] if isinstance(given, str) else list(given or ())
-        path = files[0] if files else spec.weights
-    weights.kind_of_file(path)
-    return path, provenance.file_sha256(path)
 
 
 def _check_sources(sources: Sequence[TileSource], plan: _Plan) -> None:

@@ -122,7 +122,7 @@ def build(
 
     spec = networks.specification(start)
     seed_of = partial(seeds.integer, master_seed, "training", *factors)
-    path, _ = weights_of(spec, weights_file)
+    path, _ = weights.file_of(spec, weights_file)
     on_features = recipe["phases"][0]["on"] == "features"
     # a head that was trained on features of a random start needs that very start
     trunk = networks.trunk(
@@ -182,25 +182,6 @@ def _has_auxiliary(spec: networks.NetworkSpec, recipe: Mapping[str, Any]) -> boo
     names = spec.architecture.layers
     below = [cut for cut, _ in spec.architecture.auxiliary if names.index(cut) <= names.index(spec.layer)]
     return bool(recipe["auxiliary"] and below)
-
-
-def weights_of(spec: networks.NetworkSpec, given: str | Sequence[str] | None) -> tuple[str | None, str]:
-    """Return the file of a start's weights and its SHA-256; None and "" for random weights.
-
-    Raises
-    ------
-    ValueError, OSError
-        If the file is no weights file, or ImageNet weights cannot be had.
-    """
-    if spec.untrained:
-        return None, ""
-    if spec.weights == "imagenet":
-        path = str(weights.imagenet_file(spec))
-    else:
-        files = [given] if isinstance(given, str) else list(given or ())
-        path = files[0] if files else spec.weights
-    weights.kind_of_file(path)
-    return path, provenance.file_sha256(path)
 
 
 def channel_means(tiles: tile_stream.TilePixels, rows: np.ndarray) -> list[float]:
@@ -362,7 +343,7 @@ def train_network(
             "seed": split_seed,
             "master_seed": master_seed,
             "tiles": checkpoints.digest_of_tiles([table.image, table.tile, table.label, table.set], made_of),
-            "weights": weights_of(spec, weights_file)[1],
+            "weights": weights.file_of(spec, weights_file)[1],
             "head": provenance.file_sha256(head_file) if head_file else "",
             "code": code,
             "backend": backends.name(),

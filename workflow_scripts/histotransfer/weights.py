@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from histotransfer import provenance
+
 LEGAL = "legal are HDF5 files that Keras wrote (.h5, .weights.h5) and .keras files"
 #: Layers above the last maps; a file may have them though the network is built without.
 TOP_LAYERS = frozenset({"fc1", "fc2", "predictions", "conv_preds"})
@@ -338,6 +340,31 @@ def _same_layer(layer: LayerWeights, found: LayerWeights) -> bool:
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
     return " and ".join("x".join(map(str, shape)) or "a scalar" for shape in shapes)
+
+
+def file_of(spec: Any, given: str | Sequence[str] | None) -> tuple[str | None, str]:
+    """Return the file of a network's weights and its SHA-256; None and "" for random weights.
+
+    Parameters
+    ----------
+    spec : networks.NetworkSpec
+    given : path, list of path or None
+        The file where the config gives a path; empty otherwise.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the file is no weights file, or ImageNet weights cannot be had.
+    """
+    if spec.untrained:
+        return None, ""
+    if spec.weights == "imagenet":
+        path = str(imagenet_file(spec))
+    else:
+        files = [given] if isinstance(given, str) else list(given or ())
+        path = files[0] if files else spec.weights
+    kind_of_file(path)
+    return path, provenance.file_sha256(path)
 
 
 def keras_cache() -> Path:
