@@ -1,4 +1,4 @@
-# Labels. Needs tiles, or a sheet of patches or points.
+# Labels. Needs tiles (and regions drawn on the slides, where a task has them), or a sheet of patches or points.
 # Gives results/{dataset}/labels/{task}/{slide}.tsv, and {task}.tsv with those of all slides. Joined first at the
 # classifiers: a corrected label re-extracts nothing.
 
@@ -14,10 +14,11 @@ rule label_tiles:
         "benchmarks/{dataset}/label_tiles/{task}/{slide}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
+        task=BY_SHEET,
     conda:
         "../envs/histotransfer.yaml"
     params:
-        group=lambda wildcards: {unit: getattr(slide_row(wildcards), unit) for unit in ("slide", "patient")},
+        group=owner_of_slide,
         label=of_slide("label"),
         classes=classes_of_labels,
         code=code("labels.label_slide"),
@@ -25,6 +26,36 @@ rule label_tiles:
         "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
     script:
         "../workflow_scripts/label_tiles.py"
+
+
+rule label_regions:
+    input:
+        grid="results/{dataset}/tiles/{slide}.h5",
+        description="results/{dataset}/slides/{slide}.json",
+        annotation=annotation_file,
+    output:
+        labels="results/{dataset}/labels/{task}/{slide}.tsv",
+        fractions="results/{dataset}/labels/{task}/{slide}.fractions.tsv",
+    log:
+        "logs/{dataset}/label_regions/{task}/{slide}.log",
+    benchmark:
+        "benchmarks/{dataset}/label_regions/{task}/{slide}.tsv"
+    wildcard_constraints:
+        dataset=SLIDES,
+        task=BY_REGIONS,
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        group=owner_of_slide,
+        label=of_slide("label"),
+        classes=classes_of_labels,
+        class_names=classes,
+        regions=regions,
+        code=code("labels.label_regions"),
+    message:
+        "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task} by its regions"
+    script:
+        "../workflow_scripts/label_regions.py"
 
 
 rule label_part:

@@ -82,6 +82,8 @@ def test_buckets_and_parts():
 def test_a_sheet_of_slides_is_read_with_its_defaults(tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "b.svs").touch()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "regions.json").touch()
     write(
         tmp_path / "slides.tsv",
         "patient image path slide label mpp scanner annotation drawing",
@@ -100,6 +102,7 @@ def test_a_sheet_of_slides_is_read_with_its_defaults(tmp_path):
         patient="P1",
         label="tumour",
         annotation="in/regions.json",
+        metastasis="",
         split="",
         drawing="",
         mpp=0.25,
@@ -107,7 +110,7 @@ def test_a_sheet_of_slides_is_read_with_its_defaults(tmp_path):
     )
     assert (rows[1].slide, rows[1].label, rows[1].mpp, rows[1].row) == ("b", "", None, 3)
     assert not rows[1].exists
-    assert samples.read_slide_sheet("slides.tsv", root=".", folder=tmp_path)[0][1].exists
+    assert samples.read_slide_sheet("slides.tsv", root=".", folder=tmp_path)[0][-1].exists
     assert samples.read_slide_sheet("slides.tsv", root="in", folder=tmp_path, drawn=True)[0][1].exists
 
 
@@ -214,8 +217,46 @@ def test_missing_columns_are_named_together_and_regions_stand_for_labels(tmp_pat
         f"row 1, column {name}: the column is missing; needed are image, path, patient, label; found image, file"
         for name in ("path", "patient", "label")
     ]
-    sheet = write(tmp_path / "s.tsv", "image path annotation", "a a.svs a.json")
+    sheet = write(tmp_path / "s.tsv", "image path annotation", "a a.svs ")
     assert problems_of_slides(sheet, labels=["x"]) == []
+
+
+def test_an_annotation_is_a_file_that_is_there_unless_a_rule_draws_it(tmp_path):
+    (tmp_path / "folder.xml").mkdir()
+    (tmp_path / "there.xml").touch()
+    sheet = write(
+        tmp_path / "s.tsv",
+        "image path annotation drawing",
+        "a a.svs there.xml ",
+        "b b.svs gone.xml ",
+        "c c.svs folder.xml ",
+        "d d.svs  ",
+        "e e.svs drawn.xml tissue",
+    )
+
+    def problems(drawn):
+        return samples.read_slide_sheet(sheet, root=".", folder=tmp_path, drawn=drawn)[1].lines()
+
+    legal = "must be a file, or empty where the slide has no annotation"
+    missing = [
+        f"row {row}, column annotation: {legal}; found no file at {name}"
+        for row, name in ((3, "gone.xml"), (4, "folder.xml"), (6, "drawn.xml"))
+    ]
+    assert problems(drawn=False) == missing
+    # only a slide with a drawing is drawn
+    assert problems(drawn=True) == missing[:2]
+
+
+def test_an_annotation_belongs_to_one_slide(tmp_path):
+    (tmp_path / "x.xml").touch()
+    sheet = write(
+        tmp_path / "s.tsv", "image path annotation", "a a.svs x.xml", "b b.svs ", "c c.svs ./x.xml", "d d.svs "
+    )
+    rows, problems = samples.read_slide_sheet(sheet, root=".", folder=tmp_path)
+    assert problems.lines() == [
+        "row 4, column annotation: no annotation stands twice (row 2 has it already); found './x.xml'"
+    ]
+    assert [row.image_in_sheet for row in rows] == ["a", "b", "d"]
 
 
 def test_long_lists_of_problems_end_in_a_count(tmp_path):
@@ -350,3 +391,13 @@ def test_of_a_large_table_only_the_ids_stay_in_memory(tmp_path):
         tracemalloc.stop()
     assert checking < 20_000 * 500, "bytes: the file has 1,050 a row"
     assert reading - before < 200_000, "bytes"
+
+
+def test_what_a_lymph_node_holds_is_one_of_four_words_or_empty(tmp_path):
+    write(tmp_path / "slides.tsv", "image path metastasis", "a a.svs micro", "b b.svs ", "c c.svs mikro")
+    rows, problems = samples.read_slide_sheet("slides.tsv", root=".", folder=tmp_path)
+    assert [row.metastasis for row in rows] == ["micro", ""]
+    assert problems.lines() == [
+        "row 4, column metastasis: must be one of negative, itc, micro, macro, or empty (did you mean 'micro'?); "
+        "found 'mikro'"
+    ]

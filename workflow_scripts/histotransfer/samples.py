@@ -25,13 +25,15 @@ from histotransfer.problems import Problems, as_number, closest, counted, listin
 
 #: Columns of each kind of sheet: those it must have, and those it may have.
 COLUMNS = {
-    "slides": (("image", "path"), ("slide", "patient", "label", "annotation", "split", "mpp", "drawing")),
+    "slides": (("image", "path"), ("slide", "patient", "label", "annotation", "metastasis", "split", "mpp", "drawing")),
     "patches": (("tile", "path"), ("image", "slide", "patient", "label", "split")),
     "points": (("image", "path", "x", "y"), ("tile", "slide", "patient", "label", "split")),
 }
 
 #: Values of the column ``split``.
 SETS = ("train", "validation", "test")
+#: Values of the column ``metastasis``: what the slide of a lymph node holds.
+METASTASES = ("negative", "itc", "micro", "macro")
 
 _SAFE = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _MARKED = re.compile(r".*--[0-9a-f]{10}")
@@ -104,6 +106,8 @@ class SlideRow:
         The physical slide; the image's name where the sheet names none.
     patient, label, annotation, split, drawing : str
         As in the sheet; "" where it says nothing. `annotation` is a path below the root.
+    metastasis : str
+        One of :data:`METASTASES`, or "".
     mpp : float or None
         Micrometres per pixel of level 0, where the sheet says so.
     row : int
@@ -119,6 +123,7 @@ class SlideRow:
     patient: str
     label: str
     annotation: str
+    metastasis: str
     split: str
     drawing: str
     mpp: float | None
@@ -190,12 +195,13 @@ def read_slide_sheet(
 
     Notes
     -----
-    A file that does not exist is no problem of the sheet: it becomes that slide's status.
+    A slide's file that does not exist is no problem of the sheet: it becomes that slide's status. An annotation that
+    does not exist is one, unless a rule draws it with the slide: without it the slide would have other labels.
     """
     problems = Problems()
     checks = _Checks(problems, labels=labels, given=given, fixed=("slide", "patient"))
     rows: list[SlideRow] = []
-    first: dict[str, dict[str, int]] = {"image": {}, "path": {}, "id": {}}
+    first: dict[str, dict[str, int]] = {"image": {}, "path": {}, "id": {}, "annotation": {}}
     for number, cell in _rows(os.path.join(folder, sheet), "slides", needs, labels, problems):
         before = problems.count
         image, path = cell["image"], os.path.normpath(os.path.join(root, cell["path"]))
@@ -205,24 +211,35 @@ def read_slide_sheet(
         if image not in first["id"] and first["id"].setdefault(name, number) != number:
             checks.once(first["id"], number, "image", name, image)
         mpp = checks.resolution(number, cell.get("mpp", ""))
+        made, annotation = bool(drawn and cell.get("drawing")), cell.get("annotation", "")
+        if annotation:
+            annotation = os.path.normpath(os.path.join(root, annotation))
+            checks.once(first["annotation"], number, "annotation", annotation, cell["annotation"])
+            if not made and not os.path.isfile(os.path.join(folder, annotation)):
+                legal = "must be a file, or empty where the slide has no annotation"
+                problems.add(f"row {number}, column annotation", legal, f"no file at {annotation}")
+        metastasis = cell.get("metastasis", "")
+        if metastasis and metastasis not in METASTASES:
+            legal = f"must be one of {listing(METASTASES)}, or empty" + closest(metastasis, METASTASES)
+            problems.add(f"row {number}, column metastasis", legal, repr(metastasis))
         units = {"image": image, "slide": cell.get("slide") or image, "patient": cell.get("patient", "")}
         checks.row(number, cell, units)
         if problems.count > before:
             continue
-        drawing, annotation = cell.get("drawing", ""), cell.get("annotation", "")
         rows.append(
             SlideRow(
                 id=name,
                 image_in_sheet=image,
                 path_in_sheet=cell["path"],
                 path=path,
-                exists=bool(drawn and drawing) or os.path.exists(os.path.join(folder, path)),
+                exists=made or os.path.exists(os.path.join(folder, path)),
                 slide=units["slide"],
                 patient=units["patient"],
                 label=cell.get("label", ""),
-                annotation=annotation and os.path.normpath(os.path.join(root, annotation)),
+                annotation=annotation,
+                metastasis=metastasis,
                 split=cell.get("split", ""),
-                drawing=drawing,
+                drawing=cell.get("drawing", ""),
                 mpp=mpp,
                 row=number,
             )

@@ -1,0 +1,3 @@
+from histotransfer import annotation_pictures, workflow
+
+workflow.run(snakemake, annotation_pictures.draw_annotation)

@@ -1,0 +1,3 @@
+from histotransfer import labels, workflow
+
+workflow.run(snakemake, labels.label_regions)
