@@ -527,7 +527,7 @@ def test_a_feature_set_is_sources_windows_or_pixels(tmp_path):
     cohort = cohort_factory.separable(tmp_path)
     inputs = cohort.write()
     for feature_set, found in (({"network": "net", "layer": None}, "network, layer"), ({}, "none")):
-        with pytest.raises(ValueError, match=f"given by one of sources, windows and pixels; found {found}"):
+        with pytest.raises(ValueError, match=f"given by one of sources, windows, pixels and image; found {found}"):
             tile_table.read(
                 **inputs, split_file="", split={}, feature_set=feature_set, classes=CLASSES, master_seed=2018
             )

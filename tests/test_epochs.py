@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import training_factory
 
-from histotransfer import checkpoints, epochs, seeds
+from histotransfer import backends, checkpoints, epochs, seeds
 
 CLASSES = ["a", "b"]
 N_FEATURES = 4
@@ -342,3 +342,123 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_tiles_however_often_it_is_rea
     expected = -epochs.log_probabilities(logits)[np.arange(30), true].mean()
     assert outcome.history[0]["loss"] == pytest.approx(expected, rel=1e-6)
     assert outcome.history[0]["accuracy"] == pytest.approx((logits.argmax(axis=1) == true).mean())
+
+
+# rows of many tiles
+
+
+def map_learner(**changes):
+    """Return a learner whose rows are maps of three tiles each, in the order of the tiles of :func:`points`."""
+    own = learner()
+    values, labels = points()
+    of_maps = np.empty(20, object)
+    for k in range(20):
+        of_maps[k] = labels[3 * k : 3 * k + 3].astype(np.int64)
+        # the last tile of every second map has no label
+        if k % 2:
+            of_maps[k][2] = -1
+
+    class Step:
+        """A step of tiles that is given maps."""
+
+        def __init__(self, step):
+            self.step, self.settle = step, step.settle
+
+        def __call__(self, inputs, labels, drawn, **of_step):
+            assert inputs.shape[1:] == (3, N_FEATURES)
+            counts = labels >= 0
+            self.step(inputs[counts], labels[counts], drawn, **of_step)
+
+        def tally(self):
+            return self.step.tally()
+
+    def read(rows, batch, generator):
+        for start in range(0, len(rows), batch):
+            maps = rows[start : start + batch]
+            yield np.stack([values[3 * k : 3 * k + 3] for k in maps]), np.stack([of_maps[k] for k in maps])
+
+    def compile_step(*, groups, **moved):
+        assert groups == ["below", "below", "head", "head"]
+        loss = epochs.softmax_cross_entropy(0.0)
+        return Step(backends.compiled_train_step(own.trained, prepare=own.prepare, loss=loss, **moved))
+
+    def evaluate(rows):
+        tiles = np.concatenate([np.arange(3 * k, 3 * k + 3)[of_maps[k] >= 0] for k in rows])
+        return epochs.predict(own, tiles, 8), labels[tiles]
+
+    hooks = {"unit": "maps", "batch": 2, "compile_step": compile_step, "evaluate": evaluate, **changes}
+    return epochs.Learner(own.trained, None, own.groups, read, **hooks), of_maps
+
+
+def map_rows():
+    return {"train": np.arange(10), "validation": np.arange(10, 16), "test": np.arange(16, 20)}
+
+
+@pytest.mark.backend
+def test_rows_may_be_maps_of_many_tiles_with_steps_and_numbers_of_their_own(tmp_path, caplog):
+    own, labels = map_learner()
+    recipe = training_factory.recipe(training_factory.phase(epochs=2, rate=1e-30), batch=64)
+    with caplog.at_level(logging.INFO, "histotransfer"):
+        outcome = run(tmp_path, recipe, own=own, of=map_rows(), labels=labels)
+    # ten maps, two a step, though the recipe's batch is larger
+    assert [(row["on"], row["step"]) for row in outcome.history] == [("maps", 5), ("maps", 10)]
+    for name, tiles, prefix in (("train", 25, ""), ("validation", 15, "validation_")):
+        logits, true = own.evaluate(map_rows()[name])
+        assert len(true) == tiles
+        expected = -epochs.log_probabilities(logits)[np.arange(tiles), true].mean()
+        assert outcome.history[0][f"{prefix}loss"] == pytest.approx(expected, rel=1e-5)
+        assert outcome.history[0][f"{prefix}accuracy"] == pytest.approx((logits.argmax(axis=1) == true).mean())
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert "tuned: 10 maps to train on, 6 for validation, 5 steps an epoch" in said
+    assert "all on maps" in said
+    assert "maps/s" in said
+
+
+@pytest.mark.parametrize("cap", [None, 25, 24, 10, 3, 1])
+def test_the_curve_looks_at_whole_maps(tmp_path, cap):
+    own, labels = map_learner()
+    curve = {"sets": ["train"], "per_epoch": 1, "tiles": cap}
+    recipe = training_factory.recipe(training_factory.phase(epochs=1, rate=0.1), curve=curve)
+    outcome = run(tmp_path, recipe, own=own, of=map_rows(), labels=labels)
+    [tiles] = {point["tiles"] for point in outcome.curve}
+    if cap is None or cap >= 25:
+        assert tiles == 25
+    else:
+        # maps have two or three labelled tiles: the next one would not fit, and one at least is looked at
+        assert cap - 3 < tiles <= max(cap, 3)
+
+
+def test_classes_are_counted_by_tiles_not_by_maps(tmp_path):
+    own, labels = map_learner()
+    for k in range(20):
+        labels[k][labels[k] == 1] = -1
+    with pytest.raises(ValueError, match="each of the classes a, b in train; found none of b"):
+        run(tmp_path, training_factory.recipe(), own=own, of=map_rows(), labels=labels)
+
+
+def test_notes_of_epochs_survive_a_kill(tmp_path):
+    told = []
+
+    def epoch_ended(epoch):
+        told.append(epoch)
+        if told == [1, 2]:
+            raise KeyboardInterrupt
+        return [{"epoch": epoch, "moved": 0.5}]
+
+    own, labels = map_learner(epoch_ended=epoch_ended)
+    recipe = training_factory.recipe(training_factory.phase(epochs=3, rate=0.1))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, recipe, own=own, of=map_rows(), labels=labels)
+    outcome = run(tmp_path, recipe, own=own, of=map_rows(), labels=labels)
+    assert told == [1, 2, 2, 3]
+    assert outcome.notes == [{"epoch": epoch, "moved": 0.5} for epoch in (1, 2, 3)]
+
+
+def test_maps_that_do_not_fit_in_memory_have_no_other_precision(tmp_path):
+    class Full:
+        def __call__(self, *arguments, **of_step):
+            raise MemoryError
+
+    own, labels = map_learner(compile_step=lambda **moved: Full())
+    with pytest.raises(ValueError, match=r"batch 8: set `recipes.tiny.batch` lower; found: MemoryError"):
+        run(tmp_path, training_factory.recipe(), own=own, of=map_rows(), labels=labels)

@@ -404,8 +404,7 @@ class _TensorflowStep(_Step):
         arguments = (tf.convert_to_tensor(inputs), tf.convert_to_tensor(labels, tf.int32), given)
         scalars = tf.convert_to_tensor(np.array([number, size, rate], np.float32))
         if self._function is None:
-            # one graph for all batches, the last and smaller one too
-            signature = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), arguments)
+            signature = _signature(self._model, *arguments)
             self._function = tf.function(
                 self._step, autograph=False, input_signature=[*signature, tf.TensorSpec((3,), tf.float32)]
             )
@@ -424,6 +423,23 @@ class _TensorflowStep(_Step):
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         n = tf.cast(tf.shape(labels)[0], tf.float32)
         self._assign(_settled(gradients, state, (*counted, n, number), size, rate, self._update, self._rescaled))
+
+
+def _signature(model: Any, inputs: Any, given: Any, drawn: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return what a graph of TensorFlow takes: one for all batches, the last and smaller one too.
+
+    Where the model takes maps of any size, so does the graph; whichever size comes first, it is the same graph.
+    """
+    import tensorflow as tf
+
+    taken, axes = model.inputs[0].shape, list(inputs.shape)
+    if len(taken) == len(axes):
+        axes = [axis if known is not None else None for axis, known in zip(axes, taken, strict=True)]
+    return (
+        tf.TensorSpec((None, *axes[1:]), inputs.dtype),
+        tf.nest.map_structure(lambda tensor: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype), given),
+        {key: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for key, tensor in drawn.items()},
+    )
 
 
 class _TorchStep(_Step):
@@ -499,3 +515,390 @@ class _JaxStep(_Step):
             variable.assign(value)
         # taken anew at the next step
         self._held = None
+
+
+class PreparedForward(Protocol):
+    """A forward pass with preparation, compiled; see :func:`compiled_prepared_forward`."""
+
+    def __call__(self, inputs: np.ndarray, drawn: Mapping[str, np.ndarray]) -> Any:
+        """Return the model's first output as a tensor of the backend, which may still be computed.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (n, ...)
+        drawn : mapping of str to ndarray of shape (n, ...)
+            The same keys at every call.
+        """
+
+
+class Gradients(Protocol):
+    """Gradients of an objective, compiled; see :func:`compiled_gradients`."""
+
+    def zeros(self) -> list[Any]:
+        """Return what sums begin with: a tensor of zeros for each weight."""
+
+    def __call__(
+        self,
+        total: list[Any],
+        inputs: np.ndarray,
+        given: Mapping[str, np.ndarray],
+        drawn: Mapping[str, np.ndarray],
+    ) -> tuple[list[Any], Any, Any]:
+        """Add one batch's gradients to a sum; nothing is read back.
+
+        Parameters
+        ----------
+        total : list of tensors
+            The sum so far, which is used up: take what is returned in its place.
+        inputs : ndarray of shape (n, ...)
+            As `prepare` takes it.
+        given : mapping of str to ndarray of shape (n, ...)
+            What the objective takes besides the outputs.
+        drawn : mapping of str to ndarray of shape (n, ...)
+
+        Returns
+        -------
+        total : list of tensors
+            The sum with this batch, in the order of the weights.
+        told : tensor of float32, shape (m,)
+            What the objective returned.
+        by_input : tensor or None
+            The gradient by what `prepare` gave, of this batch alone, where it was asked for.
+        """
+
+
+def compiled_prepared_forward(
+    model: Any, *, prepare: Callable[[Any, Mapping[str, Any]], Any], batch: int
+) -> PreparedForward:
+    """Compile a forward pass in inference mode of tiles that are varied as in training.
+
+    Parameters
+    ----------
+    model : keras.Model
+    prepare : callable
+        As :func:`compiled_train_step` has it.
+    batch : int
+        Largest number of inputs a call. JAX, which compiles once per shape, fills each call up to it.
+
+    Returns
+    -------
+    PreparedForward
+    """
+    kind = {"tensorflow": _TensorflowPrepared, "jax": _JaxPrepared, "torch": _TorchPrepared}[name()]
+    return kind(model, prepare, batch)
+
+
+def compiled_gradients(
+    model: Any,
+    *,
+    objective: Callable[[list[Any], Mapping[str, Any]], Sequence[Any]],
+    prepare: Callable[[Any, Mapping[str, Any]], Any] = lambda inputs, drawn: inputs,
+    batch: int,
+    by_input: bool = False,
+) -> Gradients:
+    """Compile the gradients of an objective by a model's trainable weights, and by its input; nothing is moved.
+
+    Layers are in inference mode: no dropout, batch normalisation by its moving statistics.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its weights are read anew at each call.
+    objective : callable
+        ``objective(outputs, given)``: scalars, float32; the first is differentiated. It must be a sum over the batch to
+        which an input whose `given` is 0 adds nothing: JAX fills batches up with such.
+    prepare : callable
+        As :func:`compiled_train_step` has it; not differentiated.
+    batch : int
+        Largest number of inputs a call.
+    by_input : bool
+        Whether the gradient by the model's input is returned as well.
+
+    Returns
+    -------
+    Gradients
+    """
+    kind = {"tensorflow": _TensorflowGradients, "jax": _JaxGradients, "torch": _TorchGradients}[name()]
+    return kind(model, objective, prepare, batch, by_input)
+
+
+def compiled_update(
+    *,
+    weights: Sequence[Any],
+    slots: Sequence[Sequence[Any]],
+    update: Callable[..., tuple[list[Any], list[list[Any]]]],
+    groups: Sequence[str],
+) -> Callable[[list[Any], float, float], Any]:
+    """Compile the step of an optimiser whose gradients are known, and the count of the weights that it moves.
+
+    Parameters
+    ----------
+    weights : sequence of keras.Variable
+    slots : sequence of sequences of keras.Variable
+        The optimiser's own, for each of `weights`.
+    update : callable
+        ``update(weights, gradients, slots, size, rate)``: weights and slots after the step.
+    groups : sequence of str
+        The group of each weight.
+
+    Returns
+    -------
+    callable
+        ``move(gradients, size, rate)`` moves the variables of Keras, uses the gradients up, and returns a tensor of
+        int32, one number for each group in the order of their first weights: how many float32 numbers have other bits
+        than before.
+    """
+    kind = {"tensorflow": _tensorflow_update, "jax": _jax_update, "torch": _torch_update}[name()]
+    return kind(list(weights), [list(own) for own in slots], update, list(groups))
+
+
+def to_array(tensor: Any) -> np.ndarray:
+    """Return a tensor of the backend as an array of the caller's own; waits for the device."""
+    from keras import ops
+
+    return np.array(ops.convert_to_numpy(tensor))
+
+
+def _filled(arrays: Any, n: int, batch: int, how: str) -> Any:
+    """Fill an array, or a mapping of arrays, from `n` up to `batch` rows: with the last one, or with zeros."""
+    if isinstance(arrays, Mapping):
+        return {key: _filled(value, n, batch, how) for key, value in arrays.items()}
+    if n == batch:
+        return arrays
+    rest = np.repeat(arrays[-1:], batch - n, axis=0) if how == "last" else np.zeros((batch - n, *arrays.shape[1:]))
+    return np.concatenate([arrays, rest.astype(arrays.dtype)])
+
+
+def _count_moved(before: Sequence[Any], after: Sequence[Any], groups: Sequence[str]) -> Any:
+    """Return how many numbers of each group have other bits, int32."""
+    from keras import ops
+
+    counts: dict[str, Any] = {}
+    for old, new, group in zip(before, after, groups, strict=True):
+        # bits, not values: what is no number equals nothing, not even itself
+        differs = ops.not_equal(ops.view(old, "int32"), ops.view(new, "int32"))
+        n = ops.sum(ops.cast(differs, "int32"))
+        counts[group] = counts[group] + n if group in counts else n
+    return ops.stack(list(counts.values()))
+
+
+class _TensorflowPrepared:
+    _function: Any = None
+
+    def __init__(self, model: Any, prepare: Callable[..., Any], batch: int) -> None:
+        self._model, self._prepare = model, prepare
+
+    def __call__(self, inputs, drawn) -> Any:
+        import tensorflow as tf
+
+        inputs, drawn = tf.nest.map_structure(tf.convert_to_tensor, (inputs, dict(drawn)))
+        if self._function is None:
+            of_inputs, _, of_drawn = _signature(self._model, inputs, {}, drawn)
+            self._function = tf.function(self._forward, autograph=False, input_signature=[of_inputs, of_drawn])
+        return self._function(inputs, drawn)
+
+    def _forward(self, inputs: Any, drawn: Any) -> Any:
+        return _listed(self._model(self._prepare(inputs, drawn), training=False))[0]
+
+
+class _TensorflowGradients:
+    _function: Any = None
+
+    def __init__(self, model, objective, prepare, batch, by_input) -> None:
+        self._model, self._objective, self._prepare, self._by_input = model, objective, prepare, by_input
+
+    def zeros(self) -> list[Any]:
+        import tensorflow as tf
+
+        return [tf.zeros(weight.shape, tf.float32) for weight in self._model.trainable_variables]
+
+    def __call__(self, total, inputs, given, drawn) -> tuple[list[Any], Any, Any]:
+        import tensorflow as tf
+
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, (inputs, dict(given), dict(drawn)))
+        if self._function is None:
+            signature = [
+                [tf.TensorSpec(one.shape, tf.float32) for one in total],
+                *_signature(self._model, *arguments),
+            ]
+            self._function = tf.function(self._added, autograph=False, input_signature=signature)
+        total, told, by_input = self._function(list(total), *arguments)
+        return total, told, (by_input if self._by_input else None)
+
+    def _added(self, total: list[Any], inputs: Any, given: Any, drawn: Any) -> tuple[list[Any], Any, Any]:
+        import tensorflow as tf
+
+        prepared = self._prepare(inputs, drawn)
+        weights = [variable.value for variable in self._model.trainable_variables]
+        with tf.GradientTape() as tape:
+            if self._by_input:
+                tape.watch(prepared)
+            told = self._objective(_listed(self._model(prepared, training=False)), given)
+        sources = [*weights, prepared] if self._by_input else weights
+        gradients = tape.gradient(told[0], sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # embedding-like layers give sparse gradients
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        added = [old + new for old, new in zip(total, gradients[: len(weights)], strict=True)]
+        return added, tf.stack(list(told)), gradients[-1] if self._by_input else tf.zeros(())
+
+
+def _tensorflow_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: list[str]) -> Any:
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(weight.shape, tf.float32) for weight in weights]
+
+    @tf.function(input_signature=[signature, tf.TensorSpec((2,), tf.float32)], autograph=False)
+    def move(gradients: Any, scalars: Any) -> Any:
+        # copies: a variable of TensorFlow is read where it is used, and here it is used after it has moved
+        before = [tf.identity(weight.value) for weight in weights]
+        own = [[slot.value for slot in each] for each in slots]
+        moved, kept = update(before, gradients, own, scalars[0], scalars[1])
+        _assign(weights, slots, moved, kept)
+        return _count_moved(before, moved, groups)
+
+    return lambda gradients, size, rate: move(list(gradients), tf.constant([size, rate], tf.float32))
+
+
+def _assign(weights: list[Any], slots: list[list[Any]], moved: list[Any], kept: list[list[Any]]) -> None:
+    for variable, value in zip(weights, moved, strict=True):
+        variable.assign(value)
+    for own, values in zip(slots, kept, strict=True):
+        for variable, value in zip(own, values, strict=True):
+            variable.assign(value)
+
+
+class _JaxPrepared:
+    def __init__(self, model: Any, prepare: Callable[..., Any], batch: int) -> None:
+        import jax
+
+        def forward(trainable: Any, fixed: Any, inputs: Any, drawn: Any) -> Any:
+            outputs, _ = model.stateless_call(trainable, fixed, prepare(inputs, drawn), training=False)
+            return _listed(outputs)[0]
+
+        self._model, self._batch, self._function = model, batch, jax.jit(forward)
+
+    def __call__(self, inputs, drawn) -> Any:
+        n = len(inputs)
+        inputs, drawn = _filled(inputs, n, self._batch, "last"), _filled(dict(drawn), n, self._batch, "last")
+        # taken afresh: Keras' own predict gives these arrays away
+        return self._function(*_values(self._model), inputs, drawn)[:n]
+
+
+def _values(model: Any) -> tuple[list[Any], list[Any]]:
+    kinds = (model.trainable_variables, model.non_trainable_variables)
+    return tuple([variable.value for variable in own] for own in kinds)
+
+
+class _JaxGradients:
+    def __init__(self, model, objective, prepare, batch, by_input) -> None:
+        import jax
+
+        def added(total: Any, trainable: Any, fixed: Any, inputs: Any, given: Any, drawn: Any) -> Any:
+            def told_of(weights: Any, prepared: Any) -> Any:
+                outputs, _ = model.stateless_call(weights, fixed, prepared, training=False)
+                told = objective(_listed(outputs), given)
+                return told[0], jax.numpy.stack(list(told))
+
+            prepared = prepare(inputs, drawn)
+            places = (0, 1) if by_input else (0,)
+            (own, *rest), told = jax.grad(told_of, argnums=places, has_aux=True)(trainable, prepared)
+            return [old + new for old, new in zip(total, own, strict=True)], told, *rest
+
+        self._model, self._batch = model, batch
+        self._function = jax.jit(added, donate_argnums=0)
+
+    def zeros(self) -> list[Any]:
+        import jax
+
+        return [jax.numpy.zeros(weight.shape, "float32") for weight in self._model.trainable_variables]
+
+    def __call__(self, total, inputs, given, drawn) -> tuple[list[Any], Any, Any]:
+        n = len(inputs)
+        # the last input again: whatever is no number for zeros, times 0 would still be none
+        inputs, drawn = _filled(inputs, n, self._batch, "last"), _filled(dict(drawn), n, self._batch, "last")
+        given = _filled(dict(given), n, self._batch, "zero")
+        total, told, *rest = self._function(total, *_values(self._model), inputs, given, drawn)
+        return total, told, rest[0][:n] if rest else None
+
+
+def _jax_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: list[str]) -> Any:
+    from functools import partial
+
+    import jax
+
+    @partial(jax.jit, donate_argnums=(1, 2))
+    def moved_by(before: Any, own: Any, gradients: Any, scalars: Any) -> Any:
+        moved, kept = update(before, gradients, own, scalars[0], scalars[1])
+        return moved, kept, _count_moved(before, moved, groups)
+
+    def move(gradients: list[Any], size: float, rate: float) -> Any:
+        before = [weight.value for weight in weights]
+        own = [[slot.value for slot in each] for each in slots]
+        moved, kept, counts = moved_by(before, own, list(gradients), np.array([size, rate], np.float32))
+        _assign(weights, slots, moved, kept)
+        return counts
+
+    return move
+
+
+class _TorchPrepared:
+    def __init__(self, model: Any, prepare: Callable[..., Any], batch: int) -> None:
+        self._model, self._prepare = model, prepare
+
+    def __call__(self, inputs, drawn) -> Any:
+        import torch
+        from keras import ops
+
+        with torch.inference_mode():
+            drawn = {key: ops.convert_to_tensor(value) for key, value in drawn.items()}
+            return _listed(self._model(self._prepare(ops.convert_to_tensor(inputs), drawn), training=False))[0]
+
+
+class _TorchGradients:
+    def __init__(self, model, objective, prepare, batch, by_input) -> None:
+        self._model, self._objective, self._prepare, self._by_input = model, objective, prepare, by_input
+
+    def zeros(self) -> list[Any]:
+        import torch
+
+        return [torch.zeros_like(weight.value) for weight in self._model.trainable_variables]
+
+    def __call__(self, total, inputs, given, drawn) -> tuple[list[Any], Any, Any]:
+        import torch
+        from keras import ops
+
+        inputs, given, drawn = (
+            ops.convert_to_tensor(inputs),
+            *({key: ops.convert_to_tensor(value) for key, value in each.items()} for each in (given, drawn)),
+        )
+        weights = [variable.value for variable in self._model.trainable_variables]
+        with torch.no_grad():
+            prepared = self._prepare(inputs, drawn)
+        if self._by_input:
+            prepared = prepared.detach().requires_grad_(True)
+        told = self._objective(_listed(self._model(prepared, training=False)), given)
+        sources = [*weights, prepared] if self._by_input else weights
+        gradients = torch.autograd.grad(told[0], sources, allow_unused=True)
+        with torch.no_grad():
+            gradients = [
+                torch.zeros_like(source) if gradient is None else gradient
+                for gradient, source in zip(gradients, sources, strict=True)
+            ]
+            added = [old.add_(new) for old, new in zip(total, gradients[: len(weights)], strict=True)]
+            told = torch.stack([value.detach() for value in told])
+        return added, told, gradients[-1] if self._by_input else None
+
+
+def _torch_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: list[str]) -> Any:
+    import torch
+
+    def move(gradients: list[Any], size: float, rate: float) -> Any:
+        with torch.no_grad():
+            # copies: assignment writes into the same memory
+            before = [weight.value.detach().clone() for weight in weights]
+            moved, kept = update(before, list(gradients), [[slot.value for slot in own] for own in slots], size, rate)
+            counts = _count_moved(before, moved, groups)
+            _assign(weights, slots, moved, kept)
+        return counts
+
+    return move

@@ -1,4 +1,4 @@
-"""Epochs of training: the loop that heads on features and whole networks share.
+"""Epochs of training: the loop that heads on features, whole networks and networks on maps of tiles share.
 
 The device is kept busy: tiles are read in a thread of their own, and nothing is read back but a few numbers every
 :data:`STEPS_BETWEEN_READINGS` steps. What chance decides is drawn by what it is for, an epoch and a step, so a training
@@ -50,29 +50,54 @@ CURVE = ("step", "epoch", "set", "tiles", "loss", "accuracy")
 class Learner:
     """What is trained, and how its tiles come to it.
 
+    What is learnt from is a row: a tile, or a map of many tiles (see :mod:`feature_maps`), for which the last five
+    attributes are.
+
     Attributes
     ----------
     trained : keras.Model
-        From what `prepare` gives to the logits, and to those of auxiliary outputs.
+        From what `prepare` gives to the logits, and to those of auxiliary outputs. Its variables are what a checkpoint
+        keeps.
     evaluated : keras.Model
-        From tiles as they are stored, or features, to the logits; of the same layers.
+        From tiles as they are stored, or features, to the logits; of the same layers. Not used where there is
+        `evaluate`.
     groups : dict of str to list of keras.Layer
         By depth, the head last.
     read : callable
         ``read(rows, batch, generator)``: batches of those rows in their order, as they are stored; a generator varies
-        what is read in training, None does not.
+        what is read in training, None does not. In training a batch may be a pair of it and its labels, where what
+        varies a map moves its labels too (int32, -1 for no label; None where the step has them itself).
     draw : callable
-        ``draw(n, generator)``: what chance says about a batch of n tiles.
+        ``draw(n, generator)``: what chance says about a batch of n rows.
     prepare : callable
         ``prepare(inputs, drawn)``: from a batch as it is stored to what `trained` takes, with ``keras.ops``.
+    unit : str
+        What a row is: ``tiles`` or ``maps``.
+    batch : int, optional
+        Rows of a step; the recipe's ``batch`` by default.
+    compile_step : callable, optional
+        ``compile_step(weights, groups, slots, scale, update, rescaled)``, called once a phase with keywords: a
+        :class:`backends.TrainStep` in place of that of :func:`backends.compiled_train_step`; `groups` names the group
+        of each weight. Its tally is over labelled tiles, however many of them a row has.
+    evaluate : callable, optional
+        ``evaluate(rows)``: logits, float64 (k, n_classes), and true classes, int (k,), of the k labelled tiles of some
+        rows; by default those of `evaluated`, one tile a row.
+    epoch_ended : callable, optional
+        ``epoch_ended(epoch)``, called at the end of each epoch, before its checkpoint is written: rows of JSON types
+        that come back as :attr:`Outcome.notes`.
     """
 
     trained: Any
     evaluated: Any
     groups: Mapping[str, Sequence[Any]]
-    read: Callable[[np.ndarray, int, np.random.Generator | None], Generator[np.ndarray, None, None]]
+    read: Callable[[np.ndarray, int, np.random.Generator | None], Generator[Any, None, None]]
     draw: Callable[[int, np.random.Generator], dict[str, np.ndarray]] = lambda n, generator: {}
     prepare: Callable[[Any, Mapping[str, Any]], Any] = lambda inputs, drawn: inputs
+    unit: str = "tiles"
+    batch: int | None = None
+    compile_step: Callable[..., backends.TrainStep] | None = None
+    evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+    epoch_ended: Callable[[int], list[dict[str, Any]]] | None = None
 
 
 @dataclass
@@ -87,12 +112,15 @@ class Outcome:
         Counted over all phases of the recipe, from 1.
     kept_by : str
         ``validation loss`` or the like, or ``last epoch``.
+    notes : list of dict
+        What :attr:`Learner.epoch_ended` gave, over all epochs.
     """
 
     history: list[dict[str, Any]]
     curve: list[dict[str, Any]]
     kept_epoch: int
     kept_by: str
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -110,6 +138,7 @@ class _Standing:
     best_value: float | None = None
     phase_best_epoch: int = 0
     phase_best_value: float | None = None
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def softmax_cross_entropy(auxiliary: float) -> Callable[[list[Any], Any], tuple[Any, Any, Any]]:
@@ -152,6 +181,21 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def labels_of(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the labels of the labelled tiles of some rows, one row after the other: int (k,).
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n,)
+        Of int, each row's own; or of arrays (dtype object), those of each map's tiles, -1 for a tile without a label.
+    rows : ndarray of int
+    """
+    if labels.dtype != object:
+        return labels[rows]
+    own = np.concatenate([np.empty(0, np.int64), *labels[rows]])
+    return own[own >= 0]
+
+
 def check_tiles(
     *, labels: np.ndarray, rows: Mapping[str, np.ndarray], recipe: Mapping[str, Any], classes: Sequence[str]
 ) -> None:
@@ -159,7 +203,8 @@ def check_tiles(
 
     Parameters
     ----------
-    labels : ndarray of int, shape (n,)
+    labels : ndarray, shape (n,)
+        As :func:`labels_of` takes them.
     rows : mapping of str to ndarray of int
         Rows with a label, of ``train`` and ``validation``.
     recipe : mapping
@@ -170,7 +215,8 @@ def check_tiles(
     ValueError
         If a class has no training tiles, or what is decided by validation tiles cannot be.
     """
-    without = [name for k, name in enumerate(classes) if not (labels[rows["train"]] == k).any()]
+    trained = labels_of(labels, rows["train"])
+    without = [name for k, name in enumerate(classes) if not (trained == k).any()]
     if without:
         raise ValueError(
             f"training needs tiles of each of the classes {', '.join(classes)} in train; found none of "
@@ -184,7 +230,8 @@ def check_tiles(
         )
     decides = recipe["early_stopping"] is not None or recipe["keep"] == "best"
     if decides and len(rows["validation"]) and recipe["monitor"] == "balanced_accuracy":
-        without = [name for k, name in enumerate(classes) if not (labels[rows["validation"]] == k).any()]
+        deciding = labels_of(labels, rows["validation"])
+        without = [name for k, name in enumerate(classes) if not (deciding == k).any()]
         if without:
             raise ValueError(
                 f"{where}.monitor: balanced_accuracy needs validation tiles of every class; found none of "
@@ -213,10 +260,11 @@ def run(
     learner : Learner
     name : str
         The network's, for messages.
-    labels : ndarray of int, shape (n,)
-        Of all tiles.
+    labels : ndarray, shape (n,)
+        Of all rows, as :func:`labels_of` takes them.
     rows : mapping of str to ndarray of int
-        Tiles with a label: ``train``, ``validation`` (may be empty) and ``test`` (looked at for the curve alone).
+        Tiles with a label, or maps with one: ``train``, ``validation`` (may be empty) and ``test`` (looked at for the
+        curve alone).
     recipe : mapping
     phases : sequence of int
         Which phases of the recipe, from 0.
@@ -292,14 +340,16 @@ class _Training:
         self._learner, self._name, self._labels, self._rows = learner, name, labels, rows
         self._recipe, self._phases, self._n_classes = recipe, list(phases), n_classes
         self._generator_of, self._checkpoint = generator_of, checkpoint
-        self._batch = int(recipe["batch"])
+        self._batch = int(learner.batch or recipe["batch"])
         self._steps_per_epoch = math.ceil(len(rows["train"]) / self._batch)
         self._variables = list(learner.trained.variables)
         # a phase that would train nothing is an error before the first is begun
         self._factors = [
             optimisation.group_factors(list(learner.groups), recipe["phases"][number]) for number in self._phases
         ]
-        self._forward = backends.compiled_forward(learner.evaluated, 0, batch=self._batch)
+        self._forward = None
+        if learner.evaluate is None:
+            self._forward = backends.compiled_forward(learner.evaluated, 0, batch=self._batch)
         self._best: list[np.ndarray] = []
         self._standing = _Standing()
         self._seconds_per_step: float | None = None
@@ -318,8 +368,9 @@ class _Training:
             log.info("%s: goes on after epoch %d, which was the last to be finished", self._name, standing.epoch)
         else:
             log.info(
-                "%s: %d tiles to train on, %d for validation, %d steps an epoch",
-                *(self._name, len(self._rows["train"]), len(self._rows["validation"]), self._steps_per_epoch),
+                "%s: %d %s to train on, %d for validation, %d steps an epoch",
+                *(self._name, len(self._rows["train"]), self._learner.unit, len(self._rows["validation"])),
+                self._steps_per_epoch,
             )
             if not standing.curve:
                 self._add_points(0.0)
@@ -336,7 +387,7 @@ class _Training:
         chosen = self._recipe["keep"] == "best" and len(self._rows["validation"]) > 0
         rows = [{**row, "kept": "yes" if row["epoch"] == kept else "no"} for row in standing.history]
         log.info("%s: epoch %d is kept (%s)", self._name, kept, f"best validation {by}" if chosen else "the last")
-        return Outcome(rows, standing.curve, kept, f"validation {by}" if chosen else "last epoch")
+        return Outcome(rows, standing.curve, kept, f"validation {by}" if chosen else "last epoch", standing.notes)
 
     def _run_phase(self, before: State | None) -> None:
         """Run the epochs of the phase that the training stands in."""
@@ -351,25 +402,34 @@ class _Training:
             self._set([*(slot for own in slots for slot in own), scale], before.slots)
         if self._is_over(phase):
             return
-        step = backends.compiled_train_step(
-            self._learner.trained,
-            weights=weights,
-            slots=slots,
-            scale=scale,
-            prepare=self._learner.prepare,
-            loss=softmax_cross_entropy(self._recipe["auxiliary"]),
-            update=update,
-            rescaled=optimisation.rescaled if self._recipe["precision"] == "mixed_float16" else None,
-        )
+        moved = {
+            "weights": weights,
+            "slots": slots,
+            "scale": scale,
+            "update": update,
+            "rescaled": optimisation.rescaled if self._recipe["precision"] == "mixed_float16" else None,
+        }
+        if self._learner.compile_step is not None:
+            step = self._learner.compile_step(groups=groups, **moved)
+        else:
+            step = backends.compiled_train_step(
+                self._learner.trained,
+                prepare=self._learner.prepare,
+                loss=softmax_cross_entropy(self._recipe["auxiliary"]),
+                **moved,
+            )
         log.info(
             "%s, phase %d of %d: %s on %s, %s weights in %s",
-            *(self._name, number + 1, len(self._recipe["phases"]), phase["train"], phase["on"]),
+            *(self._name, number + 1, len(self._recipe["phases"]), phase["train"], self._on(phase)),
             f"{sum(math.prod(weight.shape) for weight in weights):,}",
             _in_words(factors),
         )
         while not self._is_over(phase):
             self._run_epoch(step, update, phase, number)
             self._write([*(slot for own in slots for slot in own), scale])
+
+    def _on(self, phase: Mapping[str, Any]) -> str:
+        return phase["on"] if self._learner.unit == "tiles" else self._learner.unit
 
     def _is_over(self, phase: Mapping[str, Any]) -> bool:
         standing, patience = self._standing, self._recipe["early_stopping"]
@@ -424,9 +484,13 @@ class _Training:
             for k, block in enumerate(batches):
                 rate = optimisation.rate_at(phase, standing.step_of_phase + k, self._steps_per_epoch)
                 rates.append(rate)
+                if isinstance(block, tuple):
+                    block, labels = block
+                else:
+                    labels = self._labels[rows[k * self._batch : k * self._batch + len(block)]].astype(np.int32)
                 step(
                     block,
-                    self._labels[rows[k * self._batch : k * self._batch + len(block)]].astype(np.int32),
+                    labels,
                     self._learner.draw(len(block), self._generator_of("augmentation", epoch, k)),
                     number=k + 1,
                     size=update.step_size(rate, standing.step_of_phase + k),
@@ -445,14 +509,18 @@ class _Training:
                     self._add_points(standing.epoch + done / self._steps_per_epoch, standing.step + done)
                     looked += time.monotonic() - before
             step.settle()
+            if self._learner.epoch_ended is not None:
+                standing.notes += self._learner.epoch_ended(epoch)
             seconds = time.monotonic() - started - looked
             validated = self._validated(epoch)
         except Exception as error:
             if backends.ran_out_of_memory(error):
                 said_by = str(error).splitlines()[0] if str(error) else type(error).__name__
+                # maps are trained in float32 alone
+                other = ", or precision to mixed_bfloat16" if self._learner.unit == "tiles" else ""
                 raise ValueError(
-                    f"{self._name}: memory ran out in training with batch {self._batch}: set "
-                    f"`recipes.{self._recipe['name']}.batch` lower, or precision to mixed_bfloat16; found: {said_by}"
+                    f"{self._name}: memory ran out in training with batch {self._recipe['batch']}: set "
+                    f"`recipes.{self._recipe['name']}.batch` lower{other}; found: {said_by}"
                 ) from error
             raise
         finally:
@@ -462,7 +530,7 @@ class _Training:
         standing.step_of_phase += self._steps_per_epoch
         row = {
             "phase": number + 1,
-            "on": phase["on"],
+            "on": self._on(phase),
             "train": phase["train"],
             "epoch": epoch,
             "step": standing.step,
@@ -501,14 +569,17 @@ class _Training:
         return dict(zip(names, (loss, accuracy, None if math.isnan(balanced) else balanced), strict=True))
 
     def _looked_at(self, rows: np.ndarray, epoch: float) -> tuple[float, float, float]:
-        """Return loss, accuracy and balanced accuracy of some rows."""
-        logits = _logits(self._learner, self._forward, rows, self._batch)
+        """Return loss, accuracy and balanced accuracy of some rows' labelled tiles."""
+        if self._learner.evaluate is not None:
+            logits, true = self._learner.evaluate(rows)
+        else:
+            logits, true = _logits(self._learner, self._forward, rows, self._batch), self._labels[rows]
         if not np.isfinite(logits).all():
             raise ValueError(
                 f"{self._name}: outputs must be finite; found some that are not at epoch {epoch:g}, after step "
                 f"{self._standing.step}. {self._last_good()}"
             )
-        true = self._labels[rows].astype(np.int64)
+        true = true.astype(np.int64)
         loss = -log_probabilities(logits)[np.arange(len(true)), true].mean()
         counts = metrics.class_counts(true, logits.argmax(axis=1), self._n_classes)
         return float(loss), float(metrics.accuracy(counts)), float(metrics.balanced_accuracy(counts))
@@ -552,31 +623,46 @@ class _Training:
         if curve is None:
             return
         for name in curve["sets"]:
-            rows = self._rows[name]
-            if curve["tiles"] is not None and len(rows) > curve["tiles"]:
-                rows = np.sort(self._generator_of("curve", name).choice(rows, curve["tiles"], replace=False))
+            rows = self._looked_at_in_curve(name, curve["tiles"])
             if len(rows):
                 loss, accuracy, _ = self._looked_at(rows, epoch)
-                point = {"step": step, "epoch": epoch, "set": name, "tiles": len(rows)}
+                point = {"step": step, "epoch": epoch, "set": name, "tiles": len(labels_of(self._labels, rows))}
                 self._standing.curve.append({**point, "loss": loss, "accuracy": accuracy})
+
+    def _looked_at_in_curve(self, name: str, cap: int | None) -> np.ndarray:
+        """Return the rows of a set that the curve looks at: all, or as many as hold no more tiles than a cap."""
+        rows = self._rows[name]
+        if cap is None or len(labels_of(self._labels, rows)) <= cap:
+            return rows
+        generator = self._generator_of("curve", name)
+        if self._labels.dtype != object:
+            return np.sort(generator.choice(rows, cap, replace=False))
+        # whole maps, and one of them at least
+        rows = generator.permutation(rows)
+        tiles = np.cumsum([len(labels_of(self._labels, rows[k : k + 1])) for k in range(len(rows))])
+        return np.sort(rows[: max(1, np.searchsorted(tiles, cap, side="right"))])
+
+    @property
+    def _pace(self) -> str:
+        return "images" if self._learner.unit == "tiles" else self._learner.unit
 
     def _tell_progress(self, epoch: int, done: int, seconds: float) -> None:
         left = seconds * (self._steps_left() - done)
         log.info(
-            "%s, epoch %d: step %d of %d, %.1f images/s, %s left",
-            *(self._name, epoch, done, self._steps_per_epoch, self._batch / seconds, _duration(left)),
+            "%s, epoch %d: step %d of %d, %.1f %s/s, %s left",
+            *(self._name, epoch, done, self._steps_per_epoch, self._batch / seconds, self._pace, _duration(left)),
         )
 
-    def _tell_epoch(self, row: Mapping[str, Any], images_s: float) -> None:
+    def _tell_epoch(self, row: Mapping[str, Any], rows_s: float) -> None:
         told = f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}"
         if row["validation_loss"] is not None:
             told += f", validation loss {row['validation_loss']:.4f}"
             told += f", validation accuracy {row['validation_accuracy']:.4f}"
         left = self._steps_left() * self._seconds_per_step
         log.info(
-            "%s, epoch %d of %d: %s, rate %.3g, %.1f images/s, %s left",
+            "%s, epoch %d of %d: %s, rate %.3g, %.1f %s/s, %s left",
             *(self._name, row["epoch"], row["epoch"] + self._steps_left() // self._steps_per_epoch),
-            *(told, row["rate"], images_s, _duration(left)),
+            *(told, row["rate"], rows_s, self._pace, _duration(left)),
         )
 
     def _steps_left(self) -> int:

@@ -217,7 +217,9 @@ def train_head(
         classes=classes,
         master_seed=master_seed,
     )
-    rows = training_results.rows_of_sets(table, split, split_seed=split_seed, master_seed=master_seed)
+    rows = training_results.rows_of_sets(
+        table, split, split_seed=split_seed, master_seed=master_seed, sampling=recipe.get("sampling", "all")
+    )
     training_results.check_sets(table, rows, split_file)
     backends.set_threads(arithmetic_threads)
     backends.set_deterministic()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import features as feature_files
-from histotransfer import seeds, splits, store, tile_stream, windows
+from histotransfer import seeds, slide_images, splits, store, tile_stream, windows
 from histotransfer.predictions import NO_LABEL
 
 #: Columns of a table that are no features.
@@ -67,8 +67,8 @@ class TileIndex:
     ----------
     tile, image, slide, group, label, set, fold, unit, attributes, columns
         As in :class:`TileTable`.
-    matrix : features.MatrixIndex, windows.WindowIndex or tile_stream.TilePixels
-        What reads the features.
+    matrix : features.MatrixIndex, windows.WindowIndex, tile_stream.TilePixels or slide_images.ImageIndex
+        What reads the features; the last has none of tiles, but whole slides at low resolution.
     place : ndarray of int, shape (n,)
         Each tile's row in `matrix`.
     """
@@ -131,7 +131,7 @@ def read(
     Parameters
     ----------
     features : sequence of path
-        Manifests of the shards of every network of the set; of windows or pixels, pixel files.
+        Manifests of the shards of every network of the set; of windows or pixels, pixel files; of images, slide images.
     labels : sequence of path
         The task's label tables.
     slides_table : path
@@ -141,8 +141,8 @@ def read(
         ``unit`` and ``share_groups``.
     feature_set : mapping
         ``{"sources": [{"network": name, "layer": name or None}, ...]}`` (:func:`features.open_matrix`),
-        ``{"windows": {...}}`` (:func:`windows.open_windows`), or ``{"pixels": {"px": px}}``
-        (:func:`tile_stream.open_tiles`).
+        ``{"windows": {...}}`` (:func:`windows.open_windows`), ``{"pixels": {"px": px}}``
+        (:func:`tile_stream.open_tiles`), or ``{"image": {"cell_px": px}}`` (:func:`slide_images.open_images`).
     classes : sequence of str
         In declared order.
     master_seed : int
@@ -253,8 +253,10 @@ def _open(features: Sequence[str], feature_set: Mapping[str, Any], master_seed: 
         return feature_files.open_matrix(manifests=list(features), sources=feature_set["sources"])
     if set(feature_set) == {"pixels"}:
         return tile_stream.open_tiles(list(features), **feature_set["pixels"])
+    if set(feature_set) == {"image"}:
+        return slide_images.open_images(list(features), **feature_set["image"])
     found = ", ".join(feature_set) or "none"
-    raise ValueError(f"a feature set is given by one of sources, windows and pixels; found {found}")
+    raise ValueError(f"a feature set is given by one of sources, windows, pixels and image; found {found}")
 
 
 def _taken(table: TileTable | TileIndex, chosen: np.ndarray) -> dict[str, np.ndarray]:

@@ -301,7 +301,9 @@ def train_network(
         classes=classes,
         master_seed=master_seed,
     )
-    rows = training_results.rows_of_sets(table, split, split_seed=split_seed, master_seed=master_seed)
+    rows = training_results.rows_of_sets(
+        table, split, split_seed=split_seed, master_seed=master_seed, sampling=recipe.get("sampling", "all")
+    )
     training_results.check_sets(table, rows, split_file)
     # what is wrong with the tiles is said before a network is built
     epochs.check_tiles(labels=table.label, rows=rows, recipe=recipe, classes=classes)

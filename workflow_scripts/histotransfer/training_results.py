@@ -6,16 +6,18 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from histotransfer import epochs, splits, store, tile_table
+from histotransfer import epochs, seeds, splits, store, tile_table
 from histotransfer.predictions import NO_LABEL, Predictions, write_predictions
 from histotransfer.recipes import SOFTMAX
 
+#: Legal values of a recipe's ``sampling``.
+SAMPLING = ("all", "balanced")
 #: Said in the attributes of the predictions.
 CALIBRATION = "none: the network's own softmax"
 #: The date of every file in a ``.keras`` archive: the earliest that ZIP knows.
@@ -23,7 +25,12 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def rows_of_sets(
-    table: tile_table.TileIndex, split: Mapping[str, Any], *, split_seed: int, master_seed: int
+    table: tile_table.TileIndex,
+    split: Mapping[str, Any],
+    *,
+    split_seed: int,
+    master_seed: int,
+    sampling: str = "all",
 ) -> dict[str, np.ndarray]:
     """Return which tiles are trained on, choose the epoch, and are looked at.
 
@@ -33,6 +40,9 @@ def rows_of_sets(
     split : mapping
         ``train_tiles`` and ``train_tiles_per_class`` cap what is learnt from.
     split_seed, master_seed : int
+    sampling : str
+        ``all``; or ``balanced``: of each class as many training tiles as the rarest has. The other sets keep theirs,
+        so that an epoch is chosen, and a method scored, by tiles as frequent as they are.
 
     Returns
     -------
@@ -49,7 +59,25 @@ def rows_of_sets(
         master_seed=master_seed,
     )
     labelled = {"train": drawn, "validation": drawn, "test": table.label != NO_LABEL}
-    return {name: np.flatnonzero((table.set == name) & own) for name, own in labelled.items()}
+    rows = {name: np.flatnonzero((table.set == name) & own) for name, own in labelled.items()}
+    if sampling == "balanced":
+        rows["train"] = _balanced(table, rows["train"], split_seed=split_seed, master_seed=master_seed)
+    elif sampling != "all":
+        raise ValueError(f"sampling must be one of {', '.join(SAMPLING)}; found {sampling!r}")
+    return rows
+
+
+def _balanced(table: tile_table.TileIndex, rows: np.ndarray, *, split_seed: int, master_seed: int) -> np.ndarray:
+    """Return as many of each class as the rarest that is there has, the first in a random order."""
+    # ASSUME the order of tile_table.draw, by the seeds and a tile's name alone: where the rarest class gains a tile,
+    # the others gain one and lose none
+    place = {
+        k: seeds.unit_hash(master_seed, "train tiles", split_seed, table.image[k], table.tile[k]) for k in rows.tolist()
+    }
+    label = table.label[rows]
+    n = min((int((label == k).sum()) for k in np.unique(label)), default=0)
+    chosen = [sorted(rows[label == k].tolist(), key=place.__getitem__)[:n] for k in np.unique(label)]
+    return np.sort(np.concatenate([np.empty(0, rows.dtype), *chosen]).astype(rows.dtype))
 
 
 def write_history(path: str, outcome: epochs.Outcome) -> None:
@@ -91,6 +119,7 @@ def write_network_predictions(
     split: Mapping[str, Any],
     classes: Sequence[str],
     attributes: Mapping[str, Any],
+    logits_of: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Predict the tiles of test and validation, with a label or without, and write them in the form of every strategy.
 
@@ -107,6 +136,9 @@ def write_network_predictions(
     classes : sequence of str
     attributes : mapping
         What :data:`predictions.ATTRIBUTES` asks for and only the caller knows.
+    logits_of : callable, optional
+        From rows of the table to their logits, float64 (n, n_classes), where tiles are not predicted one by one but on
+        maps; by default :func:`epochs.predict`.
 
     Raises
     ------
@@ -117,7 +149,8 @@ def write_network_predictions(
 
     def predicted(chosen: np.ndarray) -> Predictions:
         # in float64, so that sure predictions do not tie at 1
-        probability = np.exp(epochs.log_probabilities(epochs.predict(learner, chosen, batch)))
+        logits = epochs.predict(learner, chosen, batch) if logits_of is None else logits_of(chosen)
+        probability = np.exp(epochs.log_probabilities(logits))
         columns = {name: getattr(table, name)[chosen].tolist() for name in ("tile", "image", "slide", "group")}
         return Predictions(**columns, true=table.label[chosen], score=probability, probability=probability)
 

@@ -1,0 +1,3 @@
+from histotransfer import segmentation, workflow
+
+workflow.run(snakemake, segmentation.train_unet)
