@@ -1,0 +1,3 @@
+from histotransfer import staging, workflow
+
+workflow.run(snakemake, staging.collect)
