@@ -26,6 +26,9 @@ RUN = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
 # A trained network is the run of its own output; a head that is trained first lies by itself.
 TRAINING = "results/{dataset}/models/{task}/{split}/{seed}/{network}/softmax"
 HEAD = "results/{dataset}/heads/{task}/{split}/{seed}/{network}"
+SLIDE_IMAGE = "results/{dataset}/slide_images/{cell_px}/{slide}.h5"
+STAGING = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}/staging"
+MAPS = "results/studies/{study}/maps"
 COMPARISON = "results/studies/{study}/comparisons/{comparison}/{split}"
 GPU = 1 if STUDY.gpus else 0
 
@@ -57,11 +60,28 @@ def trained_networks(condition):
     return "|".join(name.replace(".", r"\.") for name, one in STUDY.trained.items() if condition(one)) or "(?!)"
 
 
+def classifiers_of(*kinds):
+    """Pattern of the classifiers of these kinds."""
+    return (
+        "|".join(name.replace(".", r"\.") for name, one in STUDY.classifiers.items() if one["kind"] in kinds) or "(?!)"
+    )
+
+
+def tasks(condition):
+    """Pattern of the tasks of which `condition` holds."""
+    found = {name: task for one in STUDY.datasets.values() for name, task in one.tasks.items()}
+    return "|".join(name.replace(".", r"\.") for name, task in found.items() if condition(task)) or "(?!)"
+
+
 # A choice among layers trains nothing itself.
 CHOSEN, TRAINED = sets(lambda one: one.layers), sets(lambda one: not one.layers)
 SELECTED = sets(lambda one: one.selection)
-# Classifiers that learn from rows of features; softmax is the own output of a trained network.
-ON_ROWS = "|".join(name.replace(".", r"\.") for name in STUDY.classifiers if name != "softmax") or "(?!)"
+# Classifiers that learn from rows of features, and those that see maps of slides; softmax is the own output of a
+# trained network.
+UNETS, END_TO_END = classifiers_of("unet"), classifiers_of("end_to_end")
+ON_ROWS = classifiers_of("libsvm", "liblinear", "extratrees", "perceptron", "leaf_frequencies")
+# Tasks whose labels come from regions drawn on slides, and the others.
+BY_REGIONS, BY_SHEET = tasks(lambda one: one["regions"]), tasks(lambda one: not one["regions"])
 # Trained networks: those whose head begins on features, those that are nothing but that, and those that take tiles.
 ON_FEATURES = trained_networks(lambda one: one.on_features)
 HEAD_ONLY, ON_TILES = trained_networks(lambda one: one.head_only), trained_networks(lambda one: not one.head_only)
@@ -200,8 +220,22 @@ def method_parts(method):
         "sources": [] if method.classifier == "softmax" else sources,
         "selection": one.selection is not None,
         "choice": choice,
+        "fitted": fitted_by(method, choice),
+        "cell_px": one.cell_px,
         "trained": [trained_parts(STUDY.trained[name]) for name in sorted(used)],
     }
+
+
+def fitted_by(method, choice):
+    """The rules that fit a method's own models, each with the classifier that it fits."""
+    kind = STUDY.classifiers[method.classifier]["kind"]
+    if kind == "softmax":
+        return []
+    if kind == "end_to_end":
+        start = STUDY.classifiers[method.classifier]["start"]
+        return [("train_unet", start), ("train_end_to_end", method.classifier)]
+    own = "train_unet" if kind == "unet" else "choose_layer" if choice else "train_classifier"
+    return [(own, method.classifier)]
 
 
 def trained_parts(one):
@@ -247,6 +281,23 @@ def of_drawn(attribute):
     return value
 
 
+def owner_of_slide(wildcards):
+    return {unit: getattr(slide_row(wildcards), unit) for unit in ("slide", "patient")}
+
+
+def metastases(wildcards):
+    """What the sheet says of each slide of a lymph node; "" where it says nothing."""
+    return {slide: row.metastasis for slide, row in dataset(wildcards).rows.items()}
+
+
+def annotation_file(wildcards):
+    return slide_row(wildcards).annotation or []
+
+
+def regions(wildcards):
+    return dataset(wildcards).tasks[wildcards.task]["regions"]
+
+
 def classes_of_labels(wildcards):
     return dataset(wildcards).tasks[wildcards.task]["labels"]
 
@@ -259,6 +310,8 @@ def where_slides_fail(wildcards):
         px=STUDY.px_stored(wildcards.dataset),
         slide=dataset(wildcards).parts,
     )
+    cells = {one.cell_px for one in STUDY.feature_sets.values()} - {None}
+    stored += expand(SLIDE_IMAGE, dataset=wildcards.dataset, cell_px=sorted(cells), slide=dataset(wildcards).parts)
     if STUDY.pixels == "cache":
         return stored
     pattern, factor = "results/{dataset}/features/{network}/{shard}.json", {"network": STUDY.networks}
@@ -297,7 +350,12 @@ def tiles_to_split(wildcards):
 
 
 def labels_of_tasks(wildcards):
-    return {name: task["labels"] for name, task in dataset(wildcards).tasks.items()}
+    """The class of each label of the sheet, by task; where regions give the labels, of those that the sheet has."""
+    there = {row.label for row in dataset(wildcards).rows.values()}
+    return {
+        name: {label: of for label, of in task["labels"].items() if not task["regions"] or label in there}
+        for name, task in dataset(wildcards).tasks.items()
+    }
 
 
 def weights_file(wildcards):
@@ -309,6 +367,8 @@ def weights_file(wildcards):
 def feature_files(wildcards):
     """What a feature set is read from: manifests of its networks, in order, or cached pixels for random windows."""
     one = STUDY.feature_sets[wildcards.features]
+    if one.cell_px is not None:
+        return each_slide(SLIDE_IMAGE, cell_px=one.cell_px)(wildcards)
     if one.windows is not None:
         return each_slide("results/{dataset}/pixels/{px}/{slide}.h5", px=one.windows["px"])(wildcards)
     return [path for network in one.networks for path in manifests(network, wildcards)]
@@ -341,6 +401,55 @@ def pretrained_head(wildcards):
     return f"{HEAD}/head.keras".format(**wildcards) if STUDY.trained[wildcards.network].on_features else []
 
 
+def segmenter(*keys):
+    """The named keys of a segmentation network's definition."""
+    return lambda wildcards: {key: STUDY.classifiers[wildcards.classifier][key] for key in keys}
+
+
+def segmenter_recipe(wildcards):
+    return STUDY.classifiers[wildcards.classifier]["recipe"]
+
+
+def trained_extractor(wildcards):
+    """The trained network behind a feature set, and the layer that is taken of it."""
+    [source] = STUDY.feature_sets[wildcards.features].sources
+    one = STUDY.trained[source["network"]]
+    return one, source["layer"] or one.layer
+
+
+def of_extractor(attribute):
+    return lambda wildcards: getattr(trained_extractor(wildcards)[0], attribute)
+
+
+def extractor_pixels(wildcards):
+    px = trained_extractor(wildcards)[0].px
+    return each_slide("results/{dataset}/pixels/{px}/{slide}.h5", px=px)(wildcards)
+
+
+def extractor_model(wildcards):
+    return f"{TRAINING}/model.keras".format(**wildcards, network=trained_extractor(wildcards)[0].name)
+
+
+def first_segmentation(wildcards):
+    """The segmentation network that end-to-end learning begins with."""
+    start = STUDY.classifiers[wildcards.classifier]["start"]
+    return f"{RUN}/model.keras".format(**{**wildcards, "classifier": start})
+
+
+def of_trainings(file):
+    """A file of every network that is trained on the wildcards' split."""
+    return lambda wildcards: [f"{RUN}/{file}".format(**one) for one in CONTENTS.trainings(wildcards.split)]
+
+
+def factors_of_map(wildcards):
+    return {
+        "dataset": wildcards.dataset,
+        "task": wildcards.task,
+        "split": wildcards.split,
+        "seed": int(wildcards.seed),
+    }
+
+
 def each_training(pattern):
     """Paths of `pattern` for every dataset, task, split, seed and trained network of the study."""
     return [
@@ -355,8 +464,11 @@ def each_training(pattern):
 
 def models():
     """The file of every trained model: scikit-learn's by skops, Keras' own."""
-    ending = {"softmax": "keras"}
-    return [f"{RUN}/model.{ending.get(run['classifier'], 'skops')}".format(**run) for run in runs()]
+    by_keras = ("softmax", "unet", "end_to_end")
+    kind_of = {name: one["kind"] for name, one in STUDY.classifiers.items()}
+    return [
+        f"{RUN}/model.{'keras' if kind_of[run['classifier']] in by_keras else 'skops'}".format(**run) for run in runs()
+    ]
 
 
 def selected_features(wildcards):

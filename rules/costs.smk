@@ -14,10 +14,29 @@ rule collect_costs:
     params:
         folders=[f"benchmarks/{name}" for name in ("drawn", *STUDY.datasets, f"studies/{STUDY.name}")],
         rule_order=[
-            *("draw_slide", "inspect_slide", "tissue_mask", "tile_grid", "check_table", "tile_pixels", "part_pixels"),
-            *("label_tiles", "label_part", "gather_labels", "cohort", "cohort_of_table", "split_groups"),
+            *(
+                "draw_slide",
+                "draw_lesions",
+                "draw_regions",
+                "inspect_slide",
+                "tissue_mask",
+                "tile_grid",
+                "check_table",
+                "tile_pixels",
+                "part_pixels",
+            ),
+            *(
+                "label_tiles",
+                "label_regions",
+                "label_part",
+                "gather_labels",
+                "cohort",
+                "cohort_of_table",
+                "split_groups",
+            ),
             *("extract_features", "train_head", "attach_head", "train_network", "extract_trained_features"),
-            *("select_features", "train_classifier", "choose_layer", "score", "collect_scores"),
+            *("select_features", "train_classifier", "choose_layer", "slide_image", "train_unet", "train_end_to_end"),
+            *("score", "collect_scores"),
         ],
         code=code("costs.collect"),
     message:
@@ -55,7 +74,10 @@ rule cost_methods:
         "../envs/histotransfer.yaml"
     params:
         methods={method.name: method_parts(method) for method in STUDY.methods},
-        datasets={name: {"tasks": list(d.tasks), "shards": list(d.shards)} for name, d in STUDY.datasets.items()},
+        datasets={
+            name: {"tasks": list(d.tasks), "shards": list(d.shards), "parts": d.parts}
+            for name, d in STUDY.datasets.items()
+        },
         split="{split}",
         seeds=list(STUDY.seeds),
         gpus=STUDY.gpus,

@@ -11,6 +11,7 @@ rule write_report:
         figures=paths(CONTENTS.figures()),
         tables=paths(CONTENTS.tables()),
         friedman=paths(CONTENTS.friedman_tests()),
+        maps=CONTENTS.maps(),
         templates=TEMPLATES,
     output:
         page=report(f"results/studies/{STUDY.name}/report.html", caption="report/report.rst", category="Report"),
@@ -35,8 +36,10 @@ rule write_report:
             "predictions": "train_classifier",
             "friedman": "friedman_test",
             "training": "train_network, attach_head",
+            "maps": "write_maps",
         },
         trained=CONTENTS.trained(),
+        map_methods=CONTENTS.map_methods(),
         study=STUDY.config["study"],
         config=STUDY.config,
         metric=HEADLINE,

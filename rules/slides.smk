@@ -2,6 +2,14 @@
 # Gives results/{dataset}/slides/{slide}.json: reader, size, levels, resolution and who states it, or status and reason.
 
 
+OF_LESIONS = dict(
+    slide="{slide}",
+    label=of_drawn("label"),
+    drawing=of_drawn("drawing"),
+    master_seed=STUDY.master_seed,
+)
+
+
 rule draw_slide:
     output:
         slide_file="results/drawn/{slide}.tif",
@@ -22,6 +30,45 @@ rule draw_slide:
         "Drawing slide {wildcards.slide}"
     script:
         "../workflow_scripts/draw_slide.py"
+
+
+rule draw_lesions:
+    output:
+        slide_file="results/drawn/annotated/{slide}.tif",
+    log:
+        "logs/drawn/draw_lesions/{slide}.log",
+    benchmark:
+        "benchmarks/drawn/draw_lesions/{slide}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        **OF_LESIONS,
+        patient=of_drawn("patient"),
+        code=code("lesions.draw_lesions"),
+    message:
+        "Drawing slide {wildcards.slide} with its lesions"
+    script:
+        "../workflow_scripts/draw_lesions.py"
+
+
+rule draw_regions:
+    output:
+        annotation="results/drawn/annotated/{slide}.{format}",
+    log:
+        "logs/drawn/draw_regions/{slide}.{format}.log",
+    benchmark:
+        "benchmarks/drawn/draw_regions/{slide}.{format}.tsv"
+    wildcard_constraints:
+        format="xml|geojson|png",
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        **OF_LESIONS,
+        code=code("lesions.draw_regions"),
+    message:
+        "Annotating the drawn slide {wildcards.slide}"
+    script:
+        "../workflow_scripts/draw_regions.py"
 
 
 rule inspect_slide:

@@ -5,13 +5,9 @@
 
 rule tabulate_training:
     input:
-        histories=lambda wildcards: [
-            f"{TRAINING}/history.tsv".format(**one) for one in CONTENTS.trainings(wildcards.split)
-        ],
-        curves=lambda wildcards: [f"{TRAINING}/curve.tsv".format(**one) for one in CONTENTS.trainings(wildcards.split)],
-        predictions=lambda wildcards: [
-            f"{TRAINING}/predictions.h5".format(**one) for one in CONTENTS.trainings(wildcards.split)
-        ],
+        histories=of_trainings("history.tsv"),
+        curves=of_trainings("curve.tsv"),
+        predictions=of_trainings("predictions.h5"),
     output:
         epochs="results/studies/{study}/training/{split}/epochs.csv",
         steps="results/studies/{study}/training/{split}/steps.csv",
@@ -88,6 +84,34 @@ rule draw_epochs:
         "Drawing the epochs of {wildcards.network}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
     script:
         "../workflow_scripts/draw_epochs.py"
+
+
+rule draw_segmentation_epochs:
+    input:
+        table="results/studies/{study}/training/{split}/epochs.csv",
+    output:
+        figure=report(
+            "results/studies/{study}/training/{split}/{dataset}/{task}/epochs/{features}/{classifier}.svg",
+            caption="report/epochs.rst",
+            category="Training",
+            subcategory="{dataset}",
+            labels={"task": "{task}", "split": "{split}", "by epoch": "{features}+{classifier}"},
+        ),
+    log:
+        "logs/studies/{study}/draw_segmentation_epochs/{split}/{dataset}/{task}/{features}/{classifier}.log",
+    benchmark:
+        "benchmarks/studies/{study}/draw_segmentation_epochs/{split}/{dataset}/{task}/{features}/{classifier}.tsv"
+    conda:
+        "../envs/histotransfer.yaml"
+    params:
+        dataset="{dataset}",
+        task="{task}",
+        network=method_name,
+        code=code("training_figures.draw_epochs"),
+    message:
+        "Drawing the epochs of {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
+    script:
+        "../workflow_scripts/draw_segmentation_epochs.py"
 
 
 rule grad_cam:

@@ -10,6 +10,7 @@ from typing import Any
 
 import comparison_factory
 import learning_factory
+import map_factory
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -31,6 +32,7 @@ RULES = {
     "friedman": "test_strategies",
     "method_costs": "collect_method_costs",
     "training": "train_network, attach_head",
+    "maps": "write_maps",
 }
 METHODS = [
     ("mobilenetv2", "svm", "imagenet"),
@@ -371,7 +373,13 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         study_folder, datasets=[("nuclei", TASKS["nuclei"])], split=splits[0]
     )
     compared += trained
-    for path, fields in (*charts, *of_training):
+    names = {f"s{place:02d}": name for place, name in enumerate(slide_names(7))}
+    units = {split: SPLITS[split]["unit"] for split in splits}
+    of_maps, mapped, indexes = map_factory.write_chapter(
+        study_folder / "of-maps", dataset="demo", names=names, splits=units
+    )
+    compared += of_maps
+    for path, fields in (*charts, *of_training, *mapped):
         add(path, **fields)
     study = {
         "name": "everything",
@@ -408,6 +416,8 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         "friedman": [str(path) for path, _ in heard],
         "friedman_of": [fields for _, fields in heard],
         "trained": learning_factory.described(),
+        "maps": [str(path) for path in indexes],
+        "map_methods": map_factory.described(),
     }
     write_benchmarks(folder / "benchmarks/demo")
     cost = study_folder / "cost.tsv"

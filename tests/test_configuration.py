@@ -180,8 +180,10 @@ def test_a_dataset_of_slides(folder):
             "classes": ["normal", "tumour"],
             "labels": {"normal": "normal", "tumour": "tumour"},
             "leave_out": [],
+            "regions": None,
         }
     }
+    assert mine.canvas == {"size": "fit", "per": "slide"}
     assert mine.parts == [f"s{k}" for k in range(8)]
     assert (mine.rows["s0"].path, mine.rows["s0"].exists, mine.rows["s1"].exists) == ("in/s0.svs", True, False)
     assert mine.sheet_check == {"labels": ["normal", "tumour"], "needs": ["patient"], "given": []}
@@ -210,6 +212,7 @@ def test_a_dataset_of_points_is_known_by_its_header_alone(folder):
         "classes": ["epithelial", "other"],
         "labels": {"e": "epithelial", "f": "other", "i": "other"},
         "leave_out": ["misc"],
+        "regions": None,
     }
     assert cells.sheet_check["labels"] == ["e", "f", "i", "misc"]
 
@@ -289,12 +292,12 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         ),
         (
             "datasets: {mine: {tilling: plain}}",
-            "datasets.mine.tilling: unknown key; legal are drawn, kind, root, sheet, tasks, tiling "
+            "datasets.mine.tilling: unknown key; legal are canvas, drawn, kind, root, sheet, tasks, tiling "
             "(did you mean 'tiling'?); found 'tilling'",
         ),
         (
             "datasets: {mine: {crop: {px: 3}}}",
-            "datasets.mine.crop: unknown key; legal are drawn, kind, root, sheet, tasks, tiling; found 'crop'",
+            "datasets.mine.crop: unknown key; legal are canvas, drawn, kind, root, sheet, tasks, tiling; found 'crop'",
         ),
         ("seed: x", "seed: must be a whole number; found 'x'"),
         (
@@ -323,7 +326,7 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         (
             "classifiers: {svm: {kind: svc}}",
             "classifiers.svm.kind: must be one of libsvm, liblinear, extratrees, perceptron, "
-            "leaf_frequencies; found 'svc'",
+            "leaf_frequencies, unet, end_to_end; found 'svc'",
         ),
         (
             "classifiers: {et: {kind: extratrees, max_features: [half]}}",

@@ -1,22 +1,27 @@
-"""What the report holds of trained networks: which figures and tables, and behind which rule."""
+"""What the report holds of trained networks and of maps: which figures and tables, and behind which rule."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from learning_factory import phase, recipe, start
+from test_configuration import folder, load
+from test_segmenters import MAPS
 
 from histotransfer import contents
 from histotransfer.definitions import Method
 from histotransfer.recipes import TrainedNetwork
+
+__all__ = ["folder"]
 
 VARIED = {"flip": "both"}
 
 
 def contents_of(*trained, kind="patches", pixels="cache", classes=("a", "b"), seeds=(7, 8)):
     """Return the contents of a study of one dataset, task and split."""
-    task = {"classes": list(classes), "labels": {}, "leave_out": []}
-    dataset = SimpleNamespace(name="nuclei", kind=kind, tasks={"type": task}, parts=[])
+    task = {"classes": list(classes), "labels": {}, "leave_out": [], "regions": None}
+    dataset = SimpleNamespace(name="nuclei", kind=kind, tasks={"type": task}, parts=[], rows={})
     study = SimpleNamespace(
         name="s",
         datasets={"nuclei": dataset},
@@ -113,3 +118,67 @@ def test_without_trained_networks_there_is_nothing_of_them():
     made = contents_of()
     assert [about for _, about in (*made.figures(), *made.tables()) if about["section"] == "training"] == []
     assert made.trained() == []
+
+
+@pytest.fixture
+def maps(folder):
+    """The contents of a study of every way to use maps, whose sheet says what its lymph nodes hold."""
+    sheet = folder / "in" / "slides.tsv"
+    first, *rows = sheet.read_text().splitlines()
+    said = [f"{row}\t{'macro' if number else 'negative'}" for number, row in enumerate(rows)]
+    sheet.write_text("\n".join([f"{first}\tmetastasis", *said]))
+    return contents.Contents(load(folder, MAPS))
+
+
+def test_slides_with_regions_are_shown_as_maps_with_the_first_seed(maps):
+    figures = [(path, about) for path, about in maps.figures() if about["section"] in ("maps", "annotations")]
+    drawn = [path for path, about in figures if about["section"] == "maps"]
+    assert drawn == ["results/studies/small/maps/by-patient/mine/tumour/1.svg"]
+    annotated = [path for path, about in figures if about["section"] == "annotations"]
+    assert annotated == [f"results/mine/figures/annotations/tumour/s{k}.jpg" for k in range(8)]
+    methods = ["vectors+end-to-end", "picture+maps", "net+maps", "tuned+softmax"]
+    runs = [f"results/mine/models/tumour/by-patient/1/{method.replace('+', '/')}/maps.json" for method in methods]
+    assert maps.maps() == runs
+    told = {one["name"]: (one["kind"], one["cell_px"], one["trained"], one["start"]) for one in maps.map_methods()}
+    assert told == {
+        "vectors+end-to-end": ("end_to_end", None, ["tuned"], "maps"),
+        "picture+maps": ("unet", 16, [], None),
+        "net+maps": ("unet", None, [], None),
+        "tuned+softmax": ("softmax", None, ["tuned"], None),
+    }
+
+
+def test_tables_of_maps_and_the_rules_behind_them(maps):
+    tables = [(path, about["rule"]) for path, about in maps.tables() if about["section"] in ("maps", "staging")]
+    home = "results/studies/small"
+    assert tables == [
+        (f"{home}/maps/by-patient/methods.csv", "tabulate_map_methods"),
+        (f"{home}/maps/by-patient/points.csv", "tabulate_points"),
+        (f"{home}/maps/by-patient/moved.csv", "tabulate_moved"),
+        (f"{home}/staging/by-patient/stages.csv", "collect_staging"),
+        (f"{home}/staging/by-patient/left_out.csv", "collect_staging"),
+        (f"{home}/maps/canvases.csv", "tabulate_canvases"),
+    ]
+    # of two seeds and four methods; three of them are segmentation networks, one is trained end to end
+    assert len(maps.stagings("by-patient")) == 2 * 4
+    assert len(maps.segmentations()) == 2 * 3
+    assert [one["seed"] for one in maps.segmentations("end_to_end", split="by-patient")] == [1, 2]
+
+
+def test_segmentation_networks_have_learning_curves_as_all_that_is_trained(maps):
+    trained = {(one["network"], one["features"], one["start"], one["transfer"]) for one in maps.trainings("by-patient")}
+    assert trained == {
+        ("tuned", "tuned", "net", False),
+        ("vectors+end-to-end", "vectors", "maps", True),
+        ("picture+maps", "picture", "picture", False),
+        ("net+maps", "net", "net", False),
+    }
+    curves = [path for path in of_training(maps.figures(), "epochs") if "/maps.svg" in path]
+    home = "results/studies/small/training/by-patient/mine/tumour/epochs"
+    assert curves == [f"{home}/picture/maps.svg", f"{home}/net/maps.svg"]
+
+
+def test_without_regions_and_segmentation_there_is_no_chapter_of_maps(folder):
+    made = contents.Contents(load(folder))
+    assert (made.maps(), made.map_methods(), made.stagings("by-patient")) == ([], [], [])
+    assert not [about for _, about in (*made.figures(), *made.tables()) if about["section"] in ("maps", "staging")]

@@ -20,10 +20,12 @@ METHODS = {
     "windows+et": {"sources": [], "selection": False, "choice": []},
 }
 METHODS = {
-    name: {"trained": []} | dict(zip(("features", "classifier"), name.split("+"), strict=True), **of)
+    name: {"trained": [], "cell_px": None}
+    | {"fitted": [("choose_layer" if of["choice"] else "train_classifier", name.split("+")[1])]}
+    | dict(zip(("features", "classifier"), name.split("+"), strict=True), **of)
     for name, of in METHODS.items()
 }
-DATASETS = {"d": {"tasks": ["t"], "shards": ["shard-0", "shard-1"]}}
+DATASETS = {"d": {"tasks": ["t"], "shards": ["shard-0", "shard-1"], "parts": ["one", "two"]}}
 RUN = "t/s/1"
 
 
@@ -195,11 +197,11 @@ def test_a_trained_network_costs_its_training_and_what_it_begins_on(folder):
     put(folder, f"results/d/heads/{RUN}/tuned/head.keras", 100)
     put(folder, f"results/d/models/{RUN}/tuned/svm/model.skops", 1)
     trained = [{"network": "tuned", "start": "net", "rules": ["train_head", "train_network"]}]
-    both = {"features": "tuned", "selection": False, "choice": [], "trained": trained}
+    both = {"features": "tuned", "selection": False, "choice": [], "trained": trained, "cell_px": None}
     tuned = [{"network": "tuned", "layer": None}]
     methods = {
-        "tuned+softmax": {**both, "classifier": "softmax", "sources": []},
-        "tuned+svm": {**both, "classifier": "svm", "sources": tuned},
+        "tuned+softmax": {**both, "classifier": "softmax", "sources": [], "fitted": []},
+        "tuned+svm": {**both, "classifier": "svm", "sources": tuned, "fitted": [("train_classifier", "svm")]},
     }
     values = {("d", "t"): {"tuned+softmax": [0.9], "tuned+svm": [0.8]}}
     rows = of_methods(folder, methods=methods, values=values, gpus=1)
@@ -210,3 +212,23 @@ def test_a_trained_network_costs_its_training_and_what_it_begins_on(folder):
     assert column(rows, "jobs") == [4, 7]
     assert column(rows, "disk_bytes") == [10_105, 10_106]
     assert column(rows, "shared_with") == [1, 1]
+
+
+def test_a_segmentation_network_costs_what_it_begins_with_and_the_pictures_of_the_slides(folder):
+    for part, cpu in (("one", 2), ("two", 3)):
+        benchmark(folder, f"d/slide_image/8/{part}.tsv", cpu=cpu)
+        put(folder, f"results/d/slide_images/8/{part}.h5", 1000)
+    for rule, classifier, cpu in (("train_unet", "unet", 10), ("train_end_to_end", "both", 100)):
+        benchmark(folder, f"d/{rule}/{RUN}/picture/{classifier}.tsv", cpu=cpu, s=7)
+        put(folder, f"results/d/models/{RUN}/picture/{classifier}/model.keras", cpu)
+    put(folder, f"results/d/models/{RUN}/picture/both/extractor.keras", 5)
+    one = {"features": "picture", "sources": [], "selection": False, "choice": [], "trained": [], "cell_px": 8}
+    start = ("train_unet", "unet")
+    methods = {
+        "picture+unet": {**one, "classifier": "unet", "fitted": [start]},
+        "picture+both": {**one, "classifier": "both", "fitted": [start, ("train_end_to_end", "both")]},
+    }
+    rows = of_methods(folder, methods=methods, values={("d", "t"): {name: [0.5] for name in methods}}, gpus=1)
+    assert [float(row["cpu_seconds"]) for row in rows.values()] == [2 + 3 + 10, 2 + 3 + 10 + 100]
+    assert [float(row["gpu_seconds"]) for row in rows.values()] == [7, 14]
+    assert [int(row["disk_bytes"]) for row in rows.values()] == [2000 + 10, 2000 + 10 + 100 + 5]

@@ -157,13 +157,13 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
     [
         (
             "feature_sets: {x: {}}",
-            "feature_sets.x: give one of network, networks (merged) or pixels (random windows); null unsets what an "
-            "earlier file gave; found none of them",
+            "feature_sets.x: give one of network, networks (merged), pixels (random windows) or cell_px (the slide "
+            "itself); null unsets what an earlier file gave; found none of them",
         ),
         (
             "feature_sets: {x: {network: net, pixels: 64}}",
-            "feature_sets.x: give one of network, networks (merged) or pixels (random windows); null unsets what an "
-            "earlier file gave; found network, pixels",
+            "feature_sets.x: give one of network, networks (merged), pixels (random windows) or cell_px (the slide "
+            "itself); null unsets what an earlier file gave; found network, pixels",
         ),
         (
             "feature_sets: {x: {networks: [net, ned]}}",

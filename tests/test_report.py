@@ -133,8 +133,8 @@ class TestWhatIsSaidFirst:
 
     def test_a_unit_other_than_patients_stands_beside_every_table_of_its_split(self, page):
         headings = re.findall(r"<h3[^>]*>([^<]*at-random[^<]*)(<span class=\"badge\">[^<]*</span>)?", page.source)
-        # splits, scores, confusion matrices of two datasets, and the comparison that both splits have
-        assert len(headings) == 7
+        # splits, scores, confusion matrices of two datasets, and the comparison and the maps that both splits have
+        assert len(headings) == 8
         assert {badge for _, badge in headings} == {'<span class="badge">split by tile, not by patient</span>'}
 
     def test_nothing_is_said_where_patients_are_held_apart_and_networks_trained(self, tmp_path, write):
@@ -294,8 +294,8 @@ class TestChapters:
         contents = page.text("nav").replace(f"Every method {SCRIPT}", "Every method")
         assert contents.endswith(
             "6 Scores 7 Every method 8 Last layer features 9 Best score of each strategy "
-            "10 Trained networks 11 Inner layers 12 Where the information lies 13 Selected features "
-            "14 Confusion matrices 15 Files behind this page Time and memory"
+            "10 Trained networks 11 Slides as maps 12 Inner layers 13 Where the information lies 14 Selected features "
+            "15 Confusion matrices 16 Files behind this page Time and memory"
         )
         headings = page.text("h2").replace(f"Every method {SCRIPT}", "Every method")
         assert headings.startswith("1 What was asked")
@@ -305,10 +305,10 @@ class TestChapters:
         figures = [
             (path, about)
             for path, about in zip(tree.arguments["figures"], tree.arguments["figures_of"], strict=True)
-            if "dataset" in about and about["section"] != "training"
+            if "dataset" in about and about["section"] not in ("training", "maps", "annotations")
         ]
         written = write(
-            **{"tables": [], "tables_of": [], "friedman": [], "friedman_of": []},
+            **{"tables": [], "tables_of": [], "friedman": [], "friedman_of": [], "maps": []},
             figures=[path for path, _ in figures],
             figures_of=[about for _, about in figures],
         )
@@ -509,6 +509,135 @@ class TestTrainedNetworks:
         report_factory.write_predictions(path, features="fine", classifier="softmax", chosen={"epoch": 3})
         listed = write(predictions=[str(path)]).text("table.stack")
         assert f"{path} train_network, attach_head what a model predicts" in listed
+
+
+def tables_of(tree, kind: str) -> list[list[dict[str, str]]]:
+    """Rows of the tables of maps of that kind, one a split."""
+    pairs = zip(tree.arguments["tables"], tree.arguments["tables_of"], strict=True)
+    return [store.read_csv(path) for path, about in pairs if (about["section"], about["kind"]) == ("maps", kind)]
+
+
+class TestSlidesAsMaps:
+    def test_each_method_is_told_in_a_sentence(self, page):
+        facts = page.text("dl.methods")
+        assert "extractor+softmax Classifier only: extractor judges each tile by itself" in facts
+        assert "reduced until a tile is 32 x 32 pixels. It sees the context" in facts
+        assert "map of the features of googlenet, which no tile of this task has trained." in facts
+        assert "learns from the map of its vectors (layer head_1 of extractor)" in facts
+        assert "begins with the weights of extractor and of vectors+unet, and trains both together" in facts
+
+    def test_methods_stand_with_mean_and_spread_and_untrained_ones_are_marked(self, page, tree):
+        text = page.text("table.numbers")
+        for row in tables_of(tree, "methods")[0]:
+            mark = " untrained" if row["untrained"] == "yes" else ""
+            shown = [f"{float(row[name]):.3f} ± {float(row[name + '_sd']):.3f}" for name in ("accuracy", "pr_auc")]
+            shown.append(f"{float(row['isolated_tiles']):.1f} ± {float(row['isolated_tiles_sd']):.1f}")
+            shown.append(f"{float(row['isolated_regions']):.1f}")
+            numbers = " ".join(one + mark for one in shown)
+            assert f"{row['method']}{mark} demo/tumour {numbers} 2 {int(row['tiles']):,}" in text
+
+    def test_the_fewest_isolated_tiles_are_the_best(self, tree, tmp_path, write):
+        rows = [
+            row | {"isolated_tiles": k, "isolated_tiles_sd": ""} for k, row in enumerate(tables_of(tree, "methods")[0])
+        ]
+        rows = [row | {"accuracy": 0.5, "accuracy_sd": "", "pr_auc": ""} for row in rows]
+        store.write_csv(tmp_path / "m.csv", list(rows[0]), rows)
+        written = write(**entry(tmp_path / "m.csv", "maps", "methods"))
+        # of equal ones all are the best, and nobody is second
+        assert written.text("td.best") == "0.500 0.0 0.500 0.500 untrained 0.500 0.500"
+        assert written.text("td.second") == "1.0"
+
+    def test_isolated_tiles_stand_seed_by_seed(self, page, tree):
+        row = tables_of(tree, "points")[0][0]
+        numbers = " ".join(row[name] for name in ("missed_tiles", "false_tiles", "isolated_tiles", "isolated_regions"))
+        assert f"{row['method']} demo/tumour 1 7 {int(row['tiles']):,} {row['positive_tiles']} {numbers}" in page.text(
+            "table.numbers"
+        )
+
+    def test_a_split_that_is_not_by_patient_is_called_so_where_its_maps_stand(self, page):
+        source = page.source[page.source.index('<h2 id="maps">') : page.source.index('<h2 id="layers">')]
+        [of_patients, of_tiles] = re.split(r"<h3>split at-random", source)
+        badge = "split by tile, not by patient"
+        assert badge not in of_patients
+        # at the head of the split, and at its figure; the table of stages has a row a split
+        assert of_tiles.count(f'<span class="badge">{badge}</span>') == 2
+        assert page.text("table.numbers").count("at-random (by tile, not by patient)") == 4
+
+    def test_maps_of_the_first_seed_stand_open_and_those_of_others_folded(self, page):
+        assert page.text("h4").count("demo, tumour, seed 1: maps side by side") == 2
+        assert page.text("summary").count("The same, seed 2") == 2
+        assert "tumour, split by-patient, seed 2: 6 of 7 test slides" in page.text("details")
+
+    def test_what_is_cut_off_is_named_by_the_slide_s_own_name(self, page):
+        said = f"1 piece of 7 is larger than the canvas, on 1 slide: {LONG}. What is cut off, 6 tiles in all, trains no"
+        assert said in page.text("p.legend")
+        shown = f"{LONG} demo 1 288 32 6 tissue-image+unet-image, googlenet+unet, vectors+unet"
+        assert shown in page.text("table.numbers")
+
+    def test_nothing_cut_off_is_said_too(self, tmp_path, write):
+        columns = ("dataset", "image", "piece", "tiles", "canvas", "cut_off", "methods")
+        store.write_csv(
+            tmp_path / "c.csv", columns, [dict(zip(columns, ("demo", "s00", 1, 9, 32, 0, "a+b"), strict=True))]
+        )
+        about = {"section": "maps", "kind": "canvases", "rule": "some_rule"}
+        written = write(tables=[tmp_path / "c.csv"], tables_of=[about])
+        assert "What canvases cut off : each of 1 piece of tissue lies whole on its canvas." in written.text("p.legend")
+
+    def test_what_steps_moved_is_said_by_group(self, page):
+        said = (
+            "a step moves on average 0.31 % of the weights of the extractor of vectors+end-to-end on demo/tumour; 42 %"
+        )
+        assert said in page.text("p.legend")
+        # the last of two epochs: twice what one moved
+        numbers = "extractor 6,000,000 0.31 % 0.155 % to 0.465 % 0.62 % 2 2"
+        assert f"vectors+end-to-end demo/tumour {numbers}" in page.text("table.numbers")
+
+    def test_map_files_are_listed_with_their_folders_and_indexes(self, page, tree):
+        listed = page.text("table.stack")
+        for path in tree.arguments["maps"]:
+            assert f"{path} write_maps names 28 files of maps with their SHA-256" in listed
+            files = [file for slide in store.read_json(path)["slides"] for file in slide["files"]]
+            size = sum(file["bytes"] for file in files) / 2**20
+            assert f"demo/tumour 2 7 {size:.1f} MiB {path.removesuffix('.json')}/" in listed
+
+    def test_annotations_stand_with_slide_names(self, page):
+        cards = page.text("figure.slide")
+        assert f"{EMOJI} 23 tiles tumour, 301 normal, 20 without label" in cards
+        assert "demo, tumour: annotations and labels of tiles" in page.text("h3")
+
+    def test_stages_stand_with_intervals_and_notes(self, page):
+        row = "vectors+end-to-end demo/tumour, by-patient 2 0.700 (0.300 to 0.800) 0.700 (0.600 to 0.800) 20 1 100"
+        assert row in page.text("table.numbers")
+        assert "1 slide is missing: extractor+softmax, vectors+end-to-end" in page.text("p.notes")
+        assert "Patients without a stage, with the reason" in page.text("p.legend")
+        assert "demo tumour by-patient p07 3 of 5 slides 4" in page.text("table.numbers")
+        assert "how the stages of patients agree with the truth" in page.text("table.stack")
+
+    def test_nobody_left_out_is_said_too(self, tmp_path, write):
+        store.write_csv(tmp_path / "l.csv", ("patient", "reason"), [])
+        written = write(**entry(tmp_path / "l.csv", "staging", "left_out"))
+        assert "Patients without a stage, with the reason : none." in written.text("p.legend")
+
+    def test_another_table_of_staging_is_shown_as_it_is(self, tmp_path, write):
+        rows = [
+            {"patient": "p<1>", "true": "pN0", "kappa": 0.51239, "slides": 5, "untrained": "yes", "note": "one left"}
+        ]
+        store.write_csv(tmp_path / "x.csv", list(rows[0]), rows)
+        fields = {"title": "Patients", "words": "all of them."}
+        written = write(**entry(tmp_path / "x.csv", "staging", "anything", **fields))
+        assert "Patients : all of them." in written.text("p.legend")
+        shown = "patient true kappa slides p<1> untrained pN0 0.512 untrained 5 untrained"
+        assert shown in written.text("table.numbers")
+        assert "one left" in written.text("p.notes")
+        assert f"{tmp_path / 'x.csv'} some_rule Patients" in written.text("table.stack")
+
+    def test_a_table_that_lacks_a_column_or_is_of_no_kind(self, tmp_path, write):
+        store.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1}])
+        for kind in ("methods", "points", "canvases", "moved"):
+            with pytest.raises(ValueError, match=r"x\.csv: column .*dataset.* is missing; found a"):
+                write(**entry(tmp_path / "x.csv", "maps", kind))
+        with pytest.raises(ValueError, match=r"a table is one of .*, maps/methods, .*; found maps/odd"):
+            write(**entry(tmp_path / "x.csv", "maps", "odd"))
 
 
 @pytest.fixture(scope="module")

@@ -313,7 +313,7 @@ def save_picture(picture: Image, path: str | Path, statement: str) -> None:
             picture.save(part, format="PNG", optimize=True, pnginfo=texts)
     elif suffix in (".jpg", ".jpeg"):
         with store.replacing(path) as part:
-            picture.save(part, format="JPEG", quality=88, subsampling=0, optimize=True, comment=statement.encode())
+            picture.save(part, format="JPEG", quality=88, subsampling=0, comment=statement.encode())
     else:
         raise ValueError(f"a picture is written as .png or .jpg, not as {Path(path).name!r}")
 

@@ -6,16 +6,15 @@ their numbers and hands out the files as they are.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histotransfer import comparison_figures, learning_curves, recipe_words, scoreboard, store
+from histotransfer import comparison_figures, learning_curves, map_chapter, recipe_words, scoreboard
 from histotransfer.comparison_figures import number
 from histotransfer.problems import listing
+from histotransfer.report_tables import Block, Cell, Table, file_table, filled, marked_places, need, plain_block, said
 
 #: What each table holds, in words, by section and kind.
 CONTENTS = {
@@ -32,6 +31,8 @@ CONTENTS = {
     ("selection", "kept"): "how many features each elimination keeps",
     ("selection", "pairs"): "features that the selections of two tasks have in common",
     ("selection", "common"): "how many of the most important features must be taken for one that all tasks share",
+    **{(map_chapter.MAPS, kind): what for kind, what in map_chapter.CONTENTS.items()},
+    **{(map_chapter.STAGING, kind): what for kind, what in map_chapter.OF_STAGING.items()},
 }
 
 #: Chapters in their order; a comparison is called by its own title.
@@ -39,6 +40,7 @@ TITLES = {
     "comparison": "",
     "strategies": "Best score of each strategy",
     "training": "Trained networks",
+    "maps": map_chapter.TITLE,
     "layers": "Inner layers",
     "importance": "Where the information lies",
     "selection": "Selected features",
@@ -59,6 +61,7 @@ READING = {
     "(Selvaraju et al. 2017); each map is shown in shares of its highest value. It says what speaks for the class that "
     "is predicted, not whether that is right.",
     "augmentation": "In training each tile is varied anew in every epoch; in testing none is.",
+    "maps": map_chapter.READING,
     "importance": "Each bar is cut at the most important features that together bring 10, 25 and 50 % of all "
     "importance. A bar longer than its black one brings more than its share of the features.",
     "curve": "Score in the cross-validation inside the training data; rings mark the smallest number of features "
@@ -70,57 +73,6 @@ SAW_LABELS = (
     "Scores of inner cross-validation are too high here: the network behind these features was trained on the labels "
     "of the same tiles, so that it has seen those of every fold. Scores on the groups held out are not."
 )
-
-#: Tables of more rows than this are folded.
-OPEN_ROWS = 12
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV table on the page: its rows, its file as a data URI with a name to save it under, its rule."""
-
-    path: str
-    rule: str
-    section: str
-    kind: str
-    rows: list[dict[str, str]]
-    source: str
-    download: str
-    fields: Mapping[str, str]
-
-    @property
-    def contents(self) -> str:
-        """What it holds, in words."""
-        return CONTENTS.get((self.section, self.kind), self.kind)
-
-
-@dataclass
-class Cell:
-    """A cell as a page shows it: `place` is 1 for the best of its column, 2 for the second best."""
-
-    text: str
-    untrained: bool = False
-    place: int = 0
-
-
-@dataclass
-class Block:
-    """A table ready for the page: heads (their lines) and cells, which columns hold numbers, what is said around."""
-
-    table: Table
-    heads: list[tuple[str, ...]]
-    numeric: list[bool]
-    rows: list[list[Cell]]
-    words: str
-    name: str
-    notes: list[str] = field(default_factory=list)
-    #: Whether the page shows its rows, or hands out the file alone.
-    shown: bool = True
-
-    @property
-    def folded(self) -> bool:
-        """Whether the page folds it."""
-        return len(self.rows) > OPEN_ROWS
 
 
 def read_tables(paths: Sequence[str | Path], about: Sequence[Mapping[str, str]]) -> list[Table]:
@@ -144,30 +96,12 @@ def read_tables(paths: Sequence[str | Path], about: Sequence[Mapping[str, str]])
 
 def _read_table(path: str | Path, fields: Mapping[str, str]) -> Table:
     section, kind = fields["section"], fields["kind"]
-    if (section, kind) not in _BLOCKS:
-        legal = ", ".join("/".join(key) for key in _BLOCKS)
+    legal_keys = [*_BLOCKS, *((map_chapter.MAPS, name) for name in map_chapter.CONTENTS)]
+    # what becomes of maps is shown as it is
+    if (section, kind) not in legal_keys and section != map_chapter.STAGING:
+        legal = ", ".join("/".join(key) for key in legal_keys)
         raise ValueError(f"{path}: a table is one of {legal}; found {section}/{kind}")
-    return file_table(path, fields)
-
-
-def file_table(path: str | Path, fields: Mapping[str, str]) -> Table:
-    """Read one CSV table, of any ``section`` and ``kind``, with the ``rule`` behind it."""
-    section, kind = fields["section"], fields["kind"]
-    rest = {name: str(value) for name, value in fields.items() if name not in ("section", "kind", "rule")}
-    names = [rest.get(name, "") for name in ("comparison", "features", "classifier")]
-    parts = [*(names if any(names) else [section]), kind, rest.get("split", "")]
-    words = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts]
-    data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-    return Table(
-        path=str(path),
-        rule=fields["rule"],
-        section=section,
-        kind=kind,
-        rows=store.read_csv(path),
-        source=f"data:text/csv;base64,{data}",
-        download="-".join(word for word in dict.fromkeys(words) if word) + ".csv",
-        fields=rest,
-    )
+    return file_table(path, fields, CONTENTS.get((section, kind)) or fields.get("title") or kind.replace("_", " "))
 
 
 def build(
@@ -178,6 +112,7 @@ def build(
     runs: Sequence[scoreboard.Run],
     trained: Sequence[Mapping[str, Any]] = (),
     saw_labels: Iterable[str] = (),
+    maps: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the chapters that have something to show, in the order of :data:`TITLES`.
 
@@ -194,6 +129,8 @@ def build(
         The study's trained networks: ``name``, ``start``, ``start_name``, ``recipe``.
     saw_labels : iterable of str
         Methods whose features come from a network that was trained on the labels of the same tiles.
+    maps : mapping, optional
+        ``methods``, ``indexes`` and ``names`` of :func:`map_chapter.build`.
 
     Raises
     ------
@@ -204,6 +141,11 @@ def build(
     splits = {run.split: {"unit": run.unit, "reason": run.share_groups} for run in runs}
     made: list[dict[str, Any]] = []
     for section, title in TITLES.items():
+        if section == map_chapter.MAPS:
+            of_maps = {"methods": [], "indexes": [], "names": {}, **(maps or {})}
+            chapter = map_chapter.build(tables, plates, untrained=untrained, splits=splits, **of_maps)
+            made += [chapter] if chapter else []
+            continue
         of_section = [table for table in tables if table.section == section]
         shown = [plate for plate in plates if plate.section == section]
         heard = list(friedman) if section == "strategies" else []
@@ -223,6 +165,7 @@ def build(
                     "title": title or next((one for one in titles if one), key),
                     "parts": parts,
                     "trained": _trained(trained, of_tiles, parts) if section == "training" else None,
+                    "maps": None,
                 }
             )
     _note_optimism(made, set(saw_labels))
@@ -341,50 +284,12 @@ def _untrained_features(methods: Iterable[str]) -> set[str]:
     return {method.partition("+")[0] for method in methods}
 
 
-def _text(row: Mapping[str, str], column: str) -> str:
-    return row.get(column) or ""
-
-
-def said(value: float | None, form: str) -> str:
-    """Write a number; an undefined one is a dash."""
-    if value is None:
-        return "–"
-    if form == "percent":
-        return f"{100 * value:.1f} %"
-    return format(value, form).replace("-", "−")
-
-
-def _plain_block(
-    table: Table, columns: Mapping[str, tuple[str, str]], words: str, name: str, marked: Sequence[bool] = ()
-) -> Block:
-    """Return a block with a column of the CSV each: its head, and how its numbers are written (empty for text)."""
-    _need(table, columns)
-    rows = []
-    for place, row in enumerate(table.rows):
-        mark = bool(marked) and marked[place]
-        cells = []
-        for column, (_, form) in columns.items():
-            if form:
-                value = number(row, column, table.path)
-                cells.append(Cell(said(value, form), untrained=mark and value is not None and form != ",.0f"))
-            else:
-                cells.append(Cell(_text(row, column)))
-        rows.append(cells)
-    heads = [(head,) for head, _ in columns.values()]
-    numeric = [bool(form) for _, form in columns.values()]
-    return Block(table, heads, numeric, rows, words, name, comparison_figures.notes(table.rows))
-
-
-def _need(table: Table, columns: Iterable[str]) -> None:
-    comparison_figures.read(table.path, columns)
-
-
 def _tasks(rows: Iterable[Mapping[str, str]]) -> list[str]:
     return list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
 
 
 def _ranks_block(table: Table, untrained: set[str]) -> Block:
-    _need(table, comparison_figures.RANK_COLUMNS)
+    need(table, comparison_figures.RANK_COLUMNS)
     tasks = comparison_figures.ranked_tasks(list(table.rows[0]) if table.rows else [])
     heads: list[tuple[str, ...]] = [("Method",), ("Classifier",), ("average rank",)]
     for task in tasks:
@@ -399,7 +304,7 @@ def _ranks_block(table: Table, untrained: set[str]) -> Block:
             values.append((number(row, task.score_column, table.path), ".3f"))
             values.append((number(row, task.rank_column, table.path), "g"))
         rows.append([*cells, *(Cell(said(value, form), mark and value is not None) for value, form in values)])
-    used = [task for task in tasks if any(_text(row, task.rank_column) for row in table.rows)]
+    used = [task for task in tasks if any(filled(row, task.rank_column) for row in table.rows)]
     words = "Scores of tiles, means over seeds, and the rank of each: the highest of n methods has rank n."
     if used:
         words += f" Ranks are averaged over {comparison_figures.over(used)}."
@@ -407,7 +312,7 @@ def _ranks_block(table: Table, untrained: set[str]) -> Block:
 
 
 def _differences_block(table: Table, untrained: set[str]) -> Block:
-    _need(table, comparison_figures.DIFFERENCE_COLUMNS)
+    need(table, comparison_figures.DIFFERENCE_COLUMNS)
     columns = {
         "method": ("Method", ""),
         "dataset": ("Dataset", ""),
@@ -429,7 +334,7 @@ def _differences_block(table: Table, untrained: set[str]) -> Block:
         f"Score of each method minus that of {reference}, means over seeds. The 95 % intervals resample whole groups, "
         "the same ones for both methods (paired bootstrap); they are not widened for their number."
     )
-    block = _plain_block(table, columns, words, "Differences to the reference", marked)
+    block = plain_block(table, columns, words, "Differences to the reference", marked)
     if not any(row["note"] for row in table.rows):
         block.heads.pop(), block.numeric.pop()
         block.rows = [cells[:-1] for cells in block.rows]
@@ -445,7 +350,7 @@ _STRATEGY_COLUMNS = ("strategy", "dataset", "task", "metric", "oracle", "oracle_
 
 
 def _strategies_block(table: Table, untrained: set[str]) -> Block:
-    _need(table, _STRATEGY_COLUMNS)
+    need(table, _STRATEGY_COLUMNS)
     tasks = _tasks(table.rows)
     strategies = list(dict.fromkeys(row["strategy"] for row in table.rows))
     found = {(row["strategy"], f"{row['dataset']}/{row['task']}"): row for row in table.rows}
@@ -458,9 +363,9 @@ def _strategies_block(table: Table, untrained: set[str]) -> Block:
     for task in tasks:
         for column, behind in (("oracle", "oracle_method"), ("chosen", "chosen_methods")):
             values = [number(found.get((strategy, task), {}), column, table.path) for strategy in strategies]
-            places = _places(values)
+            places = marked_places(values)
             for cells, strategy, value, place in zip(rows, strategies, values, places, strict=True):
-                names = _methods_in(_text(found.get((strategy, task), {}), behind))
+                names = _methods_in(filled(found.get((strategy, task), {}), behind))
                 cells.append(Cell(said(value, ".4f"), value is not None and bool(names & untrained), place))
     words = (
         "as in table 2 of Mormont et al. (2018), the highest score of each strategy's variants on the test set. It is "
@@ -479,15 +384,6 @@ def _methods_in(text: str) -> set[str]:
     return set(re.findall(r"(?:^|, )(.+?) \(\d+ of \d+[^)]*\)", text)) or {text}
 
 
-def _places(values: Sequence[float | None]) -> list[int]:
-    """Return 1 for the highest values, 2 for the next lower ones, 0 for others; one value alone has no place."""
-    ordered = sorted({round(value, 12) for value in values if value is not None}, reverse=True)
-    if len([value for value in values if value is not None]) < 2:
-        return [0] * len(values)
-    rank = {value: place for place, value in enumerate(ordered[:2], start=1)}
-    return [0 if value is None else rank.get(round(value, 12), 0) for value in values]
-
-
 def _variants(table: Table) -> Block:
     """Return which variants stand behind the scores of a table of strategies."""
     columns = {
@@ -499,7 +395,7 @@ def _variants(table: Table) -> Block:
         "variants": ("variants", ",.0f"),
         "seeds": ("seeds", ",.0f"),
     }
-    return _plain_block(table, columns, "", "Which variants they are")
+    return plain_block(table, columns, "", "Which variants they are")
 
 
 def _layers_block(table: Table, untrained: set[str]) -> Block:
@@ -515,14 +411,14 @@ def _layers_block(table: Table, untrained: set[str]) -> Block:
         "chosen": ("chosen in seeds", ",.0f"),
         "seeds": ("of", ",.0f"),
     }
-    _need(table, ("validation_metric", *columns))
+    need(table, ("validation_metric", *columns))
     inner = ", ".join(dict.fromkeys(scoreboard.metric_name(row["validation_metric"]) for row in table.rows))
     words = (
         f"Scores of tiles held out, and {inner} in the cross-validation inside the training data, by which the layer "
         "is chosen; means over seeds."
     )
     marked = [row.get("untrained") == "yes" or _layer_method(table, row) in untrained for row in table.rows]
-    block = _plain_block(table, columns, words, "Scores of all layers", marked)
+    block = plain_block(table, columns, words, "Scores of all layers", marked)
     place = list(columns).index("metric")
     for cells, row in zip(block.rows, table.rows, strict=True):
         cells[place].text = scoreboard.metric_name(row["metric"])
@@ -530,7 +426,7 @@ def _layers_block(table: Table, untrained: set[str]) -> Block:
 
 
 def _accuracy_block(table: Table, untrained: set[str]) -> Block:
-    _need(table, learning_curves.ACCURACY_COLUMNS)
+    need(table, learning_curves.ACCURACY_COLUMNS)
     heads: list[tuple[str, ...]] = [("Network",), ("On",), ("Begins with",)]
     heads += [("after the first epoch",), ("after the last",), ("at the epoch kept", "the result"), ("epoch kept",)]
     heads += [("highest point of the test curve", "chosen on the test set"), ("at epoch",), ("seeds",)]
@@ -567,12 +463,12 @@ def _span(text: str) -> str:
 
 
 def _epochs_block(table: Table, untrained: set[str]) -> Block:
-    _need(table, learning_curves.EPOCH_COLUMNS)
+    need(table, learning_curves.EPOCH_COLUMNS)
     return Block(table, [], [], [], "every network, seed and epoch.", "Numbers by epoch", shown=False)
 
 
 def _steps_block(table: Table, untrained: set[str]) -> Block:
-    _need(table, learning_curves.STEP_COLUMNS)
+    need(table, learning_curves.STEP_COLUMNS)
     return Block(table, [], [], [], "every point of every learning curve.", "Numbers by iteration", shown=False)
 
 
@@ -589,7 +485,7 @@ def _importance_block(table: Table, untrained: set[str]) -> Block:
         "features that together bring 10, 25 and 50 % of it, and of all features; means over models. Importances of "
         "features that say the same are shared out among them, so that a low one need not mean little information."
     )
-    return _plain_block(table, columns, words, "Importances", [row.get("untrained") == "yes" for row in table.rows])
+    return plain_block(table, columns, words, "Importances", [row.get("untrained") == "yes" for row in table.rows])
 
 
 def _curve_block(table: Table, untrained: set[str]) -> Block:
@@ -607,7 +503,7 @@ def _curve_block(table: Table, untrained: set[str]) -> Block:
         "seeds whose elimination came by that number."
     )
     marked = [table.fields.get("features", "") in _untrained_features(untrained)] * len(table.rows)
-    return _plain_block(table, columns, words, "The curve", marked)
+    return plain_block(table, columns, words, "The curve", marked)
 
 
 def _kept_block(table: Table, untrained: set[str]) -> Block:
@@ -627,7 +523,7 @@ def _kept_block(table: Table, untrained: set[str]) -> Block:
     if shares:
         words += f" On average {said(sum(shares) / len(shares), 'percent')} of the features are kept."
     marked = [row.get("features", "") in _untrained_features(untrained) for row in table.rows]
-    return _plain_block(table, columns, words, "Features kept", marked)
+    return plain_block(table, columns, words, "Features kept", marked)
 
 
 def _pairs_block(table: Table, untrained: set[str]) -> Block:
@@ -647,7 +543,7 @@ def _pairs_block(table: Table, untrained: set[str]) -> Block:
     if any(row["first"].split("/")[0] == row["second"].split("/")[0] for row in table.rows):
         words += " Tasks of one dataset share their tiles, which speaks for more in common."
     marked = [row.get("features", "") in _untrained_features(untrained) for row in table.rows]
-    return _plain_block(table, columns, words, "Overlap of two tasks", marked)
+    return plain_block(table, columns, words, "Overlap of two tasks", marked)
 
 
 def _common_block(table: Table, untrained: set[str]) -> Block:
@@ -663,7 +559,7 @@ def _common_block(table: Table, untrained: set[str]) -> Block:
         "every task."
     )
     marked = [row.get("features", "") in _untrained_features(untrained) for row in table.rows]
-    return _plain_block(table, columns, words, "Overlap of all tasks", marked)
+    return plain_block(table, columns, words, "Overlap of all tasks", marked)
 
 
 _BLOCKS = {

@@ -31,6 +31,8 @@ KIND_LOOKS = {
     "perceptron": (canvas.VERMILION, "perceptron"),
     "softmax": (canvas.BLUE, "a trained network's own output"),
     "leaf_frequencies": (_GREY, "baseline: leaf frequencies"),
+    "unet": (canvas.SKY, "U-Net on the slide's map"),
+    "end_to_end": (canvas.YELLOW, "end to end"),
 }
 
 #: Parts of the information in which importances are split, in percent, and their colours (the paper's figure 5).

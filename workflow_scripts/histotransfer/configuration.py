@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from histotransfer import csv_sheets, definitions, networks, recipes, samples
+from histotransfer import csv_sheets, definitions, networks, recipes, samples, segmenters
 from histotransfer import feature_sets as sets
 from histotransfer import schema as schemas
 from histotransfer.definitions import Catalogue, Comparison, Method
@@ -59,6 +59,8 @@ class Dataset:
     tiling : dict or None
         Of slides: ``size_um``, or ``size_px`` and ``mpp`` (the others None), ``overlap``, ``tissue_min``,
         ``homogeneity``, ``homogeneity_drop_at``, ``max_tiles_per_slide``, ``grayscale``, ``upsample``, ``level``.
+    canvas : dict or None
+        Of slides: ``size`` (grid cells, or ``fit``) and ``per`` (``slide`` or ``piece``) of a map.
     crop : dict or None
         Of points: ``px``, ``border``.
     grayscale : bool
@@ -66,7 +68,8 @@ class Dataset:
     mpp : float or None
         Of patches and points: micrometres per pixel, if known.
     tasks : dict
-        Name to ``{"classes": [...], "labels": {label of the sheet: class}, "leave_out": [...]}``.
+        Name to ``{"classes": [...], "labels": {label of the sheet: class}, "leave_out": [...], "regions": ...}``;
+        `regions` is None where labels come from the sheet.
     parts : list of str
         What the per-slide files are made for: slides by safe id, or parts of the table.
     rows : dict
@@ -85,6 +88,7 @@ class Dataset:
     table: dict[str, Any] | None
     drawn: bool
     tiling: dict[str, Any] | None
+    canvas: dict[str, Any] | None
     crop: dict[str, Any] | None
     grayscale: bool
     mpp: float | None
@@ -128,7 +132,7 @@ class Study:
         Those that the methods use, by name: :class:`histotransfer.feature_sets.FeatureSet`.
     selections, classifiers : dict
         Those that the methods use; the classifier ``softmax`` is a trained network's own output.
-    evaluation, extraction, training : dict
+    evaluation, extraction, training, staging : dict
     config : dict
         The whole config with its defaults.
     """
@@ -155,6 +159,7 @@ class Study:
     evaluation: dict[str, Any]
     extraction: dict[str, Any]
     training: dict[str, Any]
+    staging: dict[str, Any]
     config: dict[str, Any]
 
     def px_of(self, dataset: str) -> list[int]:
@@ -242,13 +247,11 @@ def load(
         trained=trained,
         feature_sets=used,
         selections={one.selection: asked["selections"][one.selection] for one in used.values() if one.selection},
-        classifiers={
-            name: {"kind": name} if name == recipes.SOFTMAX else asked["classifiers"][name]
-            for name in dict.fromkeys(method.classifier for method in methods)
-        },
+        classifiers=_classifiers(asked, methods),
         evaluation=asked["evaluation"],
         extraction=asked["extraction"],
         training=asked["training"],
+        staging=asked["staging"],
         config=asked,
     )
 
@@ -258,6 +261,22 @@ def load(
 
 def _resolved_split(split: Mapping[str, Any]) -> dict[str, Any]:
     return {**split, "share_groups": split["share_groups"] or ""}
+
+
+def _classifiers(asked: Mapping[str, Any], methods: Sequence[Method]) -> dict[str, dict[str, Any]]:
+    """Return the classifiers in use; a segmentation network that another begins with is used too."""
+    defined, found = asked["classifiers"], {}
+    for name in dict.fromkeys(method.classifier for method in methods):
+        if name == recipes.SOFTMAX:
+            found[name] = {"kind": name}
+        elif defined[name]["kind"] in segmenters.KINDS:
+            found[name] = segmenters.resolved(name, defined, asked["recipes"])
+            start = found[name].get("start")
+            if start:
+                found.setdefault(start, segmenters.resolved(start, defined, asked["recipes"]))
+        else:
+            found[name] = defined[name]
+    return found
 
 
 def _extracted(methods: Sequence[Method], used: Mapping[str, FeatureSet]) -> dict[str, list[str]]:
@@ -338,6 +357,7 @@ def _resolved_task(task: Mapping[str, Any]) -> dict[str, Any]:
         "classes": list(members),
         "labels": {label: name for name, labels in members.items() for label in labels},
         "leave_out": list(task["leave_out"]),
+        "regions": task["regions"],
     }
 
 
@@ -389,6 +409,7 @@ def _dataset(
         table=table,
         drawn=spec.get("drawn", False),
         tiling=None if tiling is None else {**tiling, "tissue_min": tiling["tissue_min"] or 0.0},
+        canvas=spec.get("canvas"),
         crop=spec.get("crop"),
         grayscale=spec.get("grayscale", False),
         mpp=spec.get("mpp"),

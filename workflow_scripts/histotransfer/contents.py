@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from histotransfer import pictures
+from histotransfer import pictures, recipes, segmenters
 from histotransfer.configuration import Dataset, Study
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
@@ -55,6 +55,12 @@ class Contents:
         of_layers = {name for each in layers for name in each.values()}
         #: Methods with pictures of their own: a single layer among many is a point of a curve.
         self.methods = [method for method in study.methods if method.features not in of_layers]
+        #: Datasets of slides with their tasks whose labels come from drawn regions: those that are shown as maps.
+        self.mapped = {
+            name: tasks
+            for name, one in study.datasets.items()
+            if (tasks := [task for task, definition in one.tasks.items() if definition["regions"]])
+        }
 
     def _shown_slides(self, dataset: Dataset) -> list[str]:
         if dataset.kind != "slides":
@@ -96,7 +102,7 @@ class Contents:
                     found += self._of_split(dataset.name, task, split)
         for split in self._study.splits:
             found += self._of_training(split)
-        return found
+        return found + self._of_maps()
 
     def _of_dataset(self, dataset: Dataset) -> list[Entry]:
         home, folder = {"dataset": dataset.name}, f"results/{dataset.name}/figures"
@@ -166,16 +172,124 @@ class Contents:
                     about = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": str(seed), **home}
                     path = f"results/{dataset.name}/models/{task}/{split}/{seed}/{name}/softmax/grad_cam.svg"
                     found.append((path, about))
+        for one in self.segmentations(split=split):
+            if one["seed"] != seed:
+                continue
+            about = {"kind": "epochs", "rule": "draw_segmentation_epochs", "network": one["method"]}
+            about |= {"section": "training", **{name: one[name] for name in ("dataset", "task", "split")}}
+            place = f"{self._folder}/training/{split}/{one['dataset']}/{one['task']}/epochs"
+            found.append((f"{place}/{one['features']}/{one['classifier']}.svg", about))
         return found
+
+    def _of_maps(self) -> list[Entry]:
+        """Return the slides with their regions, and with the first seed the maps of all methods side by side."""
+        found: list[Entry] = []
+        seed = next(iter(self._study.seeds))
+        for name, tasks in self.mapped.items():
+            for task in tasks:
+                home = {"dataset": name, "task": task}
+                for slide in self._slides[name]:
+                    about = {"section": "annotations", "rule": "draw_annotation", "slide": slide, **home}
+                    found.append((f"results/{name}/figures/annotations/{task}/{slide}.jpg", about))
+                for split in self._study.splits:
+                    about = {"section": "maps", "kind": "maps", "rule": "draw_maps", "split": split, **home}
+                    path = f"{self._folder}/maps/{split}/{name}/{task}/{seed}.svg"
+                    found.append((path, {**about, "seed": str(seed)}))
+        return found
+
+    def map_runs(
+        self, *, split: str | None = None, dataset: str | None = None, task: str | None = None, seed: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the factors of every model whose predictions are shown as maps, or of those of some factors."""
+        return [
+            {
+                "dataset": name,
+                "task": of,
+                "split": by,
+                "seed": number,
+                "features": method.features,
+                "classifier": method.classifier,
+                "method": method.name,
+            }
+            for name, tasks in self.mapped.items()
+            for of in tasks
+            for by in self._study.splits
+            for number in self._study.seeds
+            for method in self.methods
+            if dataset in (None, name) and task in (None, of) and split in (None, by) and seed in (None, number)
+        ]
+
+    def segmentations(self, *kinds: str, split: str | None = None) -> list[dict[str, Any]]:
+        """Return the factors of every segmentation network (of these kinds), whatever the labels come from."""
+        wanted = kinds or segmenters.KINDS
+        methods = [one for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
+        return [
+            {
+                "dataset": dataset.name,
+                "task": task,
+                "split": by,
+                "seed": seed,
+                "features": method.features,
+                "classifier": method.classifier,
+                "method": method.name,
+            }
+            for dataset in self._study.datasets.values()
+            for task in dataset.tasks
+            for by in self._study.splits
+            for seed in self._study.seeds
+            for method in methods
+            if split in (None, by)
+        ]
+
+    def maps(self) -> list[str]:
+        """The indexes of the maps' files: with the first seed, since GeoJSON of a whole study takes gigabytes."""
+        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
+        seed = next(iter(self._study.seeds))
+        return [f"{folder}/maps.json".format(**one) for one in self.map_runs(seed=seed)]
+
+    def map_methods(self) -> list[dict[str, Any]]:
+        """What each method of the chapter of maps is, for the page to say in words."""
+        if not self.mapped and not self.segmentations():
+            return []
+        found = []
+        for method in self.methods:
+            features, classifier = (
+                self._study.feature_sets[method.features],
+                self._study.classifiers[method.classifier],
+            )
+            found.append(
+                {
+                    "name": method.name,
+                    "kind": classifier["kind"],
+                    "cell_px": features.cell_px,
+                    "sources": [dict(source) for source in features.sources],
+                    "trained": [name for name in features.networks if name in self._study.trained],
+                    "start": classifier.get("start"),
+                }
+            )
+        return found
+
+    def stagings(self, split: str) -> list[Entry]:
+        """How the stages of patients agree with the truth, for each model on slides of lymph nodes."""
+        of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
+        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
+        return [
+            (f"{folder}/staging/kappa.json".format(**one), {**one, "rule": "stage_patients"})
+            for one in self.map_runs(split=split)
+            if one["dataset"] in of_nodes
+            and len(self._study.datasets[one["dataset"]].tasks[one["task"]]["classes"]) == 2
+        ]
 
     def trainings(self, split: str) -> list[dict[str, Any]]:
         """What was trained on a split: the factors of each network, and what it is."""
-        return [
+        found = [
             {
                 "dataset": dataset.name,
                 "task": task,
                 "split": split,
                 "seed": seed,
+                "features": name,
+                "classifier": recipes.SOFTMAX,
                 "network": name,
                 "architecture": one.start["architecture"],
                 "start": one.start_name,
@@ -187,6 +301,19 @@ class Contents:
             for name, one in self._study.trained.items()
             for seed in self._study.seeds
         ]
+        for one in self.segmentations(split=split):
+            classifier = self._study.classifiers[one["classifier"]]
+            found.append(
+                {
+                    **{name: value for name, value in one.items() if name != "method"},
+                    "network": one["method"],
+                    "architecture": "U-Net",
+                    "start": classifier.get("start") or one["features"],
+                    "recipe": classifier["recipe"]["name"],
+                    "transfer": classifier["kind"] == segmenters.END_TO_END,
+                }
+            )
+        return found
 
     def trained(self) -> list[dict[str, Any]]:
         """What each trained network is, for the page to say in words."""
@@ -223,11 +350,27 @@ class Contents:
             if self._study.strategies:
                 about = {"section": "strategies", "kind": "strategies", "split": split}
                 found.append(Chapter(f"{self._folder}/strategies/{split}/strategies", about, "tabulate_strategies"))
-            for kind in ("accuracy", "epochs", "steps") if self._study.trained else ():
+            for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
                 about = {"section": "training", "kind": kind, "split": split}
                 found.append(Chapter(f"{self._folder}/training/{split}/{kind}", about, "tabulate_training"))
             found += self._layers_and_importances(split)
             found += self._selections(split)
+            found += self._maps(split)
+        if self.segmentations():
+            about = {"section": "maps", "kind": "canvases"}
+            found.append(Chapter(f"{self._folder}/maps/canvases", about, "tabulate_canvases"))
+        return found
+
+    def _maps(self, split: str) -> list[Chapter]:
+        place, found = f"{self._folder}/maps/{split}", []
+        rules = {"methods": "tabulate_map_methods", "points": "tabulate_points"} if self.mapped else {}
+        if self.segmentations(segmenters.END_TO_END):
+            rules["moved"] = "tabulate_moved"
+        for kind, rule in rules.items():
+            found.append(Chapter(f"{place}/{kind}", {"section": "maps", "kind": kind, "split": split}, rule))
+        for kind in ("stages", "left_out") if self.stagings(split) else ():
+            about = {"section": "staging", "kind": kind, "split": split}
+            found.append(Chapter(f"{self._folder}/staging/{split}/{kind}", about, "collect_staging"))
         return found
 
     def _comparisons(self, split: str) -> list[Chapter]:

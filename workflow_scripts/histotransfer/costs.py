@@ -32,6 +32,14 @@ METHOD_COLUMNS = (
 #: What a trained network leaves, and a head that is trained first.
 TRAINED_FILES = ("model.keras", "head.keras", "predictions.h5", "history.tsv", "curve.tsv")
 
+#: What a fitted model leaves, scikit-learn's or a segmentation network.
+FITTED_FILES = (
+    *("model.skops", "predictions.h5", "tuning.tsv", "model.keras", "extractor.keras", "history.tsv", "curve.tsv"),
+    *("canvases.tsv", "moved.tsv"),
+)
+#: Rules that fit a method's own models on a GPU, where there is one.
+ON_GPU = ("train_unet", "train_end_to_end")
+
 #: How Snakemake writes that a job was too short to be measured.
 _NOT_MEASURED = ("NA", "-", "")
 
@@ -159,11 +167,13 @@ def of_methods(
     methods : mapping
         Method to ``features`` and ``classifier`` (names), ``sources`` (list of ``{"network": name, "layer": name or
         None}``, empty for random windows; of a choice among layers those of all layers), ``selection`` (whether
-        features are selected), ``choice`` (names of the feature sets that it chooses among, else empty) and
-        ``trained`` (list of ``{"network": name, "start": name or "", "rules": [...]}``: networks that are trained for
-        it, the network whose features their heads begin on, and the rules that train them).
+        features are selected), ``choice`` (names of the feature sets that it chooses among, else empty), ``fitted``
+        (the rules that fit its own models, each with the classifier that it fits), ``cell_px`` (of a method on the
+        slide itself at low resolution, else None) and ``trained`` (list of ``{"network": name, "start": name or "",
+        "rules": [...]}``: networks that are trained for it, the network whose features their heads begin on, and the
+        rules that train them).
     datasets : mapping
-        Dataset to ``tasks`` and ``shards`` (names).
+        Dataset to ``tasks``, ``shards`` and ``parts`` (names).
     split : str
     seeds : sequence of int
     gpus : int
@@ -252,6 +262,9 @@ def _jobs(
     extracted = {source["network"] for source in method["sources"]}
     for dataset, of_dataset in datasets.items():
         folder = benchmarks / dataset
+        if method["cell_px"]:
+            for part in of_dataset["parts"]:
+                jobs.add(folder / "slide_image" / str(method["cell_px"]) / f"{part}.tsv")
         for network in sorted(_networks(method) - trained):
             for shard in of_dataset["shards"]:
                 jobs.add(folder / extraction_rule / network / f"{shard}.tsv", on_gpu=gpus > 0)
@@ -263,14 +276,12 @@ def _jobs(
                     for shard in of_dataset["shards"]:
                         place = folder / "extract_trained_features" / run / one["network"]
                         jobs.add(place / f"{shard}.tsv", on_gpu=gpus > 0)
-            if classifier == SOFTMAX:
-                continue
             if method["selection"]:
                 jobs.add(folder / "select_features" / run / f"{features}.tsv")
             for layer in method["choice"]:
                 jobs.add(folder / "train_classifier" / run / layer / f"{classifier}.tsv")
-            rule = "choose_layer" if method["choice"] else "train_classifier"
-            jobs.add(folder / rule / run / features / f"{classifier}.tsv")
+            for rule, fits in method["fitted"]:
+                jobs.add(folder / rule / run / features / f"{fits}.tsv", on_gpu=gpus > 0 and rule in ON_GPU)
     return jobs
 
 
@@ -293,6 +304,9 @@ class _Disk:
             for network in sorted(layers.keys() - trained):
                 total += self._features(dataset, network, layers[network])
             home = self._results / dataset
+            if method["cell_px"]:
+                images = home / "slide_images" / str(method["cell_px"])
+                total += sum(_size(images / f"{part}.h5") for part in of_dataset["parts"])
             for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
                 for network in sorted(trained):
                     for folder in (home / "models" / run / network / SOFTMAX, home / "heads" / run / network):
@@ -301,9 +315,12 @@ class _Disk:
                         total += self._features(dataset, f"{run}/{network}", layers[network])
                 if method["classifier"] == SOFTMAX:
                     continue
-                for features in (method["features"], *method["choice"]):
-                    folder = home / "models" / run / features / method["classifier"]
-                    total += sum(_size(folder / name) for name in ("model.skops", "predictions.h5", "tuning.tsv"))
+                fitted = {fits for _, fits in method["fitted"]}
+                for folder in (home / "models" / run / method["features"] / fits for fits in sorted(fitted)):
+                    total += sum(_size(folder / name) for name in FITTED_FILES)
+                for layer in method["choice"]:
+                    folder = home / "models" / run / layer / method["classifier"]
+                    total += sum(_size(folder / name) for name in FITTED_FILES)
                 if method["selection"]:
                     folder = home / "selections" / run / method["features"]
                     total += sum(_size(folder / name) for name in ("subsets.h5", "curve.tsv"))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from histotransfer import feature_sets, recipes
+from histotransfer import feature_sets, recipes, segmenters
 from histotransfer.problems import Problems, closest, listing
 
 #: Names of datasets that would meet other folders under results/.
@@ -122,13 +122,17 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
             catalogue.refer(f"datasets.{name}.tiling", "tilings", dataset["tiling"])
         for place, task in enumerate(dataset["tasks"]):
             catalogue.refer(f"datasets.{name}.tasks[{place}]", "tasks", task)
+            regions = (catalogue.sound("tasks", task) or {}).get("regions")
+            if regions is not None and dataset["kind"] != "slides":
+                legal = f"task {task} has regions, which are drawn on slides: it must be slides"
+                add(f"datasets.{name}.kind", legal, repr(dataset["kind"]))
         streamed = catalogue.setting("pixels") == "stream" and name in catalogue.chosen("datasets")
         if streamed and dataset["kind"] != "slides":
             add("pixels", f"stream is for datasets of slides alone, and {name} has {dataset['kind']}", "'stream'")
     for name, tiling in catalogue.each("tilings"):
         _check_tiling(f"tilings.{name}", tiling, catalogue.problems)
     for name, task in catalogue.each("tasks"):
-        _check_task(f"tasks.{name}", task, catalogue.problems)
+        _check_task(f"tasks.{name}", task, catalogue)
     for name, recipe in catalogue.each("recipes"):
         recipes.check(name, recipe, catalogue)
     for name, network in catalogue.each("networks"):
@@ -142,6 +146,9 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
         add(f"classifiers.{recipes.SOFTMAX}", legal, repr(recipes.SOFTMAX))
     for name, spec in catalogue.each("feature_sets"):
         feature_sets.check(name, spec, catalogue)
+    for name, classifier in catalogue.each("classifiers"):
+        if classifier["kind"] in segmenters.KINDS:
+            segmenters.check(name, classifier, catalogue)
     for name, selection in catalogue.each("selections"):
         step = selection["step"]
         if isinstance(step, float) and step >= 1:
@@ -172,9 +179,13 @@ def _check_tiling(where: str, tiling: Mapping[str, Any], problems: Problems) -> 
         problems.add(where, legal, "neither")
 
 
-def _check_task(where: str, task: Mapping[str, Any], problems: Problems) -> None:
+def _check_task(where: str, task: Mapping[str, Any], catalogue: Catalogue) -> None:
+    problems = catalogue.problems
     owner: dict[str, str] = {}
-    for name, members in class_members(task).items():
+    members_of = class_members(task)
+    if task["regions"] is not None:
+        segmenters.check_regions(where, task, members_of, catalogue)
+    for name, members in members_of.items():
         for label in members:
             if owner.setdefault(label, name) != name:
                 legal = f"a label belongs to one class, and {label!r} belongs to {owner[label]!r} already"
@@ -292,6 +303,7 @@ def methods_of(catalogue: Catalogue) -> dict[str, tuple[Method, ...]]:
         catalogue.refer(where, "classifiers", classifier)
         spec, settings = catalogue.feature_set(features), catalogue.sound("classifiers", classifier)
         _check_fit(where, spec, settings, catalogue.problems)
+        segmenters.check_fit(where, features, spec, settings, catalogue)
         sets = [features]
         if spec is not None and feature_sets.is_choice(spec, catalogue):
             sets = [one.name for one in feature_sets.resolved(features, spec, catalogue.all_networks())]

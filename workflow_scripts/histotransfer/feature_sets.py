@@ -40,6 +40,8 @@ class FeatureSet:
         Empty for random windows and for a choice among layers.
     windows : dict or None
         Of random windows: ``px``, ``windows``, ``window_px``, ``smallest``, ``largest``.
+    cell_px : int or None
+        Of the slide itself at low resolution: edge (pixels) of a grid cell.
     selection : str or None
         Name of `selections`: which of the columns are taken.
     layers : dict
@@ -49,12 +51,15 @@ class FeatureSet:
     name: str
     sources: tuple[dict[str, Any], ...] = ()
     windows: dict[str, Any] | None = None
+    cell_px: int | None = None
     selection: str | None = None
     layers: Mapping[str, str] | None = None
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What the rules pass on: ``{"sources": [...]}`` or ``{"windows": {...}}``."""
+        """What the rules pass on: ``{"sources": [...]}``, ``{"windows": {...}}`` or ``{"image": {...}}``."""
+        if self.cell_px is not None:
+            return {"image": {"cell_px": self.cell_px}}
         return {"sources": list(self.sources)} if self.windows is None else {"windows": self.windows}
 
     @property
@@ -87,6 +92,8 @@ def resolved(name: str, spec: Mapping[str, Any], defined: Mapping[str, Mapping[s
     if spec.get("pixels") is not None:
         given = {key: default if spec.get(key) is None else spec[key] for key, default in WINDOW_DEFAULTS.items()}
         return [FeatureSet(name, windows={"px": spec["pixels"], **given})]
+    if spec.get("cell_px") is not None:
+        return [FeatureSet(name, cell_px=spec["cell_px"])]
     selection = spec.get("selection")
     if spec.get("networks") is not None:
         sources = tuple({"network": network, "layer": None} for network in spec["networks"])
@@ -132,11 +139,12 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
     add, where = catalogue.problems.add, f"feature_sets.{name}"
     if name in catalogue.names("networks"):
         add(where, "a network is a feature set by its own name: take another name", repr(name))
-    given = [key for key in ("network", "networks", "pixels") if spec[key] is not None]
+    given = [key for key in ("network", "networks", "pixels", "cell_px") if spec[key] is not None]
     if len(given) != 1:
         add(
             where,
-            "give one of network, networks (merged) or pixels (random windows); null unsets what an earlier file gave",
+            "give one of network, networks (merged), pixels (random windows) or cell_px (the slide itself); null "
+            "unsets what an earlier file gave",
             listing(given) if given else "none of them",
         )
         return
@@ -146,7 +154,8 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
                 add(f"{where}.{key}", "only a set of pixels has windows: leave it out", repr(spec[key]))
         if spec["selection"] is not None:
             catalogue.refer(f"{where}.selection", "selections", spec["selection"])
-    {"network": _check_network, "networks": _check_networks, "pixels": _check_windows}[given[0]](where, spec, catalogue)
+    checks = {"network": _check_network, "networks": _check_networks, "pixels": _check_windows, "cell_px": _check_image}
+    checks[given[0]](where, spec, catalogue)
     if is_choice(spec, catalogue):
         for layer in by_depth(spec["layers"], catalogue.network(spec["network"])):
             own = of_layer(name, layer)
@@ -161,10 +170,14 @@ def is_choice(spec: Mapping[str, Any], catalogue: Catalogue) -> bool:
     return known and spec.get("use") == "chosen" and spec["layers"] is not None
 
 
-def _check_windows(where: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
+def _check_image(where: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
     for key in _OF_NETWORKS:
         if spec[key] is not None:
             catalogue.problems.add(f"{where}.{key}", "only features of networks have it: leave it out", repr(spec[key]))
+
+
+def _check_windows(where: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
+    _check_image(where, spec, catalogue)
     smallest = WINDOW_DEFAULTS["smallest"] if spec["smallest"] is None else spec["smallest"]
     largest = WINDOW_DEFAULTS["largest"] if spec["largest"] is None else spec["largest"]
     if smallest > largest:

@@ -53,7 +53,8 @@ def tabulate(
         ``history.tsv``, ``curve.tsv`` and ``predictions.h5`` of the same networks in the same order.
     of : sequence of mapping
         What each is of: ``dataset``, ``task``, ``network``, ``architecture``, ``start``, ``recipe`` (names), ``seed``,
-        and ``transfer``: whether it began with trained weights.
+        ``transfer``: whether it began with trained weights, and of a segmentation network ``features``, what it stands
+        on (elsewhere that is the network itself).
     epochs : path
         CSV to write: the rows of the histories.
     steps : path
@@ -111,7 +112,8 @@ def _read(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _check_of(path: str, said: Mapping[str, Any], one: Mapping[str, Any], split: str) -> None:
-    wanted = [str(one[name]) for name in ("dataset", "task", "network", "seed")] + [split]
+    features = one.get("features", one["network"])
+    wanted = [str(one["dataset"]), str(one["task"]), str(features), str(one["seed"]), split]
     found = [str(said[name]) for name in ("dataset", "task", "features", "seed", "split")]
     if wanted != found:
         raise ValueError(f"{path}: these must be the predictions of {'/'.join(wanted)}; found {'/'.join(found)}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histotransfer import canvas, chapters, comparison_figures, provenance, ranking, scoreboard, store
+from histotransfer import canvas, chapters, comparison_figures, provenance, ranking, report_tables, scoreboard, store
 from histotransfer.figures import STATUS_WORDS
 from histotransfer.predictions import read_attributes
 from histotransfer.recipes import SOFTMAX
@@ -70,6 +70,8 @@ def write_report(
     friedman: Sequence[str | Path] = (),
     friedman_of: Sequence[Mapping[str, str]] = (),
     trained: Sequence[Mapping[str, Any]] = (),
+    maps: Sequence[str | Path] = (),
+    map_methods: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a study's report.
 
@@ -91,12 +93,13 @@ def write_report(
         ``class``, ``method``. What a figure shows stands in the figure. Figures of the chapters that compare have
         section, ``rule``, ``split``, and: comparison: ``comparison``, ``title``, ``kind`` (ranks, differences);
         layers and importance: ``features``, ``classifier``; selection: ``features``; training: ``kind`` (iterations,
-        epochs, grad_cam, augmentation), ``dataset``, and ``architecture`` or ``network``.
+        epochs, grad_cam, augmentation), ``dataset``, and ``architecture`` or ``network``; maps: ``dataset``, ``task``,
+        ``seed``. Of annotations they have ``dataset``, ``task`` and ``slide``; those of staging may have a ``split``.
     page : path
         HTML to write.
     rules : mapping
         The rule behind each other input: ``scores``, ``slides_tables``, ``split_counts``, ``descriptions``,
-        ``predictions``, and where there are any ``friedman``, and ``training``: those of trained networks.
+        ``predictions``, and where there are any ``friedman``, ``training``: those of trained networks, and ``maps``.
     study, config : mapping
         The study's list (name, datasets, methods, splits, seeds) and the whole merged config.
     metric : str
@@ -114,6 +117,10 @@ def write_report(
         Results of :func:`histotransfer.friedman.test`, each with its ``split``.
     trained : sequence of mapping
         The study's trained networks: ``name``, ``start`` and ``recipe`` (resolved), ``start_name``.
+    maps : sequence of path
+        Indexes of the maps' files: :func:`histotransfer.probability_maps.write_maps`.
+    map_methods : sequence of mapping
+        The methods of the chapter of maps, each as :func:`histotransfer.map_chapter.describe` wants it.
 
     Raises
     ------
@@ -138,7 +145,16 @@ def write_report(
         for path, about in zip(friedman, friedman_of, strict=True)
     ]
     models = _models(predictions)
-    made = chapters.build(compared, plates, tests, runs=runs, trained=trained, saw_labels=models["saw_labels"])
+    indexes = [{**store.read_json(path), "path": str(path)} for path in maps]
+    made = chapters.build(
+        compared,
+        plates,
+        tests,
+        runs=runs,
+        trained=trained,
+        saw_labels=models["saw_labels"],
+        maps={"methods": map_methods, "indexes": indexes, "names": _names(datasets, slides_tables)},
+    )
     others = [("scores", scores), *(("slides_tables", path) for path in slides_tables)]
     others += [("split_counts", path) for path in split_counts]
     _write_page(
@@ -165,7 +181,7 @@ def write_report(
         reading=chapters.READING,
         trains=bool(trained),
         sections=_sections(made),
-        files=_files(others, plates, rules, descriptions, predictions, compared, tests),
+        files=_files(others, plates, rules, descriptions, predictions, compared, tests, indexes),
         rules=rules,
         scores_file=str(scores),
     )
@@ -413,6 +429,15 @@ def _dataset_block(
     }
 
 
+def _names(datasets: Sequence[str], slides_tables: Sequence[str | Path]) -> dict[tuple[str, str], str]:
+    """Return the name in the sheet of each image of each dataset."""
+    return {
+        (dataset, row["image"]): row["image_in_sheet"]
+        for dataset, path in zip(datasets, slides_tables, strict=True)
+        for row in store.read_table(path)
+    }
+
+
 def _images(rows: Sequence[Mapping[str, Any]]) -> int:
     # what was left out of somebody's table stands in one row a reason
     return sum(int(row.get("stands_for") or 1) for row in rows)
@@ -607,6 +632,9 @@ _CONTENTS = {
     "importance": "figure: shares of the importance",
     "selection": "figure: a feature elimination",
     "training": "figure: a trained network",
+    "maps": "figure: slides with the maps of methods",
+    "annotations": "figure: a slide's annotation, its tiles and their labels",
+    "staging": "figure: from maps to stages",
 }
 
 
@@ -616,8 +644,9 @@ def _files(
     rules: Mapping[str, str],
     descriptions: Sequence[str | Path],
     predictions: Sequence[str | Path],
-    compared: Sequence[chapters.Table],
+    compared: Sequence[report_tables.Table],
     tests: Sequence[Mapping[str, Any]],
+    indexes: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, str]]:
     """Return every file that the page is made of, with its rule; tables and figures with their SHA-256."""
     files = [(str(path), rules[name], _CONTENTS[name], True) for name, path in tables]
@@ -627,6 +656,9 @@ def _files(
     files += [(table.path, table.rule, table.contents, True) for table in compared]
     said = chapters.CONTENTS["strategies", "friedman"]
     files += [(test["path"], test["rule"], said, True) for test in tests]
+    for index in indexes:
+        n = scoreboard.counted(sum(len(slide["files"]) for slide in index["slides"]), "file")
+        files.append((index["path"], rules["maps"], f"names {n} of maps with their SHA-256", True))
     files += [(str(path), rules["descriptions"], _CONTENTS["descriptions"], False) for path in descriptions]
     for path in predictions:
         # a trained network is written by the rule that trains it
@@ -653,30 +685,30 @@ def _cost_row(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _method_costs(path: str | Path, rule: str) -> chapters.Block:
+def _method_costs(path: str | Path, rule: str) -> report_tables.Block:
     """Return the table of what each method costs."""
-    table = chapters.file_table(path, {"section": "methods", "kind": "costs", "rule": rule})
+    table = report_tables.file_table(path, {"section": "methods", "kind": "costs", "rule": rule}, "costs of methods")
     comparison_figures.read(path, ("method", "score", "average_rank", *_METHOD_COSTS))
     heads = [("Method",), ("score",), ("average rank",), ("CPU time",), ("GPU time",), ("peak memory",), ("on disk",)]
     heads.append(("shared with", "other methods"))
     rows = []
     for row in table.rows:
         mark = row.get("untrained") == "yes"
-        cells = [chapters.Cell(row["method"], mark)]
+        cells = [report_tables.Cell(row["method"], mark)]
         for name, form in (("score", ".3f"), ("average_rank", ".1f")):
             value = comparison_figures.number(row, name, path)
-            cells.append(chapters.Cell(chapters.said(value, form), mark and value is not None))
+            cells.append(report_tables.Cell(report_tables.said(value, form), mark and value is not None))
         for name, written in _METHOD_COSTS.items():
             value = comparison_figures.number(row, name, path)
-            cells.append(chapters.Cell("not measured" if value is None else written(value)))
-        rows.append([*cells, chapters.Cell(row.get("shared_with") or "")])
+            cells.append(report_tables.Cell("not measured" if value is None else written(value)))
+        rows.append([*cells, report_tables.Cell(row.get("shared_with") or "")])
     words = (
         "extraction, selection and training, over all datasets, tasks and seeds. Each method is charged the whole of "
         "what it shares with others, as if it were alone, so that costs do not add up."
     )
     numeric = [False, *(True for _ in heads[1:])]
     notes = comparison_figures.notes(table.rows)
-    return chapters.Block(table, heads, numeric, rows, words, "Costs of the methods", notes)
+    return report_tables.Block(table, heads, numeric, rows, words, "Costs of the methods", notes)
 
 
 def _mebibytes(amount: float) -> str:

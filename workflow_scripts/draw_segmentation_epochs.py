@@ -1,0 +1,3 @@
+from histotransfer import training_figures, workflow
+
+workflow.run(snakemake, training_figures.draw_epochs)

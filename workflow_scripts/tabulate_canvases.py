@@ -1,0 +1,3 @@
+from histotransfer import map_tables, workflow
+
+workflow.run(snakemake, map_tables.tabulate_canvases)

@@ -1,0 +1,3 @@
+from histotransfer import tumour_points, workflow
+
+workflow.run(snakemake, tumour_points.tabulate)

@@ -1,0 +1,3 @@
+from histotransfer import probability_maps, workflow
+
+workflow.run(snakemake, probability_maps.write_maps)
