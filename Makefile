@@ -18,6 +18,11 @@ demo: $(VENV)/.workflow ## The whole chain on drawn slides, to results/report.ht
 	$(RUN)
 	@echo "open results/report.html"
 
+.PHONY: demo-multi-stage
+demo-multi-stage: $(VENV)/.workflow ## Maps of drawn, annotated slides: classifier, U-Net and end-to-end learning, three seeds
+	$(RUN) --configfile studies/multi-stage.yaml
+	@echo "open results/studies/multi-stage/report.html"
+
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.browser ## The tests (one backend, small networks, the browser)
 	$(BIN)/python -m pytest -m "not full and not faults"
