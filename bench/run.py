@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow_scripts")]
 
 import cutting  # noqa: E402
+import end_to_end  # noqa: E402
 import extracting  # noqa: E402
 import fitting  # noqa: E402
 import merging  # noqa: E402
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Row]]] = {
     "fitting": fitting.rows,
     "selecting": selecting.rows,
     "training": training.rows,
+    "end-to-end": end_to_end.rows,
     "planning": planning.rows,
 }
 

@@ -138,7 +138,7 @@ def test_colours_follow_beer_and_lambert():
     stain = demo.Stain(vectors=np.array([[1.0, 0, 0], [0, 1.0, 0]]), strengths=(1.0, 2.0), white=np.full(3, 240.0))
     hematoxylin, eosin = np.array([[0, 100]], np.uint8), np.array([[0, 50]], np.uint8)
     # 100 units are an optical density of 1: red falls to 240 / e = 88.3; so does green, 50 units at twice the strength.
-    assert demo._beer_lambert(hematoxylin, eosin, stain).tolist() == [[[240, 240, 240], [88, 88, 240]]]
+    assert demo.beer_lambert(hematoxylin, eosin, stain).tolist() == [[[240, 240, 240], [88, 88, 240]]]
 
 
 @pytest.mark.parametrize("label", demo.CLASSES)

@@ -265,14 +265,14 @@ def draw_pixels(
     noise = np.frombuffer(rng.bytes(width * height), np.uint8).reshape(height, width)
     hematoxylin += noise & 3
     eosin += (noise >> 2) & 3
-    rgb = _beer_lambert(hematoxylin, eosin, stain)
+    rgb = beer_lambert(hematoxylin, eosin, stain)
     # ASSUME Two slides in five carry a pen mark, whatever their class.
     if rng.random() < 0.4:
         _draw_pen_mark(rng, rgb, tissue)
     return rgb
 
 
-def _beer_lambert(hematoxylin: np.ndarray, eosin: np.ndarray, stain: Stain) -> np.ndarray:
+def beer_lambert(hematoxylin: np.ndarray, eosin: np.ndarray, stain: Stain) -> np.ndarray:
     """Return colours of two stain maps (uint8): I = I0 exp(-A c), Ruifrok & Johnston (2001), equation 1.
 
     Both maps have 256 values, so each channel is one table of 256 x 256 that is looked up.
@@ -293,22 +293,23 @@ def _beer_lambert(hematoxylin: np.ndarray, eosin: np.ndarray, stain: Stain) -> n
 # --- where what lies ---------------------------------------------------------------------------------------------
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float, mode: str = "nearest") -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float, mode: str = "nearest") -> np.ndarray:
     """Return Gaussian noise of mean 0 and deviation 1 that changes over about `scale` cells, float32."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), scale, mode=mode, truncate=3)
     return (noise - noise.mean()) / noise.std()
 
 
-def _enlarged(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def enlarge(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return a float32 field on the coarse grid brought to `shape` (rows, columns), bilinear."""
     return np.asarray(Image.fromarray(field.astype(np.float32)).resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
-def _grid_shape(size: tuple[int, int], cell: int) -> tuple[int, int]:
+def grid_shape(size: tuple[int, int], cell: int) -> tuple[int, int]:
+    """Return rows and columns of a grid of `cell` x `cell` level-0 pixels over a slide of `size` (width, height)."""
     return -(-size[1] // cell), -(-size[0] // cell)
 
 
-def _at(field: np.ndarray, points: np.ndarray) -> np.ndarray:
+def values_at(field: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the values of a field on the coarse grid at level-0 `points` (n, 2)."""
     columns, rows = (points // COARSE).astype(np.intp).T
     return field[np.clip(rows, 0, field.shape[0] - 1), np.clip(columns, 0, field.shape[1] - 1)]
@@ -316,7 +317,7 @@ def _at(field: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _tissue_field(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Return a field on the coarse grid that is positive in tissue: one to three pieces with ragged outlines."""
-    shape = _grid_shape(size, COARSE)
+    shape = grid_shape(size, COARSE)
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     pieces = int(rng.integers(1, 4))
     field = np.full(shape, -np.inf)
@@ -326,7 +327,7 @@ def _tissue_field(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray
         radius_x, radius_y = rng.uniform(0.75, 0.95) / pieces, rng.uniform(0.65, 0.85)
         field = np.maximum(field, 1 - ((x - centre_x) / radius_x) ** 2 - ((y - centre_y) / radius_y) ** 2)
     scale = shape[1] / 25
-    field = field + 0.28 * _smooth_noise(rng, shape, scale) + 0.1 * _smooth_noise(rng, shape, scale / 4)
+    field = field + 0.28 * smooth_noise(rng, shape, scale) + 0.1 * smooth_noise(rng, shape, scale / 4)
     # Nothing reaches the edge of the slide.
     field -= 12 * np.clip(np.hypot(x**4, y**4) - 0.45, 0, None)
     share = rng.uniform(0.42, 0.56)
@@ -343,16 +344,16 @@ def _class_weights(
     """
     shape = tissue.shape
     inside = tissue > 0
-    place = _smooth_noise(rng, shape, 14)
+    place = smooth_noise(rng, shape, 14)
     foreign = np.clip((place - np.quantile(place[inside], 1 - neighbour_share)) * 3 + 0.5, 0, 1)
-    kind = _smooth_noise(rng, shape, 20)
+    kind = smooth_noise(rng, shape, 20)
     first, second = NEIGHBOURS[label]
     border = np.quantile(kind[inside], NEIGHBOURS[label][first])
     is_first = np.clip((border - kind) * 3 + 0.5, 0, 1)
     return {label: 1 - foreign, first: foreign * is_first, second: foreign * (1 - is_first)}
 
 
-def _scattered(rng: np.random.Generator, size: tuple[int, int], spacing: float, jitter: float) -> np.ndarray:
+def scattered(rng: np.random.Generator, size: tuple[int, int], spacing: float, jitter: float) -> np.ndarray:
     """Return points (n, 2) on a triangular lattice of `spacing`, each moved by up to `jitter` spacings."""
     width, height = size
     y, x = np.mgrid[0 : height : spacing * 3**0.5 / 2, 0:width:spacing]
@@ -370,13 +371,13 @@ def _stain_maps(
     """Return the maps of hematoxylin and eosin, uint8 of shape (height, width)."""
     width, height = size
     weights = _class_weights(rng, tissue, label=label, neighbour_share=texture.neighbour_share)
-    course = _fibre_course(rng, tissue.shape, texture)
-    eosin_half, inside_half = _ground(rng, size, tissue=tissue, weights=weights, course=course, texture=texture)
+    course = fibre_course(rng, tissue.shape, texture)
+    eosin_half, inside_half = draw_ground(rng, size, tissue=tissue, weights=weights, course=course, texture=texture)
     hematoxylin = Image.new("L", size, 6)
     eosin = Image.fromarray(eosin_half).resize(size, Image.Resampling.BILINEAR)
 
     _draw_fibroblasts(rng, hematoxylin, tissue=tissue, weights=weights, course=course, texture=texture)
-    _draw_stray_lymphocytes(rng, hematoxylin, tissue=tissue, texture=texture)
+    draw_stray_lymphocytes(rng, hematoxylin, tissue=tissue, texture=texture)
     _draw_lymphoid_nuclei(rng, hematoxylin, tissue=tissue, weights=weights, texture=texture)
     _draw_glands(rng, hematoxylin, eosin, tissue=tissue, weights=weights, texture=texture)
 
@@ -384,7 +385,7 @@ def _stain_maps(
     maps = []
     for drawn, depth in ((hematoxylin, texture.chromatin), (eosin, 0.25)):
         amount = np.asarray(drawn).astype(np.uint16)
-        amount *= _mottle(rng, (height, width), depth)
+        amount *= mottle(rng, (height, width), depth)
         amount >>= 7
         np.minimum(amount, 240, out=amount)
         amount *= inside
@@ -393,16 +394,16 @@ def _stain_maps(
     return maps[0], maps[1]
 
 
-def _mottle(rng: np.random.Generator, shape: tuple[int, int], depth: float) -> np.ndarray:
+def mottle(rng: np.random.Generator, shape: tuple[int, int], depth: float) -> np.ndarray:
     """Return factors in 128ths, uint16 of `shape`, around 128: a fine grain, repeated every 512 pixels."""
-    grain = np.tanh(_smooth_noise(rng, (512, 512), 1.2, mode="wrap"))
+    grain = np.tanh(smooth_noise(rng, (512, 512), 1.2, mode="wrap"))
     factors = np.rint(128 * (1 + depth * grain)).astype(np.uint16)
     repeats = [-(-side // 512) for side in shape]
     return np.tile(factors, repeats)[: shape[0], : shape[1]]
 
 
 @dataclass(frozen=True)
-class _FibreCourse:
+class FibreCourse:
     """Where fibres run: `along` and `across` are a fibre's own coordinates (px), `angle` its direction (radians).
 
     All three lie on the coarse grid, float32.
@@ -413,52 +414,53 @@ class _FibreCourse:
     angle: np.ndarray
 
 
-def _fibre_course(rng: np.random.Generator, shape: tuple[int, int], texture: Texture) -> _FibreCourse:
+def fibre_course(rng: np.random.Generator, shape: tuple[int, int], texture: Texture) -> FibreCourse:
+    """Draw where fibres run, on a coarse grid of `shape`: one direction a slide, with the texture's waves."""
     theta = rng.uniform(0, np.pi)
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] * float(COARSE)
-    along = x * np.cos(theta) + y * np.sin(theta) + texture.fibre_wave * _smooth_noise(rng, shape, 12)
+    along = x * np.cos(theta) + y * np.sin(theta) + texture.fibre_wave * smooth_noise(rng, shape, 12)
     across = -x * np.sin(theta) + y * np.cos(theta)
-    across = across + texture.fibre_wave * (2.5 * _smooth_noise(rng, shape, 16) + 0.5 * _smooth_noise(rng, shape, 5))
+    across = across + texture.fibre_wave * (2.5 * smooth_noise(rng, shape, 16) + 0.5 * smooth_noise(rng, shape, 5))
     # A fibre runs where `across` does not change: at right angles to its gradient.
     gradient_y, gradient_x = np.gradient(across)
     angle = np.arctan2(-gradient_x, gradient_y)
-    return _FibreCourse(*(field.astype(np.float32) for field in (along, across, angle)))
+    return FibreCourse(*(field.astype(np.float32) for field in (along, across, angle)))
 
 
-def _ground(
+def draw_ground(
     rng: np.random.Generator,
     size: tuple[int, int],
     *,
     tissue: np.ndarray,
     weights: Mapping[str, np.ndarray],
-    course: _FibreCourse,
+    course: FibreCourse,
     texture: Texture,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, on the half grid and as uint8, the eosin between the cells and what is inside the tissue (0 or 255).
 
     Fibres are a strip of noise, long in one direction, that is looked up in the coordinates of the fibres' course.
     """
-    shape = _grid_shape(size, HALF)
+    shape = grid_shape(size, HALF)
     # One cell of the strip is a level-0 pixel across the fibre and 4 along it.
-    strip = _smooth_noise(rng, (1024, 256), (2.2 * texture.fibre_width, 14), mode="wrap")
-    strip += 0.8 * _smooth_noise(rng, (1024, 256), (7 * texture.fibre_width, 22), mode="wrap")
+    strip = smooth_noise(rng, (1024, 256), (2.2 * texture.fibre_width, 14), mode="wrap")
+    strip += 0.8 * smooth_noise(rng, (1024, 256), (7 * texture.fibre_width, 22), mode="wrap")
     strip = 1 / (1 + np.exp(-2.5 * strip))
-    rows = _enlarged(course.across, shape).astype(np.int32) & 1023
-    columns = (_enlarged(course.along, shape) / 4).astype(np.int32) & 255
+    rows = enlarge(course.across, shape).astype(np.int32) & 1023
+    columns = (enlarge(course.along, shape) / 4).astype(np.int32) & 255
     fibres = strip[rows, columns]
 
-    lymphoid, glandular = (_enlarged(weights[name], shape) for name in ("lymphoid", "glandular"))
+    lymphoid, glandular = (enlarge(weights[name], shape) for name in ("lymphoid", "glandular"))
     # ASSUME Amounts of eosin: dense collagen most, stroma between glands less, lymphoid tissue little.
     amount = 88 - 62 * lymphoid - 30 * glandular
     amount *= 1 - texture.fibre_contrast * (1 - 0.8 * lymphoid - 0.35 * glandular) * (1 - fibres)
-    cloud = _enlarged(_smooth_noise(rng, tissue.shape, 10), shape)
+    cloud = enlarge(smooth_noise(rng, tissue.shape, 10), shape)
     amount *= 1 + 0.1 * cloud
 
-    edge = _enlarged(tissue, shape) + 0.05 * (fibres - 0.5)
+    edge = enlarge(tissue, shape) + 0.05 * (fibres - 0.5)
     return np.clip(amount, 0, 200).astype(np.uint8), np.where(edge > 0, np.uint8(255), np.uint8(0))
 
 
-def _draw_outlines(image: Image.Image, outlines: np.ndarray, amounts: np.ndarray) -> None:
+def draw_outlines(image: Image.Image, outlines: np.ndarray, amounts: np.ndarray) -> None:
     """Fill polygons `outlines` (n, corners, 2) of level-0 points with `amounts` (n,)."""
     draw = ImageDraw.Draw(image)
     for corners, amount in zip(
@@ -467,7 +469,7 @@ def _draw_outlines(image: Image.Image, outlines: np.ndarray, amounts: np.ndarray
         draw.polygon(corners, fill=amount)
 
 
-def _ellipses(
+def ellipses(
     rng: np.random.Generator,
     centres: np.ndarray,
     half_axes: np.ndarray,
@@ -493,7 +495,7 @@ def _ellipses(
     return np.stack([centres[:, :1] + a * cos - b * sin, centres[:, 1:] + a * sin + b * cos], axis=2)
 
 
-def _drawn_amounts(rng: np.random.Generator, n: int, mean: float, deviation: float) -> np.ndarray:
+def drawn_amounts(rng: np.random.Generator, n: int, mean: float, deviation: float) -> np.ndarray:
     """Return `n` amounts of a stain, integers of 20 to 220."""
     return np.clip(rng.normal(mean, deviation, n), 20, 220).astype(int)
 
@@ -507,29 +509,30 @@ def _draw_lymphoid_nuclei(
     texture: Texture,
 ) -> None:
     """Draw small, round, dark nuclei, densely packed, in clusters."""
-    points = _scattered(rng, hematoxylin.size, 16.5 * texture.nucleus, 0.3)
-    crowd = _smooth_noise(rng, tissue.shape, 4)
+    points = scattered(rng, hematoxylin.size, 16.5 * texture.nucleus, 0.3)
+    crowd = smooth_noise(rng, tissue.shape, 4)
     density = texture.crowding * (0.85 + 0.2 * crowd)
-    keep = rng.random(len(points)) < np.clip(_at(density, points), 0.25, 1) * _at(weights["lymphoid"], points)
-    _draw_lymphocytes(rng, hematoxylin, points[keep & (_at(tissue, points) > 0)], texture)
+    density = np.clip(values_at(density, points), 0.25, 1)
+    keep = rng.random(len(points)) < density * values_at(weights["lymphoid"], points)
+    _draw_lymphocytes(rng, hematoxylin, points[keep & (values_at(tissue, points) > 0)], texture)
 
 
-def _draw_stray_lymphocytes(
+def draw_stray_lymphocytes(
     rng: np.random.Generator, hematoxylin: Image.Image, *, tissue: np.ndarray, texture: Texture
 ) -> None:
     """Draw single lymphocytes everywhere, more in some places than in others."""
-    points = _scattered(rng, hematoxylin.size, 40, 0.5)
+    points = scattered(rng, hematoxylin.size, 40, 0.5)
     per_point = texture.stray_lymphocytes * (40 * 40 * 3**0.5 / 2) / 100**2
-    density = per_point * np.exp(0.8 * _smooth_noise(rng, tissue.shape, 6) - 0.32)
-    keep = rng.random(len(points)) < _at(density, points)
-    _draw_lymphocytes(rng, hematoxylin, points[keep & (_at(tissue, points) > 0)], texture)
+    density = per_point * np.exp(0.8 * smooth_noise(rng, tissue.shape, 6) - 0.32)
+    keep = rng.random(len(points)) < values_at(density, points)
+    _draw_lymphocytes(rng, hematoxylin, points[keep & (values_at(tissue, points) > 0)], texture)
 
 
 def _draw_lymphocytes(rng: np.random.Generator, hematoxylin: Image.Image, points: np.ndarray, texture: Texture) -> None:
     n = len(points)
     half_axes = rng.normal(6.6, 0.6, (n, 1)) * texture.nucleus * rng.uniform(0.88, 1.0, (n, 2))
-    outlines = _ellipses(rng, points, half_axes, rng.uniform(0, np.pi, n))
-    _draw_outlines(hematoxylin, outlines, _drawn_amounts(rng, n, 150, 18))
+    outlines = ellipses(rng, points, half_axes, rng.uniform(0, np.pi, n))
+    draw_outlines(hematoxylin, outlines, drawn_amounts(rng, n, 150, 18))
 
 
 def _draw_fibroblasts(
@@ -538,18 +541,18 @@ def _draw_fibroblasts(
     *,
     tissue: np.ndarray,
     weights: Mapping[str, np.ndarray],
-    course: _FibreCourse,
+    course: FibreCourse,
     texture: Texture,
 ) -> None:
     """Draw few, elongated nuclei along the fibres, in fibrous tissue and in the stroma between glands."""
-    points = _scattered(rng, hematoxylin.size, 46, 0.45)
+    points = scattered(rng, hematoxylin.size, 46, 0.45)
     density = texture.crowding * (0.75 * weights["fibrous"] + 0.6 * weights["glandular"] + 0.1 * weights["lymphoid"])
-    points = points[(rng.random(len(points)) < _at(density, points)) & (_at(tissue, points) > 0)]
+    points = points[(rng.random(len(points)) < values_at(density, points)) & (values_at(tissue, points) > 0)]
     n = len(points)
     half_axes = np.stack([rng.normal(13, 2.5, n).clip(7), rng.normal(3.6, 0.7, n).clip(2.2)], axis=1)
-    angles = _at(course.angle, points) + rng.normal(0, 0.15, n)
-    outlines = _ellipses(rng, points, half_axes * texture.nucleus, angles)
-    _draw_outlines(hematoxylin, outlines, _drawn_amounts(rng, n, 115, 22))
+    angles = values_at(course.angle, points) + rng.normal(0, 0.15, n)
+    outlines = ellipses(rng, points, half_axes * texture.nucleus, angles)
+    draw_outlines(hematoxylin, outlines, drawn_amounts(rng, n, 115, 22))
 
 
 def _draw_glands(
@@ -562,8 +565,8 @@ def _draw_glands(
     texture: Texture,
 ) -> None:
     """Draw glands: a round lumen, a wall of cytoplasm, and a row of nuclei near the wall's outer side."""
-    points = _scattered(rng, hematoxylin.size, 2.35 * texture.gland_radius, 0.14)
-    keep = (_at(weights["glandular"], points) > 0.5) & (_at(tissue, points) > 0.06)
+    points = scattered(rng, hematoxylin.size, 2.35 * texture.gland_radius, 0.14)
+    keep = (values_at(weights["glandular"], points) > 0.5) & (values_at(tissue, points) > 0.06)
     points = points[keep & (rng.random(len(points)) < 0.92)]
     n = len(points)
     outer = texture.gland_radius * rng.uniform(0.72, 1.1, n)
@@ -579,11 +582,11 @@ def _draw_glands(
         return points[:, None] + np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=2)
 
     wall, lumen = outlines(np.ones(n)), outlines(texture.lumen * rng.uniform(0.75, 1.2, n))
-    _draw_outlines(eosin, wall, _drawn_amounts(rng, n, 62, 6))
-    _draw_outlines(hematoxylin, wall, _drawn_amounts(rng, n, 24, 3))
+    draw_outlines(eosin, wall, drawn_amounts(rng, n, 62, 6))
+    draw_outlines(hematoxylin, wall, drawn_amounts(rng, n, 24, 3))
     _draw_wall_nuclei(rng, hematoxylin, points=points, outer=outer, waves=waves, texture=texture)
-    _draw_outlines(eosin, lumen, np.full(n, 3))
-    _draw_outlines(hematoxylin, lumen, np.full(n, 2))
+    draw_outlines(eosin, lumen, np.full(n, 3))
+    draw_outlines(hematoxylin, lumen, np.full(n, 2))
 
 
 def _draw_wall_nuclei(
@@ -606,8 +609,8 @@ def _draw_wall_nuclei(
     radius = row[gland] * (1 + wave) * rng.normal(1, 0.035, len(gland))
     centres = points[gland] + np.stack([radius * np.cos(around), radius * np.sin(around)], axis=1)
     half_axes = np.stack([rng.normal(9, 1.2, len(gland)), rng.normal(5.6, 0.6, len(gland))], axis=1)
-    outlines = _ellipses(rng, centres, half_axes * texture.nucleus, around + rng.normal(0, 0.2, len(gland)))
-    _draw_outlines(hematoxylin, outlines, _drawn_amounts(rng, len(gland), 112, 14))
+    outlines = ellipses(rng, centres, half_axes * texture.nucleus, around + rng.normal(0, 0.2, len(gland)))
+    draw_outlines(hematoxylin, outlines, drawn_amounts(rng, len(gland), 112, 14))
 
 
 def _draw_pen_mark(rng: np.random.Generator, rgb: np.ndarray, tissue: np.ndarray | None) -> None:
@@ -622,7 +625,7 @@ def _draw_pen_mark(rng: np.random.Generator, rgb: np.ndarray, tissue: np.ndarray
     height, width = rgb.shape[:2]
     ink = np.array(INKS[str(rng.choice(sorted(INKS)))])
     margin = np.s_[height // (8 * COARSE) : -height // (8 * COARSE), width // (8 * COARSE) : -width // (8 * COARSE)]
-    free = np.zeros(_grid_shape((width, height), COARSE), bool)
+    free = np.zeros(grid_shape((width, height), COARSE), bool)
     free[margin] = True if tissue is None else tissue[margin] < -0.1
     rows, columns = np.nonzero(free if free.any() else np.ones_like(free))
     start = int(rng.integers(len(rows)))
@@ -632,12 +635,12 @@ def _draw_pen_mark(rng: np.random.Generator, rgb: np.ndarray, tissue: np.ndarray
     step = width / 90 / cell
     x = columns[start] * COARSE / cell + step * np.cumsum(np.cos(turns))
     y = rows[start] * COARSE / cell + step * np.cumsum(np.sin(turns))
-    stroke = Image.new("L", _grid_shape((width, height), cell)[::-1])
+    stroke = Image.new("L", grid_shape((width, height), cell)[::-1])
     thickness = max(2, round(rng.uniform(0.8, 1.3) * step))
     ImageDraw.Draw(stroke).line(np.stack([x, y], axis=1).ravel().tolist(), fill=255, width=thickness, joint="curve")
     left, top, right, bottom = stroke.getbbox() or (0, 0, 1, 1)
     window = rgb[top * cell : bottom * cell, left * cell : right * cell]
     enlarged = stroke.crop((left, top, right, bottom)).resize(window.shape[1::-1], Image.Resampling.BILINEAR)
     cover = np.asarray(enlarged, np.float32)[..., None] / 255
-    streaks = 0.9 + 0.12 * _enlarged(_smooth_noise(rng, (bottom - top, right - left), 2), window.shape[:2])[..., None]
+    streaks = 0.9 + 0.12 * enlarge(smooth_noise(rng, (bottom - top, right - left), 2), window.shape[:2])[..., None]
     window[:] = np.rint(window * np.exp(-cover * streaks * ink)).astype(np.uint8)

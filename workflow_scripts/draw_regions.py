@@ -1,0 +1,3 @@
+from histotransfer import lesions, workflow
+
+workflow.run(snakemake, lesions.draw_regions)
