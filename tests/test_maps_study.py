@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import annotation_factory
 import h5py
 import numpy as np
 import pytest
@@ -57,43 +58,38 @@ SIZE = 640
 def write_region(path, box):
     """Write one rectangle of tumour as an annotation file."""
     left, top, right, bottom = box
-    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     if path.suffix == ".xml":
-        points = "".join(f'<Coordinate Order="{k}" X="{x}" Y="{y}"/>' for k, (x, y) in enumerate(corners))
-        path.write_text(
-            '<?xml version="1.0"?><ASAP_Annotations><Annotations><Annotation Name="a" Type="Polygon" '
-            f'PartOfGroup="Tumour"><Coordinates>{points}</Coordinates></Annotation></Annotations>'
-            '<AnnotationGroups><Group Name="Tumour" PartOfGroup="None"/></AnnotationGroups></ASAP_Annotations>'
-        )
+        annotation_factory.write_asap(path, [("Tumour", annotation_factory.rectangle(*box))])
     elif path.suffix == ".geojson":
-        feature = {
-            "type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
-            "properties": {"objectType": "annotation", "classification": {"name": "Tumour"}},
-        }
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+        outline = annotation_factory.feature("Tumour", annotation_factory.rectangle(*box))
+        annotation_factory.write_geojson(path, annotation_factory.collection(outline))
     else:
         mask = np.zeros((SIZE // 8, SIZE // 8), np.uint8)
         mask[top // 8 : bottom // 8, left // 8 : right // 8] = 1
-        Image.fromarray(mask).save(path)
+        annotation_factory.write_mask(path, mask)
+
+
+def write_scans(folder, sheet):
+    """Write the slides, their regions and one slide that cannot be read, with their sheet."""
+    rows = []
+    for number, (of, box, ending, metastasis) in enumerate(SLIDES):
+        slide_factory.write_slide(folder / f"s{number}.tif", size=(SIZE, SIZE), seed=number, kind=number % 2)
+        row = {"image": f"s{number}", "path": f"{folder.name}/s{number}.tif", "patient": f"p{number}", "split": of}
+        annotation = f"{folder.name}/s{number}.{ending}" if box else ""
+        row |= {"annotation": annotation, "metastasis": metastasis, "label": "normal"}
+        if box:
+            write_region(folder / f"s{number}.{ending}", box)
+        rows.append(row)
+    slide_factory.truncate(slide_factory.write_slide(folder / "bad.tif", size=(SIZE, SIZE)))
+    bad = {"image": "bad", "path": f"{folder.name}/bad.tif", "patient": "p9", "split": "train", "label": "normal"}
+    slide_factory.write_sheet(sheet, [*rows, bad])
 
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory, workflow):
     """The study, finished; not to be changed, but copied."""
     folder = tmp_path_factory.mktemp("maps") / "study"
-    scans = folder / "data/scans"
-    rows = []
-    for number, (of, box, ending, metastasis) in enumerate(SLIDES):
-        slide_factory.write_slide(scans / f"s{number}.tif", size=(SIZE, SIZE), seed=number, kind=number % 2)
-        row = {"image": f"s{number}", "path": f"scans/s{number}.tif", "patient": f"p{number}", "split": of}
-        row |= {"annotation": f"scans/s{number}.{ending}" if box else "", "metastasis": metastasis, "label": "normal"}
-        if box:
-            write_region(scans / f"s{number}.{ending}", box)
-        rows.append(row)
-    slide_factory.truncate(slide_factory.write_slide(scans / "bad.tif", size=(SIZE, SIZE)))
-    rows.append({"image": "bad", "path": "scans/bad.tif", "patient": "p9", "split": "train", "label": "normal"})
-    slide_factory.write_sheet(folder / "data/scans.tsv", rows)
+    write_scans(folder / "data/scans", folder / "data/scans.tsv")
     study = study_factory.Study(folder, workflow)
     config = study.config
     config["study"] |= {"methods": METHODS, "splits": ["as-given"]}

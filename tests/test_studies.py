@@ -50,6 +50,13 @@ def put_data(folder, name):
         (folder / "data/weights").mkdir(parents=True)
         for stem in ("alexnet-torchvision", "googlenet-torchvision"):
             (folder / f"data/weights/{stem}.weights.h5").touch()
+    elif name == "takahama2019":
+        rows = [(image, f"{image}.svs", patient, f"{image}.xml") for image, patient in (("a", "p1"), ("b", "p2"))]
+        write_table(folder / "data/stomach/slides.tsv", ("image", "path", "patient", "annotation"), rows)
+        for *_, annotation in rows:
+            (folder / "data/stomach" / annotation).touch()
+        (folder / "data/weights").mkdir(parents=True)
+        (folder / "data/weights/googlenet-torchvision.weights.h5").touch()
     elif name == "joyce2024":
         rows = [("0", "a.jpg", "\"['Bone', 'Renal']\"", "v1"), ("1", "b.jpg", "['Bone']", "v2")]
         header = ("", "image_path", "pathology", "video_id")
@@ -61,7 +68,7 @@ def load(name, folder, **changes):
     return configuration.load(merged(name, **changes), SCHEMA, folder=folder)
 
 
-NAMES = ("bayramoglu2016", "joyce2024", "kieffer2017")
+NAMES = ("bayramoglu2016", "joyce2024", "kieffer2017", "takahama2019")
 
 
 # ---- what the papers say
@@ -73,6 +80,7 @@ def studies(tmp_path_factory):
 
 
 SGD = {"kind": "sgd", "momentum": 0.9, "nesterov": False}
+ADAM = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 #: Rate, base x (1 + 0.001 x iteration)^-0.75; the minus is a choice (section 3).
 INV = {"kind": "inv", "gamma": 0.001, "power": 0.75}
 HEAD = ("features", "head")
@@ -92,6 +100,9 @@ TRAINED = {
         "googlenet-full": ("GoogLeNet-torchvision", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
         "vgg16-transfer": ("VGG16", "imagenet", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
         "vgg16-full": ("VGG16", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
+    },
+    "takahama2019": {
+        "extractor": ("GoogLeNet-torchvision", "file", 128, [16], [("tiles", "all", 30, 1e-4, ADAM)]),
     },
     "joyce2024": {
         "transfer": ("ResNet50", "imagenet", 32, [512], [HEAD]),
@@ -181,6 +192,35 @@ def test_joyce_trains_a_head_of_512_and_a_network_of_three_convolutions(studies)
     assert (split["unit"], split["validation"] > 0, split["test"] > 0) == ("slide", True, True)
 
 
+def test_takahama_sees_tiles_in_their_slide(studies):
+    study = studies["takahama2019"]
+    assert study.datasets["stomach"].canvas == {"size": 32, "per": "piece"}
+    lymph_nodes = {name: study.config["datasets"][name] for name in ("camelyon16", "camelyon17")}
+    assert {one["canvas"]["size"] for one in lymph_nodes.values()} == {512}
+    tiling = study.datasets["stomach"].tiling
+    assert (tiling["size_px"], tiling["tissue_min"]) == (256, 0.8)
+    # section 4.1: "tumor" if over 20 % is tumour, "normal" if over 80 % is normal, else no label
+    for task in ("tumour", "metastases"):
+        rules = [(rule["class"], rule["above"]) for rule in study.config["tasks"][task]["regions"]["rules"]]
+        assert rules == [("tumour", 0.2), ("normal", 0.8)]
+    extractor = study.trained["extractor"].recipe
+    assert (extractor["crop_from"], study.trained["extractor"].start["px"]) == (256, 224)
+    varied = extractor["augmentation"]
+    assert {varied[name][0] for name in ("saturation", "contrast", "brightness", "sharpness")} == {0.75}
+    assert (varied["quarter_turns"], varied["flip"]) == (True, "horizontal")
+    assert study.feature_sets["vectors"].sources == ({"network": "extractor", "layer": "head_1"},)
+    # "we reduce the input tissue image to 1024 x 1024": 32 tiles of 32 px
+    assert study.feature_sets["tissue-image"].cell_px * 32 == 1024
+    unet, both = study.classifiers["unet"]["recipe"], study.classifiers["end-to-end"]["recipe"]
+    assert (unet["batch"], unet["phases"][0]["epochs"], unet["phases"][0]["rate"]) == (32, 50, 1e-4)
+    [phase] = both["phases"]
+    assert (both["batch"], phase["epochs"], phase["rate"]) == (128, 10, 1e-7)
+    assert phase["rate"] * phase["rates"]["extractor"] == pytest.approx(1e-9)
+    assert both["augmentation"] == extractor["augmentation"]
+    assert study.seeds == (1, 2, 3)
+    assert (study.staging["folds"], study.staging["nodes"]) == (5, 5)
+
+
 def test_a_table_without_videos_is_split_by_image(tmp_path):
     study = load("joyce2024", tmp_path, datasets={"quilt-1m": {"columns": {"slide": None}}})
     assert study.datasets["quilt-1m"].table["columns"] == {"path": "image_path", "label": "pathology"}
@@ -252,11 +292,16 @@ def test_a_study_is_planned_from_its_file(tmp_path, workflow, name):
     put_data(tmp_path, name)
     planned = study.plan().planned
     on_features = {"kieffer2017": 2, "joyce2024": 1}.get(name, 0)
-    splits = len(paper(name)["study"]["splits"])
+    runs = len(paper(name)["study"]["splits"]) * len(paper(name)["study"]["seeds"])
     assert planned.get("train_head", 0) == on_features
-    assert planned["train_network"] == splits * len(TRAINED[name]) - (1 if name == "joyce2024" else 0)
+    assert planned["train_network"] == runs * len(TRAINED[name]) - (1 if name == "joyce2024" else 0)
     assert planned.get("attach_head", 0) == (1 if name == "joyce2024" else 0)
-    assert planned["score"] == splits * len(paper(name)["study"]["methods"])
+    assert planned["score"] == runs * len(paper(name)["study"]["methods"])
+    segmented = {"takahama2019": (3, 1)}.get(name, (0, 0))
+    assert (planned.get("train_unet", 0), planned.get("train_end_to_end", 0)) == (
+        runs * segmented[0],
+        runs * segmented[1],
+    )
     assert planned.get("filter_table", 0) == (1 if name == "joyce2024" else 0)
 
 
@@ -418,3 +463,42 @@ def test_the_study_of_bayramoglu_2016_runs_whole_on_small_data(tmp_path, workflo
             assert len(curve) >= 4, network
     page = (study.results / "studies/bayramoglu2016/report.html").read_text("utf-8")
     assert "nuclei are divided at random as in Bayramoglu and Heikkila 2016" in page
+
+
+@pytest.mark.full
+@pytest.mark.workflow
+def test_the_study_of_takahama_2019_runs_whole_on_small_data(tmp_path, workflow):
+    """The five methods, on maps of pieces of tissue, with the paper's canvas; GoogLeNet at its smallest."""
+    import test_maps_study
+
+    study = scaled_down(
+        "takahama2019", tmp_path / "study", workflow, px=32,
+        tilings={"takahama2019": {"size_px": 40, "mpp": 0.5, "tissue_min": 0.5}},
+    )  # fmt: skip
+    recipes = merged("takahama2019")["recipes"]
+    for name in ("unet", "unet-image", "end-to-end"):
+        recipe = recipes[f"takahama2019-{name}"]
+        study.config["recipes"][f"takahama2019-{name}"] = {
+            **recipe,
+            "batch": 8,
+            "crop_from": 80 if recipe.get("crop_from") else None,
+            "phases": [{**phase, "epochs": 1} for phase in recipe["phases"]],
+        }
+    for name in ("unet", "unet-image"):
+        study.config["classifiers"][name]["filters"] = 2
+    study.config["feature_sets"]["tissue-image"]["cell_px"] = 4
+    study.config["study"] |= {"splits": ["as-given"], "seeds": [1, 2]}
+    study.config["tilings"]["takahama2019"]["upsample"] = True
+    sheet = study.folder / "data/stomach/slides.tsv"
+    test_maps_study.write_scans(sheet.parent / "scans", sheet)
+    study.config["tasks"]["tumour"]["regions"] |= {
+        "names": {"tumour": ["Tumour", "1"]},
+        "outside": "normal",
+        "without": "normal",
+    }
+    study.config["staging"] |= {"nodes": 1, "folds": 2}
+    study.run(timeout=1800)
+    assert methods_with_scores(study, "pr_auc") == every_method(study)
+    rows = store.read_csv(study.results / "studies/takahama2019/maps/as-given/methods.csv")
+    assert [row["method"] for row in rows] == study.config["study"]["methods"]
+    assert {row["seeds"] for row in rows} == {"2"}
