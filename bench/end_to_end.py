@@ -311,8 +311,8 @@ def _step_against_its_passes(folder: Path, repetitions: int) -> Iterator[Row]:
 
 # In a process of its own: the gradient of the joined network in one pass, by TensorFlow alone. With ReLU's kinks one
 # pass itself has no gradient to 1e-4: some of millions of activations lie so near to 0 that the order of a sum decides
-# on which side, and a compiled pass differs from an eager one by 1e-2. So each kink is made smooth, and what the network
-# as it is comes to is told.
+# on which side, and a compiled pass differs from an eager one by 1e-2. So each kink is made smooth, and what the
+# network as it is comes to is told.
 _GRADIENT = """
 import sys, json, dataclasses
 sys.path.insert(0, sys.argv[1])

@@ -1,6 +1,6 @@
-"""The only module that imports a backend: one compiled forward pass, and one compiled step of training.
+"""The only module that imports a backend: compiled forward passes, gradients, and steps of training.
 
-The pass runs on TensorFlow, JAX or PyTorch, or in OpenVINO; the step on the first three.
+The forward pass runs on TensorFlow, JAX or PyTorch, or in OpenVINO; all else on the first three.
 
 Everything else is written with Keras alone and runs on any of them.
 """
