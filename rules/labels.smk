@@ -16,6 +16,8 @@ rule label_tiles:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("label_tiles"),
     params:
         group=lambda wildcards: {unit: getattr(slide_row(wildcards), unit) for unit in ("slide", "patient")},
         label=of_slide("label"),
@@ -41,6 +43,8 @@ rule label_part:
         dataset=TABLES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("label_part"),
     params:
         kind=of_dataset("kind"),
         root=of_dataset("root"),
@@ -65,6 +69,8 @@ rule gather_labels:
         "benchmarks/{dataset}/gather_labels/{task}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("gather_labels"),
     params:
         code=code("labels.gather"),
     message:

@@ -11,6 +11,8 @@ rule draw_slide:
         "benchmarks/drawn/draw_slide/{slide}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_slide"),
     params:
         slide="{slide}",
         patient=of_drawn("patient"),
@@ -37,6 +39,8 @@ rule inspect_slide:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("inspect_slide"),
     params:
         slide="{slide}",
         image_in_sheet=of_slide("image_in_sheet"),
