@@ -19,8 +19,7 @@ except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
 CONTENTS = contents.Contents(STUDY)
-# The digest of the library code behind "module.function": a param of every rule, so that changed code reruns it.
-code = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotransfer")
+digests = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotransfer")
 
 ID = r"[a-z0-9][a-z0-9._-]*"
 SELECTION = "results/{dataset}/selections/{task}/{split}/{seed}/{features}"
@@ -37,6 +36,14 @@ HEADLINE = "balanced_accuracy"
 # The study whose pages are copied to results/.
 DEFAULT_STUDY = "demo"
 TEMPLATES = sorted(map(str, (Path(workflow.basedir) / "workflow_scripts/histotransfer/templates").iterdir()))
+
+
+def code(function):
+    """The digest of the library code behind "module.function": a param of every rule, so that changed code reruns it.
+
+    A job on another machine plans itself again, and itself alone: it need not read the code of every other rule.
+    """
+    return digests(function) if workflow.is_main_process else lambda wildcards: digests(function)
 
 
 def names(*kinds):
@@ -466,7 +473,7 @@ def of_head(wildcards, input, threads):
     one = STUDY.trained[wildcards.network]
     epochs = sum(phase["epochs"] for phase in one.recipe["phases"] if phase["on"] == "features")
     rows = sum(map(n_tiles, input.features))
-    return needs.head(mb=4 * rows * network_columns(one.start_name) / 1e6, epochs=epochs)
+    return needs.head(tiles=rows, mb=4 * rows * network_columns(one.start_name) / 1e6, epochs=epochs)
 
 
 def training_rows(wildcards, rows):
@@ -500,6 +507,7 @@ def of_classifier(wildcards, input, threads):
     rows, columns, row_bytes = of_rows(wildcards, input)
     return needs.classifier(
         settings["kind"],
+        tiles=rows,
         rows=training_rows(wildcards, rows),
         row_bytes=row_bytes,
         held_out=rows * (STUDY.splits[wildcards.split]["test"] or 0.5),
@@ -512,6 +520,7 @@ def of_selection(wildcards, input, threads):
     rows, columns, row_bytes = of_rows(wildcards, input)
     return needs.selection(
         STUDY.selections[STUDY.feature_sets[wildcards.features].selection],
+        tiles=rows,
         rows=training_rows(wildcards, rows),
         row_bytes=row_bytes,
         columns=columns,
