@@ -90,8 +90,8 @@ def test_extraction_by_hand(plain):
 
 def test_training_by_hand(plain):
     # 2 epochs of 100 tiles, each worth three passes: 60 s; 32 tiles of 100 MB
-    assert needs.training(plain, px=224, tiles=100, epochs=2, batch=32) == Need(1700 + 3200, 60 + 5 + 60)
-    assert needs.training(plain, px=112, tiles=100, epochs=2, batch=32) == Need(1700 + 800, 60 + 5 + 15)
+    assert needs.training(plain, px=224, tiles=100, epochs=2, batch=32) == Need(1700 + 3200 + 0.1, 60 + 5 + 60)
+    assert needs.training(plain, px=112, tiles=100, epochs=2, batch=32) == Need(1700 + 800 + 0.1, 60 + 5 + 15)
 
 
 @pytest.mark.parametrize("name", networks.ARCHITECTURES)
@@ -113,7 +113,7 @@ def test_kinds_and_limits_are_those_of_the_classifiers():
 
 
 def test_classifiers_by_hand():
-    of = {"row_bytes": 8192, "held_out": 0, "fits": 4}
+    of = {"tiles": 0, "row_bytes": 8192, "held_out": 0, "fits": 4}
     # 5,000 rows: 40.96 MB at 2.2, and 1.6 times 8 * 5,000 * 5,000 bytes; 7.2 s a fit
     svm = needs.classifier("libsvm", rows=5000, **of)
     assert svm.mb == pytest.approx(230 + 90.1 + 320, abs=0.1)
@@ -123,8 +123,11 @@ def test_classifiers_by_hand():
     assert svm.mb == pytest.approx(230 + 2.2 * 163.84)
     assert svm.seconds == pytest.approx(20 + 4 * 0.5 * 163.84)
     # what is held out is read whole
-    more = needs.classifier("libsvm", rows=20_000, row_bytes=8192, held_out=10_000, fits=4)
+    more = needs.classifier("libsvm", rows=20_000, **{**of, "held_out": 10_000})
     assert more.mb - svm.mb == pytest.approx(1.2 * 81.92)
+    # and of each tile 1,000 bytes of names
+    more = needs.classifier("libsvm", rows=20_000, **{**of, "tiles": 1_000_000})
+    assert more.mb - svm.mb == pytest.approx(1000)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_classifiers_by_hand():
 )
 def test_what_was_measured_of_classifiers_is_within_what_is_asked_for(kind, rows, measured_mb, measured_s):
     """2,048 features, three folds and the refit: bench/needs.py, in MiB."""
-    need = needs.classifier(kind, rows=rows, row_bytes=8192, held_out=rows / 3, fits=4)
+    need = needs.classifier(kind, tiles=rows, rows=rows, row_bytes=8192, held_out=rows / 3, fits=4)
     assert need.mb * needs.MEMORY_FACTOR > measured_mb * 1.0486
     # and no more than twice as much
     assert need.mb < 2.2 * measured_mb
@@ -172,7 +175,7 @@ def test_a_grid_has_the_product_of_its_lists_points():
 @pytest.mark.parametrize("step", [0.1, 100, "adaptive"])
 def test_an_elimination_takes_more_than_a_classifier(step):
     settings = {"kind": "rfe", "step": step, "trees": 250}
-    found = needs.selection(settings, rows=2000, row_bytes=8192, columns=2048, folds=3)
+    found = needs.selection(settings, tiles=2000, rows=2000, row_bytes=8192, columns=2048, folds=3)
     # 388 MiB and 88 s were measured with a step of 0.1
     assert found.mb * needs.MEMORY_FACTOR > 388 * 1.0486
     assert found.seconds * needs.TIME_FACTOR > 88

@@ -183,12 +183,13 @@ def training(
     rate = rates.NETWORKS[row.name]
     area = (px / row.px) ** 2 * max(1.0, float(network.get("alpha") or 1.0))
     passes = rates.TRAINING_PASSES * epochs * _passes_s(network, px, tiles)
-    return Need(rates.TRAINING_MB + rate.tile_mb * batch * area, 60 + rate.start_s + passes / worth(threads, gpu))
+    mb = rates.TRAINING_MB + rate.tile_mb * batch * area + TABLE_BYTES * tiles / 1e6
+    return Need(mb, 60 + rate.start_s + passes / worth(threads, gpu))
 
 
-def head(*, mb: float, epochs: int) -> Need:
-    """Return what a head takes that is trained on so many MB of features."""
-    return Need(rates.KERAS_MB + 3 * mb, 60 + 0.1 * mb * epochs)
+def head(*, tiles: float, mb: float, epochs: int) -> Need:
+    """Return what a head takes that is trained on so many tiles and MB of features."""
+    return Need(rates.KERAS_MB + TABLE_BYTES * tiles / 1e6 + 3 * mb, 60 + 0.1 * mb * epochs)
 
 
 #: By kind of classifier: memory of a MB of features that are learnt on, and processor seconds of each MB and fit.
@@ -204,17 +205,22 @@ CLASSIFIERS: dict[str, tuple[float, float]] = {
 #: Rows up to which a linear SVM keeps the matrix of their products (:data:`histotransfer.linear_svm.GRAM_ROWS`), copies
 #: of it that are held, and seconds of a fit on 5,000 rows (C = 1, features of tissue).
 GRAM_ROWS, GRAM_COPIES, GRAM_FIT_S = 10_000, 1.6, 7.2
-#: Memory (MB) of a job on next to nothing.
-CLASSIFIER_MB = 230.0
+#: Memory (MB) of a job on next to nothing, and bytes of each tile in the tables (40,000 tiles of four features took
+#: 217 MiB, 200,000 took 363).
+CLASSIFIER_MB, TABLE_BYTES = 230.0, 1000
 
 
-def classifier(kind: str, *, rows: float, row_bytes: float, held_out: float, fits: int, slower: float = 1.0) -> Need:
+def classifier(
+    kind: str, *, tiles: float, rows: float, row_bytes: float, held_out: float, fits: int, slower: float = 1.0
+) -> Need:
     """Return what a classifier takes.
 
     Parameters
     ----------
     kind : str
         One of :data:`CLASSIFIERS`.
+    tiles : float
+        All tiles with features.
     rows : float
         Tiles that are learnt on.
     row_bytes : float
@@ -229,7 +235,7 @@ def classifier(kind: str, *, rows: float, row_bytes: float, held_out: float, fit
     of_mb, of_fit = CLASSIFIERS[kind]
     learnt, predicted = rows * row_bytes / 1e6, held_out * row_bytes / 1e6
     # what is predicted is read when what was learnt on is still there
-    mb = CLASSIFIER_MB + of_mb * learnt + 1.2 * predicted
+    mb = CLASSIFIER_MB + TABLE_BYTES * tiles / 1e6 + of_mb * learnt + 1.2 * predicted
     seconds = 20 + fits * of_fit * slower * learnt + 0.1 * predicted
     if kind == "libsvm" and rows <= GRAM_ROWS:
         mb += GRAM_COPIES * 8 * rows**2 / 1e6
@@ -248,7 +254,14 @@ def forest_slowness(settings: Mapping[str, Any], columns: int) -> float:
 
 
 def selection(
-    settings: Mapping[str, Any], *, rows: float, row_bytes: float, columns: int, folds: int, threads: int = 1
+    settings: Mapping[str, Any],
+    *,
+    tiles: float,
+    rows: float,
+    row_bytes: float,
+    columns: int,
+    folds: int,
+    threads: int = 1,
 ) -> Need:
     """Return what a recursive elimination takes: a forest a size and fold, of half the features on average."""
     step = settings.get("step", 0.1)
@@ -256,7 +269,8 @@ def selection(
     of_mb, of_fit = CLASSIFIERS["extratrees"]
     mb = rows * row_bytes / 1e6
     forests = max(1.0, sizes) * (folds + 1) / 2 * (settings.get("trees") or 250) / 250
-    return Need(CLASSIFIER_MB + 2 * of_mb * mb, 30 + 2 * forests * of_fit * mb / worth(threads, 0))
+    tables = TABLE_BYTES * tiles / 1e6
+    return Need(CLASSIFIER_MB + tables + 2 * of_mb * mb, 30 + 2 * forests * of_fit * mb / worth(threads, 0))
 
 
 def grid_points(settings: Mapping[str, Any]) -> int:

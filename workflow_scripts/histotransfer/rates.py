@@ -68,11 +68,18 @@ SLIDE_S = 3.3
 #: Megabytes of that slide.
 SLIDE_MB = 645.0
 
-#: Snakemake: processor seconds and MB to plan a study of 1,000 slides (5,061 jobs), and of that what does not grow.
-PLAN_S, PLAN_LEAST_S, PLAN_MB, PLAN_LEAST_MB = 12.0, 3.0, 300.0, 190.0
-#: Processor seconds that Snakemake takes for a job on this machine (``SNAKEMAKE.md``: 0.1 s for the script, 0.03 s for
-#: scheduling) and in a job of Slurm, which starts it twice more.
-JOB_S, SLURM_JOB_S = 0.13, 3.2
+#: Snakemake: processor seconds and MB to plan a study of 1,000 slides (5,061 jobs), and of that what does not grow;
+#: with 10,000 slides 92 s and 1,200 MB were measured.
+PLAN_S, PLAN_LEAST_S, PLAN_MB, PLAN_LEAST_MB = 12.5, 3.5, 300.0, 190.0
+#: Processor seconds that Snakemake takes for a job on one machine: 0.1 for the script, 0.03 for choosing it.
+JOB_S = 0.13
+#: And of each of the two that a job of Slurm starts: reading the workflow, and each thousand slides of the sheet.
+SLURM_START_S, SLURM_START_S_OF_A_THOUSAND = 1.6, 0.065
 
 #: Bytes of a kept tile in its slide's grid, labels and pictures, and of a tile in a method's predictions, by seed.
-TILE_BYTES, PREDICTION_BYTES = 120, 250
+TILE_BYTES, PREDICTION_BYTES = 160, 250
+
+
+def slurm_job_s(slides: int) -> float:
+    """Return the processor seconds of the two Snakemakes in a job of Slurm, in a study of so many slides."""
+    return 2 * (SLURM_START_S + SLURM_START_S_OF_A_THOUSAND * slides / 1000)
