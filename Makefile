@@ -70,6 +70,11 @@ nuclei-training: $(VENV)/.workflow ## Transfer or full training, on the same nuc
 	$(BIN)/python studies/nuclei_sheet.py data/nuclei/labels.csv data/nuclei/sheet.tsv
 	$(RUN) --configfile studies/nuclei-training.yaml
 
+.PHONY: plan
+plan: $(VENV)/.workflow ## Hours, disk and shards of a study: make plan SLIDES=1000 TILES=5000 NETWORKS="ResNet50 VGG16"
+	@$(BIN)/python workflow_scripts/plan.py $(if $(SLIDES),--slides $(SLIDES)) $(if $(TILES),--tiles $(TILES)) \
+	    $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(GPUS),--gpus $(GPUS)) $(if $(MEASURE),--measure) $(PLAN)
+
 .PHONY: digest
 digest: $(VENV)/.workflow ## One digest of the content of results/, and of each file with DIGEST_FILES=1
 	@$(BIN)/python workflow_scripts/print_digest.py results $(if $(DIGEST_FILES),--files)

@@ -21,6 +21,8 @@ rule draw_augmentation:
         network=ON_TILES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_augmentation"),
     params:
         recipe=of_trained("recipe"),
         px=lambda wildcards: STUDY.trained[wildcards.network].start["px"],

@@ -23,6 +23,8 @@ rule train_classifier:
     conda:
         "../envs/histotransfer.yaml"
     threads: 2
+    resources:
+        **needed(of_classifier),
     params:
         classifier=lambda wildcards: STUDY.classifiers[wildcards.classifier],
         feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,

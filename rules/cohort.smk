@@ -17,6 +17,8 @@ rule cohort:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("cohort"),
     params:
         sheet_rows=cohort_rows,
         on_bad_slide=STUDY.on_bad_slide,
@@ -43,6 +45,8 @@ rule cohort_of_table:
         dataset=TABLES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("cohort_of_table"),
     params:
         kind=of_dataset("kind"),
         root=of_dataset("root"),

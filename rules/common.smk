@@ -1,5 +1,7 @@
 # The study, checked before any job runs, and every function that the rules use.
+import functools
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +10,7 @@ gc.set_threshold(200_000, 50, 1000)
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
-from histotransfer import __version__ as VERSION, configuration, contents, provenance
+from histotransfer import __version__ as VERSION, configuration, contents, needs, networks, provenance, store
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -17,8 +19,7 @@ except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
 CONTENTS = contents.Contents(STUDY)
-# The digest of the library code behind "module.function": a param of every rule, so that changed code reruns it.
-code = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotransfer")
+digests = provenance.CodeDigests(Path(workflow.basedir) / "workflow_scripts/histotransfer")
 
 ID = r"[a-z0-9][a-z0-9._-]*"
 SELECTION = "results/{dataset}/selections/{task}/{split}/{seed}/{features}"
@@ -31,12 +32,21 @@ STAGING = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier
 MAPS = "results/studies/{study}/maps"
 COMPARISON = "results/studies/{study}/comparisons/{comparison}/{split}"
 GPU = 1 if STUDY.gpus else 0
+N_SLIDES = sum(len(dataset.rows) for dataset in STUDY.datasets.values())
 
 # The metric of the report's first paragraph and plots.
 HEADLINE = "balanced_accuracy"
 # The study whose pages are copied to results/.
 DEFAULT_STUDY = "demo"
 TEMPLATES = sorted(map(str, (Path(workflow.basedir) / "workflow_scripts/histotransfer/templates").iterdir()))
+
+
+def code(function):
+    """The digest of the library code behind "module.function": a param of every rule, so that changed code reruns it.
+
+    A job on another machine plans itself again, and itself alone: it need not read the code of every other rule.
+    """
+    return digests(function) if workflow.is_main_process else lambda wildcards: digests(function)
 
 
 def names(*kinds):
@@ -501,3 +511,163 @@ def paths(entries):
 
 def abouts(entries):
     return [about for _, about in entries]
+
+
+# ---- what jobs ask of a cluster; files that are not there yet count nothing, so that there is always a number
+
+
+def needed(size, *names):
+    """Memory and minutes to ask for, more at each attempt. `size` says what a job takes, given these names."""
+
+    def mem_mb(wildcards, input, threads, attempt):
+        return needs.memory_mb(size(wildcards, input, threads, *names), attempt=attempt, slides=N_SLIDES)
+
+    def runtime(wildcards, input, threads, attempt):
+        return needs.minutes(size(wildcards, input, threads, *names), attempt=attempt)
+
+    return {"mem_mb": mem_mb, "runtime": runtime}
+
+
+def by_files(rule):
+    """What to ask for where a job takes as much as its files are large and many."""
+    return needed(of_files, rule)
+
+
+def of_files(wildcards, input, threads, rule):
+    found = [file_bytes(path) for path in input]
+    return needs.OF_FILES[rule].need(sum(found) / 1e6, len(found))
+
+
+def file_bytes(path):
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def n_tiles(path):
+    """The tiles that a manifest of features names; of a file that is not there yet, none."""
+    try:
+        return tiles_named(path, os.stat(path).st_mtime_ns)
+    except FileNotFoundError:
+        return 0
+
+
+@functools.lru_cache(maxsize=None)
+def tiles_named(path, changed_ns):
+    return sum(entry["n_tiles"] for entry in store.read_json(path)["slides"])
+
+
+def pixel_tiles(paths, px):
+    return sum(map(file_bytes, paths)) / (3 * px**2)
+
+
+def of_extraction(wildcards, input, threads):
+    network = STUDY.trained[wildcards.network].start if wildcards.network in STUDY.trained else None
+    px = STUDY.trained[wildcards.network].px if network else STUDY.networks[wildcards.network]["px"]
+    network = network or STUDY.networks[wildcards.network]
+    stream = STUDY.pixels == "stream"
+    # where tiles are not cut yet: a cell of a grid takes 33 bytes, and about half of them are kept
+    tiles = sum(map(file_bytes, input.grids)) / 63 if stream else pixel_tiles(input.tiles, px)
+    batch = STUDY.extraction["batch"]
+    return needs.extraction(network, px=px, tiles=tiles, batch=batch, threads=threads, gpu=GPU, cut=stream)
+
+
+def of_training(wildcards, input, threads):
+    one = STUDY.trained[wildcards.network]
+    epochs = sum(phase["epochs"] for phase in one.recipe["phases"] if phase["on"] == "tiles")
+    tiles = training_rows(wildcards, pixel_tiles(input.pixels, one.px))
+    batch = one.recipe["batch"]
+    return needs.training(one.start, px=one.px, tiles=tiles, epochs=epochs, batch=batch, threads=threads, gpu=GPU)
+
+
+def of_segmentation(wildcards, input, threads):
+    one = STUDY.feature_sets[wildcards.features]
+    if one.cell_px is not None:
+        mb = sum(map(file_bytes, input.features)) / 1e6
+        return needed_by_unet(wildcards, threads, cells=1e6 * mb / (3 * one.cell_px**2), mb=mb, cell_px=one.cell_px)
+    rows, _, row_bytes = of_rows(wildcards, input)
+    return needed_by_unet(wildcards, threads, cells=2 * rows, mb=rows * row_bytes / 1e6)
+
+
+def of_end_to_end(wildcards, input, threads):
+    extractor, recipe = trained_extractor(wildcards)[0], segmenter_recipe(wildcards)
+    tiles = pixel_tiles(input.pixels, extractor.px)
+    # the tiles pass once more than in a training of their own
+    passes = 2 * sum(phase["epochs"] for phase in recipe["phases"])
+    of_tiles = dict(px=extractor.px, tiles=tiles, epochs=passes, batch=recipe["batch"], threads=threads, gpu=GPU)
+    both = (
+        needs.training(extractor.start, **of_tiles),
+        needed_by_unet(wildcards, threads, cells=2 * tiles, mb=0, batch=1),
+    )
+    return needs.Need(sum(one.mb for one in both), sum(one.seconds for one in both))
+
+
+def needed_by_unet(wildcards, threads, cells, mb, cell_px=1, batch=None):
+    """What a U-Net takes on maps of so many cells in all, where the canvas does not say how many each has."""
+    unet, size, maps = STUDY.classifiers[wildcards.classifier], dataset(wildcards).canvas["size"], n_parts(wildcards)
+    pixels = (cells / maps if size == "fit" else size**2) * cell_px**2
+    epochs = sum(phase["epochs"] for phase in unet["recipe"]["phases"])
+    batch = batch or unet["recipe"]["batch"]
+    of_maps = dict(pixels=pixels, maps=maps, epochs=epochs, batch=batch, filters=unet["filters"], mb=mb)
+    return needs.segmentation(**of_maps, threads=threads, gpu=GPU)
+
+
+def of_head(wildcards, input, threads):
+    one = STUDY.trained[wildcards.network]
+    epochs = sum(phase["epochs"] for phase in one.recipe["phases"] if phase["on"] == "features")
+    rows = sum(map(n_tiles, input.features))
+    return needs.head(tiles=rows, mb=4 * rows * network_columns(one.start_name) / 1e6, epochs=epochs)
+
+
+def training_rows(wildcards, rows):
+    """The tiles that a split lets learn on, of so many."""
+    split = STUDY.splits[wildcards.split]
+    inside = rows * (1 - (split["test"] or 0))
+    of_each = split["train_tiles_per_class"]
+    caps = [split["train_tiles"], of_each and of_each * len(classes(wildcards))]
+    return min([inside, *(cap for cap in caps if cap)])
+
+
+def network_columns(name, layer=None):
+    """Features of a layer of a network, or nearly: inner layers have no more than the last, dense ones 4,096."""
+    start = STUDY.trained[name].start if name in STUDY.trained else STUDY.networks[name]
+    row = networks.ARCHITECTURES[start["architecture"]]
+    return 4096 if (layer or start["layer"]) in row.dense else round(row.n_features * (start["alpha"] or 1))
+
+
+def of_rows(wildcards, input):
+    """Tiles of the feature set, and columns and bytes of each."""
+    one = STUDY.feature_sets[wildcards.features]
+    if one.windows is not None:
+        columns = 3 * one.windows["windows"] * one.windows["window_px"] ** 2
+        return pixel_tiles(input.features, one.windows["px"]), columns, columns
+    columns = sum(network_columns(source["network"], source["layer"]) for source in one.sources)
+    return sum(map(n_tiles, input.features)) / max(1, len(one.networks)), columns, 4 * columns
+
+
+def of_classifier(wildcards, input, threads):
+    settings, folds = STUDY.classifiers[wildcards.classifier], STUDY.splits[wildcards.split]["folds"]
+    rows, columns, row_bytes = of_rows(wildcards, input)
+    return needs.classifier(
+        settings["kind"],
+        tiles=rows,
+        rows=training_rows(wildcards, rows),
+        row_bytes=row_bytes,
+        held_out=rows * (STUDY.splits[wildcards.split]["test"] or 0.5),
+        fits=needs.grid_points(settings) * (folds + 1),
+        slower=needs.forest_slowness(settings, columns) if settings["kind"] == "extratrees" else 1,
+    )
+
+
+def of_selection(wildcards, input, threads):
+    rows, columns, row_bytes = of_rows(wildcards, input)
+    return needs.selection(
+        STUDY.selections[STUDY.feature_sets[wildcards.features].selection],
+        tiles=rows,
+        rows=training_rows(wildcards, rows),
+        row_bytes=row_bytes,
+        columns=columns,
+        folds=STUDY.splits[wildcards.split]["folds"],
+        threads=threads,
+    )

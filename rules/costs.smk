@@ -11,6 +11,8 @@ rule collect_costs:
         f"logs/studies/{STUDY.name}/collect_costs.log",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("collect_costs"),
     params:
         folders=[f"benchmarks/{name}" for name in ("drawn", *STUDY.datasets, f"studies/{STUDY.name}")],
         rule_order=[
@@ -54,6 +56,8 @@ rule draw_cost:
         f"logs/studies/{STUDY.name}/draw_cost.log",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_cost"),
     params:
         code=code("figures.draw_cost"),
     message:
@@ -72,6 +76,8 @@ rule cost_methods:
         f"logs/studies/{STUDY.name}/cost_methods/{{split}}.log",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("cost_methods"),
     params:
         methods={method.name: method_parts(method) for method in STUDY.methods},
         datasets={
@@ -103,6 +109,8 @@ rule draw_method_costs:
         f"logs/studies/{STUDY.name}/draw_method_costs/{{split}}.log",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_method_costs"),
     params:
         code=code("comparison_figures.draw_method_costs"),
     message:
@@ -123,6 +131,8 @@ rule write_run_page:
         f"logs/studies/{STUDY.name}/write_run_page.log",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("write_run_page"),
     params:
         figures_of=[
             {"section": "cost", "rule": "draw_cost"},

@@ -13,6 +13,8 @@ rule score:
         "benchmarks/{dataset}/score/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("score"),
     params:
         bootstrap=STUDY.evaluation["bootstrap"],
         master_seed=STUDY.master_seed,
@@ -35,6 +37,8 @@ rule collect_scores:
         f"benchmarks/studies/{STUDY.name}/collect_scores.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("collect_scores"),
     params:
         code=code("evaluation.collect"),
     message:

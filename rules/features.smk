@@ -20,6 +20,7 @@ if STUDY.pixels == "cache":
             "../envs/histotransfer.yaml"
         threads: 8
         resources:
+            **needed(of_extraction),
             gpu=GPU,
         params:
             **STUDY.extraction,
@@ -54,6 +55,7 @@ else:
             "../envs/histotransfer.yaml"
         threads: 8
         resources:
+            **needed(of_extraction),
             gpu=GPU,
         params:
             **STUDY.extraction,
@@ -87,6 +89,7 @@ rule extract_trained_features:
         "../envs/histotransfer.yaml"
     threads: 8
     resources:
+        **needed(of_extraction),
         gpu=GPU,
     params:
         **STUDY.extraction,

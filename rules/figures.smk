@@ -18,6 +18,8 @@ rule draw_attrition:
         "benchmarks/{dataset}/draw_attrition.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_attrition"),
     params:
         noun=noun,
         code=code("figures.draw_attrition"),
@@ -39,6 +41,8 @@ rule count_split:
         "benchmarks/{dataset}/count_split/{task}/{split}/{seed}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("count_split"),
     params:
         classes=classes,
         code=code("split_counts.count"),
@@ -65,6 +69,8 @@ rule draw_splits:
         "benchmarks/{dataset}/draw_splits/{task}/{split}/{seed}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_splits"),
     params:
         code=code("figures.draw_splits"),
     message:
@@ -89,6 +95,8 @@ rule draw_scores:
         "benchmarks/studies/{study}/draw_scores/{dataset}/{task}/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_scores"),
     params:
         dataset="{dataset}",
         task="{task}",
@@ -119,6 +127,8 @@ rule draw_confusion:
         "benchmarks/{dataset}/draw_confusion/{task}/{split}/{seed}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_confusion"),
     params:
         code=code("score_figures.draw_confusion"),
     message:

@@ -14,6 +14,8 @@ rule share_importance:
         "benchmarks/studies/{study}/share_importance/{split}/{features}/{classifier}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("share_importance"),
     params:
         of=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
         code=code("importance.share"),
@@ -39,6 +41,8 @@ rule draw_importance:
         "benchmarks/studies/{study}/draw_importance/{split}/{features}/{classifier}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_importance"),
     params:
         code=code("comparison_figures.draw_importance"),
     message:

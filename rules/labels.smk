@@ -17,6 +17,8 @@ rule label_tiles:
         task=BY_SHEET,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("label_tiles"),
     params:
         group=owner_of_slide,
         label=of_slide("label"),
@@ -45,6 +47,8 @@ rule label_regions:
         task=BY_REGIONS,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("label_regions"),
     params:
         group=owner_of_slide,
         label=of_slide("label"),
@@ -72,6 +76,8 @@ rule label_part:
         dataset=TABLES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("label_part"),
     params:
         kind=of_dataset("kind"),
         root=of_dataset("root"),
@@ -96,6 +102,8 @@ rule gather_labels:
         "benchmarks/{dataset}/gather_labels/{task}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("gather_labels"),
     params:
         code=code("labels.gather"),
     message:

@@ -20,6 +20,8 @@ rule choose_layer:
         features=CHOSEN,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("choose_layer"),
     params:
         layers=lambda wildcards: list(STUDY.feature_sets[wildcards.features].layers),
         features_name="{features}",
@@ -46,6 +48,8 @@ rule tabulate_layers:
         features=CHOSEN,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_layers"),
     params:
         layer_runs=layer_runs,
         choice_runs=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
@@ -75,6 +79,8 @@ rule draw_layers:
         "benchmarks/studies/{study}/draw_layers/{split}/{features}/{classifier}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_layers"),
     params:
         code=code("comparison_figures.draw_layers"),
     message:

@@ -24,6 +24,8 @@ rule write_maps:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("write_maps"),
     params:
         code=code("probability_maps.write_maps"),
     message:
@@ -52,6 +54,8 @@ rule draw_maps:
         "benchmarks/studies/{study}/draw_maps/{split}/{dataset}/{task}/{seed}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_maps"),
     params:
         master_seed=STUDY.master_seed,
         code=code("map_figures.draw_maps"),
@@ -85,6 +89,8 @@ rule draw_annotation:
         task=BY_REGIONS,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_annotation"),
     params:
         regions=regions,
         class_names=classes,
@@ -108,6 +114,8 @@ rule tabulate_points:
         "benchmarks/studies/{study}/tabulate_points/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_points"),
     params:
         split="{split}",
         code=code("tumour_points.tabulate"),
@@ -129,6 +137,8 @@ rule tabulate_map_methods:
         "benchmarks/studies/{study}/tabulate_map_methods/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_map_methods"),
     params:
         methods=[method.name for method in CONTENTS.methods],
         datasets=list(CONTENTS.mapped),
@@ -151,6 +161,8 @@ rule tabulate_canvases:
         "benchmarks/studies/{study}/tabulate_canvases.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_canvases"),
     params:
         of=CONTENTS.segmentations(),
         code=code("map_tables.tabulate_canvases"),
@@ -173,6 +185,8 @@ rule tabulate_moved:
         "benchmarks/studies/{study}/tabulate_moved/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_moved"),
     params:
         of=lambda wildcards: CONTENTS.segmentations("end_to_end", split=wildcards.split),
         code=code("map_tables.tabulate_moved"),

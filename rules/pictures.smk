@@ -23,6 +23,8 @@ rule draw_slide_tiles:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_slide_tiles"),
     params:
         code=code("pictures.draw_slide"),
     message:
@@ -53,6 +55,8 @@ rule draw_tiles:
         class_number=r"\d+",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_tiles"),
     params:
         class_name=lambda wildcards: classes(wildcards)[int(wildcards.class_number)],
         per_class=12,

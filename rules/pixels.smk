@@ -17,6 +17,8 @@ rule tile_pixels:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tile_pixels"),
     params:
         px=lambda wildcards: int(wildcards.px),
         tiling=tiling("level", "grayscale", "upsample"),
@@ -40,6 +42,8 @@ rule check_table:
         dataset=TABLES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("check_table"),
     params:
         kind=of_dataset("kind"),
         root=of_dataset("root"),
@@ -67,6 +71,8 @@ rule part_pixels:
         dataset=TABLES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("part_pixels"),
     params:
         kind=of_dataset("kind"),
         root=of_dataset("root"),
@@ -96,6 +102,8 @@ rule image_pixels:
         dataset=names("patches"),
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("image_pixels"),
     params:
         kind=of_dataset("kind"),
         root=of_dataset("root"),

@@ -14,6 +14,8 @@ rule rank_methods:
         "benchmarks/studies/{study}/rank_methods/{comparison}/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("rank_methods"),
     params:
         methods=lambda wildcards: list(STUDY.comparisons[wildcards.comparison].methods),
         kinds=lambda wildcards: kinds(STUDY.comparisons[wildcards.comparison].methods),
@@ -41,6 +43,8 @@ rule draw_ranks:
         "benchmarks/studies/{study}/draw_ranks/{comparison}/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_ranks"),
     params:
         title=lambda wildcards: STUDY.comparisons[wildcards.comparison].title,
         split="{split}",
@@ -64,6 +68,8 @@ rule compare_methods:
         "benchmarks/studies/{study}/compare_methods/{comparison}/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("compare_methods"),
     params:
         methods=lambda wildcards: list(STUDY.comparisons[wildcards.comparison].methods),
         reference=lambda wildcards: STUDY.comparisons[wildcards.comparison].reference,
@@ -93,6 +99,8 @@ rule draw_differences:
         "benchmarks/studies/{study}/draw_differences/{comparison}/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_differences"),
     params:
         code=code("comparison_figures.draw_differences"),
     message:

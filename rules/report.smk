@@ -21,6 +21,8 @@ rule write_report:
         f"benchmarks/studies/{STUDY.name}/write_report.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("write_report"),
     params:
         datasets=list(STUDY.datasets),
         split_counts_of=abouts(CONTENTS.split_counts()),
@@ -64,6 +66,8 @@ rule copy_pages:
         "benchmarks/copy_pages.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("copy_pages"),
     message:
         "Copying the default study's pages to results/"
     shell:

@@ -35,6 +35,8 @@ rule slide_image:
         cell_px=r"\d+",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("slide_image"),
     params:
         cell_px=lambda wildcards: int(wildcards.cell_px),
         tiling=tiling("level", "grayscale", "upsample"),
@@ -69,6 +71,7 @@ rule train_unet:
         "../envs/histotransfer.yaml"
     threads: STUDY.training["threads"]
     resources:
+        **needed(of_segmentation),
         gpu=GPU,
     params:
         **SEGMENTATION_FACTORS,
@@ -108,6 +111,7 @@ rule train_end_to_end:
         "../envs/histotransfer.yaml"
     threads: STUDY.training["threads"]
     resources:
+        **needed(of_end_to_end),
         gpu=GPU,
     params:
         **SEGMENTATION_FACTORS,

@@ -21,6 +21,8 @@ rule select_features:
     conda:
         "../envs/histotransfer.yaml"
     threads: 2
+    resources:
+        **needed(of_selection),
     params:
         selection=lambda wildcards: STUDY.selections[STUDY.feature_sets[wildcards.features].selection],
         feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,
@@ -52,6 +54,8 @@ rule tabulate_curve:
         features=SELECTED,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_curve"),
     params:
         of=lambda wildcards: abouts(of_selections("curve.tsv", wildcards.split, wildcards.features)),
         code=code("overlap.curve"),
@@ -79,6 +83,8 @@ rule draw_selection:
         features=SELECTED,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_selection"),
     params:
         code=code("comparison_figures.draw_selection"),
     message:
@@ -100,6 +106,8 @@ rule tabulate_overlap:
         "benchmarks/studies/{study}/tabulate_overlap/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_overlap"),
     params:
         of=lambda wildcards: abouts(of_selections("subsets.h5", wildcards.split)),
         code=code("overlap.tabulate"),

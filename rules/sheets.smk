@@ -17,6 +17,8 @@ rule filter_table:
         dataset=FILTERED,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("filter_table"),
     params:
         root=of_dataset("root"),
         needs=sheet_check("needs"),

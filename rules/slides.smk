@@ -19,6 +19,8 @@ rule draw_slide:
         "benchmarks/drawn/draw_slide/{slide}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_slide"),
     params:
         slide="{slide}",
         patient=of_drawn("patient"),
@@ -41,6 +43,8 @@ rule draw_lesions:
         "benchmarks/drawn/draw_lesions/{slide}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_lesions"),
     params:
         **OF_LESIONS,
         patient=of_drawn("patient"),
@@ -62,6 +66,8 @@ rule draw_regions:
         format="xml|geojson|png",
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_regions"),
     params:
         **OF_LESIONS,
         code=code("lesions.draw_regions"),
@@ -84,6 +90,8 @@ rule inspect_slide:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("inspect_slide"),
     params:
         slide="{slide}",
         image_in_sheet=of_slide("image_in_sheet"),

@@ -14,6 +14,8 @@ rule split_groups:
         "benchmarks/{dataset}/split_groups/{split}/{seed}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("split_groups"),
     params:
         split=split_definition,
         split_seed=lambda wildcards: int(wildcards.seed),

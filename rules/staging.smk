@@ -24,6 +24,8 @@ rule stage_patients:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("stage_patients"),
     params:
         **STUDY.staging,
         metastases=metastases,
@@ -52,6 +54,8 @@ rule collect_staging:
         "benchmarks/studies/{study}/collect_staging/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("collect_staging"),
     params:
         code=code("staging.collect"),
     message:

@@ -14,6 +14,8 @@ rule tabulate_strategies:
         "benchmarks/studies/{study}/tabulate_strategies/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_strategies"),
     params:
         strategies=STUDY.strategies,
         split="{split}",
@@ -35,6 +37,8 @@ rule friedman_test:
         "benchmarks/studies/{study}/friedman_test/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("friedman_test"),
     params:
         tested=list(STUDY.friedman),
         split="{split}",

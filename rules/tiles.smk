@@ -17,6 +17,8 @@ rule tile_grid:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tile_grid"),
     params:
         tiling=tiling(
             "size_um",

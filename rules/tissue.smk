@@ -16,6 +16,8 @@ rule tissue_mask:
         dataset=SLIDES,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tissue_mask"),
     params:
         threshold=tiling_key("tissue_threshold"),
         exclude_pen=tiling_key("exclude_pen"),

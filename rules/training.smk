@@ -38,6 +38,7 @@ rule train_head:
         "../envs/histotransfer.yaml"
     threads: STUDY.training["threads"]
     resources:
+        **needed(of_head),
         gpu=GPU,
     params:
         **TRAINING_FACTORS,
@@ -69,6 +70,8 @@ rule attach_head:
         network=HEAD_ONLY,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("attach_head"),
     params:
         start=of_trained("start"),
         start_name=of_trained("start_name"),
@@ -105,6 +108,7 @@ rule train_network:
         "../envs/histotransfer.yaml"
     threads: STUDY.training["threads"]
     resources:
+        **needed(of_training),
         gpu=GPU,
     params:
         **TRAINING_FACTORS,

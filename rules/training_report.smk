@@ -18,6 +18,8 @@ rule tabulate_training:
         "benchmarks/studies/{study}/tabulate_training/{split}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("tabulate_training"),
     params:
         of=lambda wildcards: CONTENTS.trainings(wildcards.split),
         split="{split}",
@@ -47,6 +49,8 @@ rule draw_iterations:
         architecture=ID,
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_iterations"),
     params:
         dataset="{dataset}",
         task="{task}",
@@ -75,6 +79,8 @@ rule draw_epochs:
         "benchmarks/studies/{study}/draw_epochs/{split}/{dataset}/{task}/{network}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_epochs"),
     params:
         dataset="{dataset}",
         task="{task}",
@@ -103,6 +109,8 @@ rule draw_segmentation_epochs:
         "benchmarks/studies/{study}/draw_segmentation_epochs/{split}/{dataset}/{task}/{features}/{classifier}.tsv"
     conda:
         "../envs/histotransfer.yaml"
+    resources:
+        **by_files("draw_segmentation_epochs"),
     params:
         dataset="{dataset}",
         task="{task}",
@@ -135,6 +143,7 @@ rule grad_cam:
         "../envs/histotransfer.yaml"
     threads: 2
     resources:
+        **by_files("grad_cam"),
         gpu=GPU,
     params:
         per_class=lambda wildcards: CONTENTS.tiles_explained(wildcards.dataset, wildcards.task),

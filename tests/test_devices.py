@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -131,6 +134,21 @@ def test_what_a_scheduler_gave_is_taken_as_it_is(tmp_path, environment):
         assert first == second == os.environ["CUDA_VISIBLE_DEVICES"] == "6"
 
 
+def test_several_devices_of_one_allocation_are_shared_among_its_jobs(tmp_path, environment):
+    """Snakemake itself in an allocation of Slurm, with several GPUs for the jobs that it starts there."""
+    environment.setenv("SLURM_JOB_ID", "17")
+    environment.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with devices.leased(1, 2, folder=tmp_path) as first:
+        environment.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        with devices.leased(1, 2, folder=tmp_path) as second:
+            assert (first, second) == ("0", "1")
+            # another allocation calls its own devices by the same names
+            environment.setenv("SLURM_JOB_ID", "18")
+            environment.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+            with devices.leased(1, 2, folder=tmp_path) as other:
+                assert other == "0"
+
+
 def test_a_scheduler_that_gave_no_device_leaves_the_choice_to_the_locks(tmp_path, environment):
     environment.setenv("SLURM_JOB_ID", "17")
     with devices.leased(1, 2, folder=tmp_path) as first:
@@ -155,7 +173,8 @@ def test_waiting_is_said_once(tmp_path, caplog):
     with devices.leased(1, 1, folder=tmp_path, poll_s=0.05):
         pass
     holder.wait()
-    assert [record.message for record in caplog.records] == ["every one of the GPUs 0 is taken by another job: waiting"]
+    said = [record.message for record in caplog.records]
+    assert said == ["every one of the GPUs 0 is taken by another job: waiting", "on GPU 0"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs the right to become another user (root)")
@@ -179,3 +198,30 @@ def test_users_of_one_machine_share_its_devices(tmp_path, others):
         assert found.stdout == "1\n", found.stderr
     (tmp_path / "histotransfer-gpu-1.lock").unlink()
     assert subprocess.run(run, env=environment, capture_output=True, text=True, check=False).stdout == "0\n"
+
+
+_TOLD = re.compile(r"^(\S+ \S+) INFO (?:on GPU (\d+)|done in \S+ s)$", re.MULTILINE)
+
+
+def lease_in(log):
+    """Return which device a job had, from when until when, by its log."""
+    (begun, device), (ended, _) = _TOLD.findall(log.read_text("utf-8"))
+    return device, *(datetime.fromisoformat(when.replace(",", ".")) for when in (begun, ended))
+
+
+@pytest.mark.workflow
+def test_a_study_on_four_devices_runs_four_jobs_at_once_and_never_two_on_one(study, tmp_path):
+    shutil.rmtree(study.results / "scans/features")
+    logs = study.folder / "logs/scans/extract_features"
+    shutil.rmtree(logs)
+    # seven slides fall into five shards of seven
+    study.config |= {"gpus": 4, "n_shards": 7}
+    locks = tmp_path / "locks"
+    locks.mkdir()
+    four = ("features", "--resources", "gpu=4", "--set-threads", "extract_features=1")
+    assert study.run(*four, cores=8, environment={"TMPDIR": str(locks)}).finished == {"extract_features": 5}
+    leases = [lease_in(log) for log in (logs / "net").glob("shard-*.log")]
+    assert {device for device, *_ in leases} == {"0", "1", "2", "3"}
+    for (one, begun, ended), (other, later, _) in itertools.permutations(leases, 2):
+        assert one != other or later < begun or later >= ended
+    assert max(sum(begun <= when < ended for _, begun, ended in leases) for _, when, _ in leases) == 4

@@ -595,7 +595,8 @@ def test_an_unknown_layer_is_answered_with_those_there_are(manifests):
         open_narrow(manifests, "block_4")
 
 
-def test_a_missing_feature_file_is_named_with_what_to_run(manifests):
+def test_a_missing_feature_file_is_named_with_what_to_run(manifests, monkeypatch):
+    monkeypatch.setattr(store, "LATENCY_S", 0.1)
     (Path(manifests[1]).parent / "c.h5").unlink()
     with pytest.raises(ValueError, match=r"c\.h5 is missing.*run the rule extract_features again \(delete .*shard-1"):
         open_narrow(manifests)

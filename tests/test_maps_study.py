@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import slide_factory
 import study_factory
+import test_needs
 from PIL import Image
 
 from histotransfer import predictions, store
@@ -196,3 +197,8 @@ def test_nothing_is_left_to_do_and_a_redrawn_region_extracts_nothing_again(mappe
     assert planned["label_regions"] == 1
     # labels are joined at what learns from them; tiles, pixels and features of networks as they are stay
     assert not {"tile_grid", "tile_pixels", "extract_features", "slide_image", "inspect_slide"} & planned.keys()
+
+
+def test_what_each_job_asked_for_is_more_than_it_took(mapped, tmp_path):
+    jobs = test_needs.asked_and_took(mapped, tmp_path)
+    assert {"train_unet", "train_end_to_end", "slide_image", "stage_patients"} <= {job["rule"] for job in jobs}

@@ -126,7 +126,7 @@ def test_the_profile_has_keys_that_snakemake_knows():
     from snakemake.cli import get_argument_parser
 
     options = {option.lstrip("-") for action in get_argument_parser()._actions for option in action.option_strings}
-    for path in (REPOSITORY / "profiles").glob("*/*.yaml"):
+    for path in (REPOSITORY / "profiles").glob("*/profile.yaml"):
         assert yaml.safe_load(path.read_text("utf-8")).keys() <= options
 
 

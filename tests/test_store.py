@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import fcntl
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -72,7 +77,7 @@ WRITERS = [write_contiguous, write_chunked, write_held_back, write_text, write_l
 def test_a_written_file_takes_the_place_of_the_old_one(tmp_path):
     target = tmp_path / "new" / "deeper" / "a.txt"
     with store.replacing(target) as part:
-        assert part == tmp_path / "new" / "deeper" / ".a.txt.part"
+        assert part.relative_to(tmp_path / "new" / "deeper").match(".a.txt.part/*/a.txt")
         part.write_text("one")
         assert not target.exists()
     with store.replacing(target) as part:
@@ -147,6 +152,258 @@ def test_a_killed_writer_leaves_no_target_and_the_next_attempt_clears_up(tmp_pat
     assert os.listdir(tmp_path) == ["a.h5"]
     with h5py.File(target) as file:
         assert file["x"][:].tolist() == [1, 2]
+
+
+# several attempts at one target
+
+
+def place_of(target, name, text="half", age_s=0):
+    """Make what an attempt has left, or has under way."""
+    place = target.with_name(f".{target.name}.part") / name
+    place.mkdir(parents=True)
+    (place / target.name).write_text(text)
+    for path in (place, place / target.name):
+        os.utime(path, (time.time() - age_s,) * 2)
+    return place
+
+
+@pytest.fixture
+def ended():
+    """Return the number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+HOST = os.uname().nodename.partition(".")[0]
+DAY = 24 * 3600
+
+
+def test_two_attempts_at_one_target_write_to_files_of_their_own(tmp_path):
+    target = tmp_path / "a.txt"
+    with store.replacing(target) as one:
+        one.write_text("one")
+        with store.replacing(target) as other:
+            assert other != one
+            other.write_text("other")
+            one.write_text("one, later")
+            assert other.read_text() == "other"
+        assert target.read_text() == "other"
+        assert one.read_text() == "one, later"
+    assert target.read_text() == "one, later"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_work_of_a_process_of_this_machine_goes_when_it_has_ended_and_not_before(tmp_path, ended):
+    target = tmp_path / "a.txt"
+    gone = place_of(target, f"{HOST}-{ended}-00000000")
+    running = place_of(target, f"{HOST}-{os.getppid()}-00000000")
+    with store.replacing(target) as part:
+        part.write_text("whole")
+        assert not gone.exists()
+        assert running.exists()
+
+
+def test_the_work_of_another_machine_goes_when_nothing_was_written_to_it_for_a_day(tmp_path, ended):
+    target = tmp_path / "a.txt"
+    old, new = (place_of(target, f"other-node-{ended}-0000000{n}", age_s=age) for n, age in enumerate((DAY + 60, 60)))
+    (tmp_path / ".b.txt.part").mkdir()
+    with store.replacing(target) as part:
+        part.write_text("whole")
+        assert not old.exists()
+        assert new.exists()
+    assert sorted(os.listdir(tmp_path)) == [".b.txt.part", "a.txt"]
+
+
+def test_who_began_before_and_still_writes_keeps_its_work_and_who_does_not_loses_it(tmp_path):
+    target = tmp_path / "a.txt"
+    idle, busy = (place_of(target, f"other-1-0000000{n}", age_s=60) for n in range(2))
+    with store.replacing(target) as part:
+        part.write_text("whole")
+        (busy / "a.txt").write_text("more")
+        os.utime(busy / "a.txt", (time.time() + 1,) * 2)
+    assert not idle.exists()
+    assert busy.exists()
+    assert target.read_text() == "whole"
+
+
+def test_an_attempt_whose_work_was_taken_away_says_so_and_touches_nothing(tmp_path):
+    target = tmp_path / "a.txt"
+
+    def slow():
+        with store.replacing(target) as part:
+            part.write_text("slow")
+            shutil.rmtree(part.parent)
+            target.write_text("of another")
+
+    with pytest.raises(FileNotFoundError, match=r"^\[Errno 2\] No such file or directory \(while writing .*a\.txt\)$"):
+        slow()
+    assert target.read_text() == "of another"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_part_of_an_earlier_version_is_no_hindrance(tmp_path):
+    (tmp_path / ".a.txt.part").write_text("half")
+    with store.replacing(tmp_path / "a.txt") as part:
+        part.write_text("whole")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+MANY = """
+import sys
+from histotransfer import store
+for n in range(300):
+    with store.replacing(sys.argv[1]) as part:
+        part.write_text(sys.argv[2] * 1000)
+"""
+
+
+def test_processes_that_write_one_target_over_and_over_leave_a_whole_file(tmp_path):
+    target = tmp_path / "a.txt"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    jobs = [subprocess.Popen([sys.executable, "-c", MANY, target, word], env=environment) for word in "abc"]
+    while any(job.poll() is None for job in jobs):
+        with suppress(FileNotFoundError):
+            assert target.read_text() in {word * 1000 for word in "abc"}
+    assert [job.returncode for job in jobs] == [0, 0, 0]
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+# work on the node's own disk
+
+
+def test_work_lies_in_scratch_and_is_copied_to_its_target(tmp_path):
+    target, scratch = tmp_path / "results" / "a.h5", tmp_path / "scratch"
+    with store.working_in(scratch), store.writing_hdf5(target, {"x": 1}) as file:
+        file["x"] = np.arange(1000)
+        assert [path.name for path in scratch.rglob("*") if path.is_file()] == ["a.h5"]
+        assert os.listdir(target.parent) == []
+    with store.writing_hdf5(tmp_path / "b.h5", {"x": 1}) as file:
+        file["x"] = np.arange(1000)
+    assert target.read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert [*os.listdir(scratch), *os.listdir(target.parent)] == ["a.h5"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_an_error_leaves_nothing_in_scratch_nor_beside_the_target(tmp_path, error):
+    target, scratch = tmp_path / "results" / "a.txt", tmp_path / "scratch"
+    with store.working_in(scratch), pytest.raises(type(error)):
+        write_half(target, error)
+    assert [*os.listdir(scratch), *os.listdir(target.parent)] == []
+
+
+def test_a_killed_job_leaves_no_target_and_the_next_one_clears_scratch(tmp_path):
+    target, scratch = tmp_path / "a.txt", tmp_path / "scratch"
+    script = (
+        "import os, signal, sys\nfrom histotransfer import store\n"
+        "with store.working_in(sys.argv[2]), store.replacing(sys.argv[1]) as part:\n"
+        "    part.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", script, str(target), str(scratch)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, check=False)
+    assert os.listdir(scratch) == [".a.txt.part"]
+    assert os.listdir(tmp_path) == ["scratch"]
+    with store.working_in(scratch), store.replacing(tmp_path / "b.txt") as part:
+        part.write_text("whole")
+    assert os.listdir(scratch) == []
+    assert sorted(os.listdir(tmp_path)) == ["b.txt", "scratch"]
+
+
+def test_a_copy_that_is_not_whole_takes_no_targets_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(store.shutil, "copyfile", lambda source, to: Path(to).write_text("hal"))
+    with (
+        pytest.raises(OSError, match=r"4 bytes were copied, found 3 \(while writing .*a\.txt\)"),
+        store.working_in(tmp_path / "scratch"),
+        store.replacing(tmp_path / "a.txt") as part,
+    ):
+        part.write_text("half")
+    assert os.listdir(tmp_path) == ["scratch"]
+
+
+@contextmanager
+def small_disk(folder, options="size=100k"):
+    """Have a folder on a disk of its own, mounted by root alone."""
+    folder.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk (root)")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("full", ["scratch", "results"])
+def test_a_full_disk_under_scratch_or_target_is_named(tmp_path, write, full):
+    scratch, results = tmp_path / "scratch", tmp_path / "results"
+    where = f"{results / 'target.h5'} in {scratch}" if full == "scratch" else results / "target.h5"
+    with small_disk(tmp_path / full), store.working_in(scratch):
+        with pytest.raises(OSError, match=re.escape(f"No space left on device (while writing {where})")):
+            write(results / "target.h5")
+        assert [*os.listdir(scratch), *os.listdir(results)] == []
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_disk_that_cannot_be_written_is_an_error_that_names_the_target(tmp_path, scratch):
+    results = tmp_path / "results"
+    with small_disk(results):
+        (results / "a.txt").write_text("before")
+        subprocess.run(["mount", "-o", "remount,ro", results], check=True)
+        for target in (results / "a.txt", results / "new" / "b.txt"):
+            with (
+                pytest.raises(OSError, match=rf"Read-only file system \(while writing {re.escape(str(target))}\)"),
+                store.working_in(tmp_path / "scratch" if scratch else None),
+                store.replacing(target) as part,
+            ):
+                part.write_text("whole")
+        assert os.listdir(results) == ["a.txt"]
+        assert (results / "a.txt").read_text() == "before"
+
+
+# disks that several machines share
+
+
+def test_a_file_that_shows_late_is_waited_for(tmp_path):
+    late = tmp_path / "a.h5"
+    job = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(1); open({str(late)!r}, 'w')"])
+    assert store.arrived(late)
+    assert job.wait() == 0
+
+
+def test_a_file_that_does_not_come_is_not_waited_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LATENCY_S", 0.3)
+    assert not store.arrived(tmp_path / "a.h5")
+    assert not store.arrived(tmp_path / "no folder" / "a.h5")
+
+
+READ = "import histotransfer, sys, h5py; print(h5py.File(sys.argv[1], 'r')['x'][()])"
+
+
+@pytest.mark.parametrize(("setting", "read"), [(None, True), ("TRUE", False)])
+def test_a_lock_on_a_file_stops_no_reader(tmp_path, setting, read):
+    """The second row shows that it would by HDF5's own way, which a user can ask for."""
+    with store.writing_hdf5(tmp_path / "a.h5", {}) as file:
+        file["x"] = 3
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    environment |= {"PYTHONPATH": str(PACKAGE)} | ({"HDF5_USE_FILE_LOCKING": setting} if setting else {})
+    with open(tmp_path / "a.h5", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = [sys.executable, "-c", READ, str(tmp_path / "a.h5")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, done.stdout) == ((True, "3\n") if read else (False, "")), done.stderr
+    assert read or "unable to lock file" in done.stderr
+
+
+def test_hdf5_files_are_opened_for_writing_in_one_place_alone():
+    """And there under no name that anybody reads."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "h5py.File":
+                mode = [ast.literal_eval(argument) for argument in node.args[1:2]]
+                found += [path.name] if mode != ["r"] else []
+    assert found == ["store.py"]
 
 
 # a full disk

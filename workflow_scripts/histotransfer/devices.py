@@ -18,7 +18,9 @@ log = logging.getLogger("histotransfer")
 def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: float = 1.0) -> Iterator[str]:
     """Hold one of this machine's GPUs while the block runs, and show this process that device alone.
 
-    Must be entered before Keras or its backend is imported: they look at the visible devices once.
+    Must be entered before Keras or its backend is imported: they look at the visible devices once. In a job of Slurm
+    the device is the one that Slurm gave to the job; where it gave several, as to Snakemake itself in an allocation,
+    its jobs share those.
 
     Parameters
     ----------
@@ -45,18 +47,23 @@ def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: flo
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         yield "-1"
         return
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if os.environ.get("SLURM_JOB_ID") and given:
-        yield given
+    scheduled = os.environ.get("SLURM_JOB_ID", "")
+    given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name and name != "-1"]
+    if scheduled and len(given) == gpu:
+        device = ",".join(given)
+        log.info("on GPU %s, which the scheduler gave", device)
+        yield device
         return
     if gpu > 1 or gpus < 1:
         raise ValueError(f"a rule takes one GPU of those that `gpus` in the config gives; found {gpu} of {gpus}")
-    devices = [name for name in given.split(",") if name and name != "-1"] or [str(index) for index in range(gpus)]
+    devices = given or [str(index) for index in range(gpus)]
     places = Path(folder or tempfile.gettempdir())
+    # another allocation may call other devices by the same names
+    of = f"{scheduled}-" if scheduled and given else ""
     waited = False
     while True:
         for device in devices[:gpus]:
-            file = _lock_file(places / f"histotransfer-gpu-{device}.lock")
+            file = _lock_file(places / f"histotransfer-gpu-{of}{device}.lock")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -64,6 +71,7 @@ def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: flo
                 continue
             try:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
+                log.info("on GPU %s", device)
                 yield device
             finally:
                 os.close(file)

@@ -1001,7 +1001,7 @@ def _open_network(entries: Sequence[tuple[str, dict[str, Any]]], layers: Sequenc
     for manifest, entry in entries:
         path = Path(manifest).parent / entry["file"]
         again = f"run the rule extract_features again (delete {manifest} and give the same command)"
-        if not path.is_file():
+        if not store.arrived(path):
             raise ValueError(f"feature file {path} is missing, though {manifest} names it; {again}")
         try:
             file = h5py.File(path, "r")

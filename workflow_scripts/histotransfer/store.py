@@ -1,18 +1,23 @@
 """How results lie on disk: complete or absent, and saying what made them.
 
-Every writer of this project goes through :func:`replacing`: it writes ``.NAME.part`` beside the target,
-flushes it to the disk and renames it. A killed job leaves a part that the next attempt removes, never
-half a file under the target's name.
+Every writer of this project goes through :func:`replacing`: each attempt writes in a folder of its own within
+``.NAME.part`` beside the target, or on the node's own disk and is copied there; it is flushed to the disk and renamed.
+A killed job leaves a part that the next attempt removes, never half a file under the target's name, and two attempts
+at one target never write to one file.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import shutil
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,32 @@ import numpy as np
 
 #: Attributes and keys that say when or where a file was made. They are no part of its content.
 OUTSIDE_CONTENT = frozenset({"mtime"})
+
+#: Seconds after which unfinished work of another machine, whose processes nobody here sees, counts as left behind.
+_LEFT_BEHIND_S = 24 * 3600.0
+
+#: Seconds after which a file that another machine has finished must have appeared on this one.
+LATENCY_S = 5.0
+
+# where work lies before it is copied to its target; None: beside the target
+_scratch: Path | None = None
+
+
+@contextmanager
+def working_in(scratch: str | Path | None) -> Iterator[None]:
+    """Have files written on another disk while the block runs, and copied to their targets when they are done.
+
+    Parameters
+    ----------
+    scratch : path or None
+        A folder on the node's own disk; None: unfinished files lie beside their targets.
+    """
+    global _scratch
+    before, _scratch = _scratch, Path(scratch) if scratch else None
+    try:
+        yield
+    finally:
+        _scratch = before
 
 
 @contextmanager
@@ -29,36 +60,136 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        ``.NAME.part`` beside the target. Its suffix tells no format: name the format to the writer.
+        A file of the target's name, in a folder that only this attempt has.
 
     Raises
     ------
     OSError
         With the target's name in it, when the disk is full or the folder cannot be written.
     """
-    target = Path(path)
-    part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part.unlink(missing_ok=True)
+    target, scratch = Path(path), _scratch
+    places: list[Path] = []
+    where = ""
     try:
-        yield part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.part")
+        _remove(_left_behind([beside]))
+        if scratch:
+            where = f" in {scratch}"
+            _remove(_left_behind(scratch.glob(".*.part")))
+        places.append(_place(scratch or target.parent, target.name))
+        work = part = places[0] / target.name
+        yield work
+        where = ""
+        if scratch:
+            places.append(_place(target.parent, target.name))
+            part = places[1] / target.name
+            shutil.copyfile(work, part)
         with open(part, "rb") as written:
             os.fsync(written.fileno())
+        if scratch:
+            _check_copy(work, part)
+        begun = part.parent.stat().st_mtime
         os.replace(part, target)
+        # who has not written since is no more: the target is there, and nobody waits for another
+        _remove(_left_behind([beside], since=begun))
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise _naming(target, error, part) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        raise _naming(target, error, where) from error
+    finally:
+        _remove(places)
 
 
-def _naming(target: Path, error: OSError, part: Path) -> OSError:
+def _place(folder: Path, name: str) -> Path:
+    """Make a folder that nobody else writes to: ``.NAME.part/HOST-PROCESS-RANDOM`` in `folder`."""
+    place = folder / f".{name}.part" / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    while True:
+        # earlier versions left a file of that name
+        if place.parent.is_file():
+            place.parent.unlink(missing_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # where another attempt ends in this moment, it takes the empty folder away
+        with suppress(FileNotFoundError):
+            place.mkdir()
+            return place
+
+
+def _host() -> str:
+    return os.uname().nodename.partition(".")[0]
+
+
+def _left_behind(parts: Iterable[Path], since: float | None = None) -> list[Path]:
+    """Return the places in `parts` whose writers are gone.
+
+    Those are processes of this machine that have ended, and those of others that have written nothing since a time,
+    by default for a day.
+    """
+    since = time.time() - _LEFT_BEHIND_S if since is None else since
+    places: list[Path] = []
+    for part in parts:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            places += part.iterdir()
+    found = []
+    for place in places:
+        host, _, process = place.name.rpartition("-")[0].rpartition("-")
+        here = host == _host() and process.isdecimal()
+        if not _runs(int(process)) if here else _changed(place) < since:
+            found.append(place)
+    return found
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _changed(place: Path) -> float:
+    """Return when anything in a folder was last changed, by the clock of its disk; 0 if it is gone."""
+    changed = 0.0
+    with suppress(FileNotFoundError):
+        for path in (place, *place.rglob("*")):
+            changed = max(changed, path.lstat().st_mtime)
+    return changed
+
+
+def _remove(places: Iterable[Path]) -> None:
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+        # the last one leaves no trace
+        with suppress(OSError):
+            place.parent.rmdir()
+
+
+def _check_copy(work: Path, part: Path) -> None:
+    """Raise if a file that was copied did not arrive whole."""
+    whole, arrived = work.stat().st_size, part.stat().st_size
+    if whole != arrived:
+        raise OSError(errno.EIO, f"a copy must be as long as its source; {whole} bytes were copied, found {arrived}")
+
+
+def arrived(path: str | Path) -> bool:
+    """Tell whether a file is there, looking again for :data:`LATENCY_S`: a shared disk may show new files late."""
+    path, until = Path(path), time.monotonic() + LATENCY_S
+    while not path.is_file():
+        if time.monotonic() > until:
+            return False
+        # a network's file system then asks its server anew
+        with suppress(OSError):
+            os.listdir(path.parent)
+        time.sleep(0.2)
+    return True
+
+
+def _naming(target: Path, error: OSError, where: str) -> OSError:
     """Return the error with the target's name in it, and with the name of another file that it is about."""
-    said = f"{error.strerror or error} (while writing {target})"
+    said = f"{error.strerror or error} (while writing {target}{where})"
     if error.errno is None:
         return OSError(said)
-    if error.filename in (None, str(part)):
+    if error.filename is None or f".{target.name}.part" in Path(str(error.filename)).parts:
         return OSError(error.errno, said)
     return OSError(error.errno, said, error.filename)
 

@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
     ValueError
         If two of the rule's inputs, outputs and params have one name.
     """
-    from histotransfer import devices
+    from histotransfer import devices, store
 
     with _logging(snakemake.log[0] if snakemake.log else None):
         started = time.monotonic()
@@ -56,7 +57,10 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
             arguments["threads"] = snakemake.threads
         _limit_threads(snakemake.threads)
         try:
-            with devices.leased(int(snakemake.resources.get("gpu", 0)), int(snakemake.config.get("gpus", 0))):
+            with (
+                devices.leased(int(snakemake.resources.get("gpu", 0)), int(snakemake.config.get("gpus", 0))),
+                store.working_in(_scratch(snakemake.resources)),
+            ):
                 function(**arguments)
         except Exception as error:
             which = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
@@ -65,6 +69,14 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
                 log.debug(line)
             raise SystemExit(1) from None
         log.info("done in %.1f s", time.monotonic() - started)
+
+
+def _scratch(resources: Any) -> Path | None:
+    """Return where the job works: with the resource `scratch`, in Snakemake's `tmpdir`, which is the node's own."""
+    if not int(resources.get("scratch", 0)):
+        return None
+    # a folder for each user: others may use the same disk
+    return Path(resources.get("tmpdir") or tempfile.gettempdir()) / f"histotransfer-{os.getuid()}"
 
 
 def _told(error: Exception) -> str:
