@@ -150,7 +150,9 @@ def test_files_in_several_folders_are_found_by_one_listing_of_each(tmp_path, mon
     assert [row.tile for row in rows] == names
     assert [(one["status"], one["images"]) for one in found["left_out"]] == [("missing", 2)]
     assert found["repeated"] == 1
-    assert sorted(listed) == [str(tmp_path / "images" / name) for name in ("gone", "v0", "v1", "v2")]
+    # the folders of unfinished work are listed too, by what they are opened as
+    of_images = sorted(str(folder) for folder in listed if str(folder).startswith(str(tmp_path / "images")))
+    assert of_images == [str(tmp_path / "images" / name) for name in ("gone", "v0", "v1", "v2")]
 
 
 # ---- what is wrong
