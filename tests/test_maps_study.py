@@ -153,7 +153,7 @@ def test_every_method_predicts_the_same_tiles_of_the_same_slides(mapped):
 def test_end_to_end_learning_says_what_it_moved(mapped):
     rows = mapped.table(f"{run_of('vectors+together')}/moved.tsv")
     assert [row["group"] for row in rows] == ["extractor", "unet"]
-    # rates of 1e-9 and 1e-4: few weights of one move in float32, and most of the other, which has units without gradient
+    # rates of 1e-9 and 1e-4: few weights of one move in float32, and most of the other (some units have no gradient)
     assert float(rows[0]["step_mean"]) < 0.5 < float(rows[1]["step_mean"])
     assert (mapped.results / run_of("vectors+together") / "extractor.keras").is_file()
 
