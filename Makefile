@@ -25,18 +25,24 @@ demo-multi-stage: $(VENV)/.workflow ## Maps of drawn, annotated slides: classifi
 
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.browser ## The tests (one backend, small networks, the browser)
-	$(BIN)/python -m pytest -m "not full and not faults"
+	$(BIN)/python -m pytest -m "not full and not faults and not slurm"
 
 .PHONY: test-faults
 test-faults: $(VENV)/.test ## Killed jobs, full disks, broken slides
 	$(BIN)/python -m pytest -m "faults and not full"
+
+# The first line says what a machine lacks, and fails; the tests alone would skip.
+.PHONY: test-slurm
+test-slurm: $(VENV)/.test $(VENV)/.slurm ## Studies on a real Slurm of this machine, whole and disturbed (root on Debian)
+	tests/slurm/up.sh
+	$(BIN)/python -m pytest -m "slurm and not full"
 
 .PHONY: test-jax
 test-jax: $(VENV)/.test ## Networks, training and augmentation on a second backend of Keras, JAX
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "backend and not full"
 
 .PHONY: test-full
-test-full: $(VENV)/.test $(VENV)/.browser ## Every test, also those too long for every day
+test-full: $(VENV)/.test $(VENV)/.slurm $(VENV)/.browser ## Every test, also those too long for every day
 	$(BIN)/python -m pytest
 
 .PHONY: lint
@@ -85,6 +91,8 @@ lock: ## Pin every version and hash anew (needs uv)
 	    --custom-compile-command "make lock" requirements.in -o requirements.txt
 	cd envs && uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header -c requirements.txt \
 	    --custom-compile-command "make lock" requirements-test.in -o requirements-test.txt
+	cd envs && uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header -c requirements.txt \
+	    --custom-compile-command "make lock" requirements-slurm.in -o requirements-slurm.txt
 
 .PHONY: clean
 clean: ## Remove results, logs and benchmarks, keep the environment
@@ -101,6 +109,10 @@ $(VENV)/.workflow: envs/requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.test: envs/requirements-test.txt $(VENV)/.workflow
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-test.txt
+	touch $@
+
+$(VENV)/.slurm: envs/requirements-slurm.txt $(VENV)/.workflow
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-slurm.txt
 	touch $@
 
 # The browser tests skip, saying so, where no Chromium is found and none can be installed.

@@ -140,7 +140,7 @@ class Study:
         cores: int = 2,
         expect: int = 0,
         environment: Mapping[str, str] | None = None,
-        timeout: float = 300,
+        timeout: float = 900,
     ) -> Run:
         """Call Snakemake and return what it said; fail with all of it unless its exit status is `expect`."""
         done = subprocess.run(

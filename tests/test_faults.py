@@ -1,4 +1,4 @@
-"""Killed jobs, full disks, two runs in one folder: what is left of them, and what the next run makes."""
+"""Killed jobs, full disks, disks that others share, two runs in one folder: what is left, and what comes of it next."""
 
 import os
 import random
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults
 #: Python imports this first, in each process of the run. It meets a file where the writer has just finished it and not
 #: yet renamed it; nothing of it is in the workflow.
 AT_RENAMING = """
-import os, signal, time
+import os, signal, subprocess, sys, time
 
 targets, fate = os.environ.get("FAULT_TARGETS", ""), os.environ.get("FAULT")
 if targets:
@@ -26,6 +26,13 @@ if targets:
     def replace(source, destination, **options):
         if not os.fspath(destination).endswith(targets):
             return rename(source, destination, **options)
+        if fate == "late":
+            # as where another machine's disk shows it after two seconds
+            hidden = f"{destination}.late"
+            rename(source, hidden)
+            later = "import os, sys, time; time.sleep(2); os.rename(*sys.argv[1:])"
+            subprocess.Popen([sys.executable, "-S", "-c", later, hidden, destination], start_new_session=True)
+            return
         if fate == "half written":
             os.truncate(source, os.path.getsize(source) // 2)
         if fate == "just renamed":
@@ -234,7 +241,51 @@ def test_a_second_run_in_the_same_folder_is_refused(study, finished, faults, tmp
     assert_same_as(study, finished)
 
 
-def wait_for(path, seconds=60):
+def test_a_job_that_outlives_its_snakemake_and_its_successor_share_no_file(study, finished, faults, tmp_path):
+    """Snakemake alone is killed, as where it ran on another machine than its jobs; nobody ends what it has left."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    forget(study, "scans/features", "scans/models")
+    features = study.results / "scans/features/net/s03.h5"
+    first = subprocess.Popen(
+        study.command(),
+        cwd=study.workflow,
+        env=study.environment(faults("held", "scans/features/net/s03.h5", FAULT_HOLD=str(hold))),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(part_of(features))
+        first.kill()
+        first.wait()
+        [orphan] = part_of(features).iterdir()
+        study.run("--unlock")
+        study.run()
+        # it is still there, and what it writes was in nobody's way
+        assert list(part_of(features).iterdir()) == [orphan]
+        assert features.is_file()
+    finally:
+        hold.unlink()
+    until = time.monotonic() + 300
+    while part_of(features).exists():
+        assert time.monotonic() < until, "the job that was left over did not end"
+        time.sleep(0.1)
+    assert_same_as(study, finished)
+
+
+@pytest.mark.parametrize("cores", [8, pytest.param(1, marks=pytest.mark.full)])
+def test_as_many_jobs_at_a_time_as_you_like_make_the_same(study, finished, cores):
+    """The finished study ran two at a time."""
+    for name in ("results", "logs", "benchmarks", ".snakemake"):
+        shutil.rmtree(study.folder / name)
+    study.run("classifiers", cores=cores)
+    ours, theirs = study.digests(), finished.digests()
+    assert f"{RUN}/predictions.h5" in ours
+    assert {name for name in ours if ours[name] != theirs[name]} == set()
+    assert study.parts() == []
+
+
+def wait_for(path, seconds=300):
     until = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < until, f"{path} did not come"
@@ -333,3 +384,69 @@ def test_a_full_disk_under_everything(study, finished):
         study.run("--unlock")
         study.run()
         assert_same_as(study, finished)
+
+
+@pytest.mark.parametrize("full", ["scratch", pytest.param("results", marks=pytest.mark.full)])
+def test_work_in_scratch_names_the_disk_that_is_full_and_leaves_nothing_there(study, finished, tmp_path, full):
+    target = study.results / "scans/pixels/32/s03.h5"
+    target.unlink()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    asked = ("results/scans/pixels/32/s03.h5", "--default-resources", "scratch=1", f"tmpdir='{scratch}'")
+    where = f" in {scratch}/histotransfer-{os.getuid()}" if full == "scratch" else ""
+    with on_a_small_disk(scratch if full == "scratch" else target.parent, "3m") as filler:
+        # room for what Snakemake itself puts there
+        fill(filler, leave=20_000 if full == "scratch" else 0)
+        done = study.run(*asked, expect=1)
+        assert f"No space left on device (while writing results/scans/pixels/32/s03.h5{where})" in done.output
+        assert not target.exists()
+        assert study.parts() == []
+        assert not list(scratch.rglob(".*.part"))
+        filler.unlink()
+        study.run(*asked)
+        assert not list(scratch.rglob(".*.part"))
+    ours, theirs = study.digests(), finished.digests()
+    assert {name for name in theirs if ours.get(name) != theirs[name]} == set()
+
+
+def test_a_study_whose_work_lies_in_scratch_is_the_same(study, finished, tmp_path):
+    forget(study, "scans/pixels", "scans/features", "scans/models", "scans/splits")
+    scratch = tmp_path / "scratch"
+    study.run("--default-resources", "scratch=1", f"tmpdir='{scratch}'")
+    assert_same_as(study, finished)
+    assert not list(scratch.rglob("*.h5"))
+
+
+# ---- disks that cannot be written, or show files late
+
+
+@pytest.mark.parametrize("kind", ["pixels", *(pytest.param(k, marks=pytest.mark.full) for k in ("features", "table"))])
+def test_a_disk_that_cannot_be_written_is_an_error_that_names_the_file(study, finished, kind):
+    target = study.results / ON_FULL_DISKS[kind]
+    asked = target.with_name("shard-0.json") if kind == "features" else target
+    for path in {target, asked}:
+        path.unlink()
+    asked = f"results/{asked.relative_to(study.results)}"
+    with on_a_small_disk(target.parent, "3m"):
+        subprocess.run(["mount", "-o", "remount,ro", target.parent], check=True)
+        done = study.run(asked, expect=1)
+        assert "Read-only file system" in done.output
+        assert f"(while writing results/{ON_FULL_DISKS[kind]})" in done.output or f"'{asked}'" in done.output
+        assert not target.exists()
+        subprocess.run(["mount", "-o", "remount,rw", target.parent], check=True)
+        assert study.parts() == []
+        study.run(asked)
+    ours, theirs = study.digests(), finished.digests()
+    assert {name for name in theirs if ours.get(name) != theirs[name]} == set()
+
+
+def test_files_that_show_late_are_waited_for_as_long_as_the_profile_says(study, finished, faults):
+    targets = ("scans/features/net/s03.h5", "scans/features/net/shard-0.json", f"{RUN}/predictions.h5")
+    forget(study, "scans/features", "scans/models")
+    done = study.run("--latency-wait", "1", environment=faults("late", *targets), expect=1)
+    assert "Missing files after 1 seconds" in done.output
+    assert "results/scans/features/net/shard-0.json" in done.output
+    time.sleep(2)
+    forget(study, "scans/features", "scans/models")
+    study.run("--latency-wait", "10", environment=faults("late", *targets))
+    assert_same_as(study, finished)

@@ -40,6 +40,7 @@ def test_what_a_study_becomes(folder):
         "ignore": [],
         "outside": "normal",
         "without": "nolabel",
+        "origin": None,
         "repair": False,
         "rules": [{"class": "tumour", "above": 0.2}, {"class": "normal", "above": 0.8}],
     }

@@ -34,7 +34,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     handlers = list(workflow.log.handlers)
 
-    def make(*, inputs=None, outputs=None, params=None, wildcards=None, threads=1, gpu=None, logged=True):
+    def make(*, inputs=None, outputs=None, params=None, wildcards=None, threads=1, gpu=None, logged=True, **more):
         def named(kind, items):
             return kind(fromdict=items or {})
 
@@ -44,7 +44,7 @@ def job(tmp_path, monkeypatch):
             params=named(Params, params),
             wildcards=named(Wildcards, wildcards),
             log=Log(toclone=[str(tmp_path / "logs" / "job.log")] if logged else []),
-            resources=named(ResourceList, {} if gpu is None else {"gpu": gpu}),
+            resources=named(ResourceList, more if gpu is None else {**more, "gpu": gpu}),
             config={"gpus": 1},
             threads=threads,
             rule="cut",
@@ -90,6 +90,25 @@ def test_a_job_sees_the_devices_that_its_rule_asks_for(job, monkeypatch, tmp_pat
     found = []
     workflow.run(job(gpu=gpu), lambda: found.append(os.environ["CUDA_VISIBLE_DEVICES"]))
     assert found == [seen]
+
+
+@pytest.mark.parametrize(("scratch", "works_there"), [(None, False), (0, False), (1, True)])
+def test_a_job_works_on_the_nodes_own_disk_where_the_profile_says_so(job, tmp_path, scratch, works_there):
+    target, found = tmp_path / "results/a.json", []
+
+    def function():
+        with store.replacing(target) as part:
+            found.append(part.is_relative_to(tmp_path / "scratch" / f"histotransfer-{os.getuid()}"))
+            part.write_text("{}")
+
+    asked = {} if scratch is None else {"scratch": scratch}
+    workflow.run(job(tmpdir=str(tmp_path / "scratch"), **asked), function)
+    assert found == [works_there]
+    assert target.read_text() == "{}"
+    # and what is called outside of a job does not
+    with store.replacing(target) as part:
+        assert part.is_relative_to(target.parent)
+        part.write_text("{}")
 
 
 def test_a_name_used_twice_is_an_error(job):

@@ -389,19 +389,9 @@ def said(asked: Asked, plans: Mapping[int, Plan], known: Rates) -> str:
     known : Rates
     """
     columns = (
-        *(
-            "slides",
-            "CPU h",
-            "slides",
-            "networks",
-            "classifiers",
-            "Snakemake",
-            "GPU h",
-            "disk GB",
-            "pixels",
-            "features",
-        ),
-        *("jobs", "n_shards", "classifier GB", "planning", f"hours on {_workers(asked)}"),
+        *("slides", "CPU h", "of slides", "of networks", "of classifiers", "of Snakemake", "GPU h"),
+        *("disk GB", "of pixels", "of features", "jobs", "n_shards", "classifier GB", "planning"),
+        f"hours on {_workers(asked)}",
     )
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for slides, one in plans.items():

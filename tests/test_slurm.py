@@ -1,0 +1,344 @@
+"""Studies on a real Slurm of one node with two fake GPUs, whole and disturbed: `make test-slurm`, as root on Debian."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import study_factory
+import yaml
+from test_faults import AT_RENAMING
+
+pytestmark = pytest.mark.slurm
+
+REPOSITORY = study_factory.REPOSITORY
+#: Where tests/slurm/up.sh keeps what it writes.
+STATE = Path(os.environ.get("HISTOTRANSFER_SLURM", "/tmp/histotransfer-slurm"))
+
+#: Seconds that a run may take, and a job until it is where a test waits for it: a busy machine is slow.
+PATIENCE_S = 1800
+
+#: Four slides are too few to hold a patient out. Two shards, for two GPUs.
+FOUR_SLIDES = {
+    "n_shards": 2,
+    "gpus": 1,
+    "splits": {"by-tile": {"unit": "tile", "test": 0.34, "folds": 2, "share_groups": study_factory.SHARED_ON_PURPOSE}},
+}
+MODEL = "scans/models/kind/by-tile/1/net/svm"
+COUNTS, SCORES, ATTRITION = "scans/counts/kind/by-tile/1.tsv", f"{MODEL}/scores.tsv", "scans/figures/attrition.svg"
+
+
+@dataclass
+class ClusterStudy(study_factory.Study):
+    """A study in a folder that is a copy of the workflow, called there as a user calls it."""
+
+    def command(self, *arguments, cores=2):
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), "utf-8")
+        # a cluster that is one small node is asked more often, and lets no job have more than half of it
+        asking = ["--slurm-init-seconds-before-status-checks", "5", "--cores", str(cores)]
+        where = ["--workflow-profile", "profiles/slurm", *asking, "--configfile", "study.yaml"]
+        return [sys.executable, "-m", "snakemake", *arguments, *where]
+
+    def run(self, *arguments, timeout=PATIENCE_S, **how):
+        return super().run(*arguments, timeout=timeout, **how)
+
+    def copy_to(self, folder):
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return ClusterStudy(folder, folder, dict(self.config))
+
+    def jobs(self, rule=r"\w+"):
+        """Return Slurm's records of this study's jobs, or of those of a rule or a group, in the order of submission."""
+        found = [job for job in records() if job["WorkDir"] == str(self.folder)]
+        return [job for job in found if re.match(rf"rule_{rule}(_|$)", job["Comment"])]
+
+
+def records():
+    """Return what the controller knows of each job since it was started: its fields by their names."""
+    told = subprocess.run(["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True).stdout
+    jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in told.splitlines() if "JobId=" in line]
+    return sorted(jobs, key=lambda job: int(job["JobId"]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster():
+    """A Slurm that is there for these tests alone."""
+    started = subprocess.run([REPOSITORY / "tests/slurm/up.sh"], capture_output=True, text=True, check=False)
+    if started.returncode:
+        pytest.skip(started.stderr.strip())
+    yield
+    subprocess.run([REPOSITORY / "tests/slurm/down.sh"], check=True)
+
+
+@pytest.fixture(scope="session")
+def four_slides(tmp_path_factory):
+    """A study of which nothing is run yet; not to be changed, but copied."""
+    folder = study_factory.copy_workflow(tmp_path_factory.mktemp("slurm").resolve() / "four")
+    made = study_factory.slides_study(folder, folder, slides=4)
+    study = ClusterStudy(folder, folder, {**made.config, **FOUR_SLIDES})
+    study.config["study"]["splits"] = ["by-tile"]
+    return study
+
+
+@pytest.fixture(scope="session")
+def on_workstation(four_slides):
+    """The same study run with the default profile, without a cluster or a GPU."""
+    copied = four_slides.copy_to(four_slides.folder.with_name("workstation"))
+    study = study_factory.Study(copied.folder, copied.folder, {**copied.config, "gpus": 0})
+    study.run(timeout=PATIENCE_S)
+    return study
+
+
+@pytest.fixture(scope="session")
+def through_slurm(four_slides):
+    """The study run on Slurm; not to be changed, but copied."""
+    study = four_slides.copy_to(four_slides.folder.with_name("cluster"))
+    # some jobs work on the node's own disk
+    on_its_disk = [f"{rule}:scratch=1" for rule in ("tile_pixels", "extract_features", "train_classifier")]
+    study.last = study.run("--set-resources", *on_its_disk)
+    return study
+
+
+@pytest.fixture
+def study(through_slurm, tmp_path):
+    return through_slurm.copy_to(tmp_path.resolve() / "study")
+
+
+def assert_same_as(study, finished):
+    ours, theirs = study.digests(), finished.digests()
+    assert {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)} == set()
+    assert study.parts() == []
+    assert study.plan().planned == {}
+
+
+# ---- undisturbed
+
+
+def test_a_study_has_the_same_content_as_on_a_workstation(through_slurm, on_workstation):
+    assert_same_as(through_slurm, on_workstation)
+    jobs = through_slurm.jobs()
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    # one start for the chain of a slide, and one for the pages
+    assert len(through_slurm.jobs("slide")) == 4
+    assert len(through_slurm.jobs("pages")) == 1
+    assert sum(through_slurm.last.finished.values()) == len(jobs) + 4 * 3 + 3
+
+
+def test_what_needs_a_gpu_has_one_of_its_own_and_nothing_else_has_any(through_slurm):
+    asked = {job["Comment"]: job.get("TresPerJob") for job in through_slurm.jobs()}
+    shards = {f"rule_extract_features_wildcards_scans_net_shard-{shard}" for shard in range(2)}
+    assert {name: gres for name, gres in asked.items() if gres} == dict.fromkeys(shards, "gres:gpu:1")
+    assert {job["Comment"] for job in through_slurm.jobs() if job["Partition"] == "gpu"} == shards
+    logs = through_slurm.folder.glob("logs/scans/extract_features/net/shard-*.log")
+    given = [re.findall(r"on GPU (\S+), which the scheduler gave$", log.read_text("utf-8"), re.M) for log in logs]
+    assert sorted(given) == [["0"], ["1"]]
+
+
+@pytest.mark.full
+def test_the_demo_has_the_same_content_as_on_a_workstation(tmp_path):
+    here = study_factory.Study(*[study_factory.copy_workflow(tmp_path / "workstation")] * 2, {})
+    there = ClusterStudy(*[study_factory.copy_workflow(tmp_path.resolve() / "cluster")] * 2, {})
+    here.run(timeout=2 * PATIENCE_S)
+    there.run(timeout=6 * PATIENCE_S)
+    assert_same_as(there, here)
+
+
+# ---- disturbed
+
+
+@pytest.fixture
+def holding(tmp_path):
+    """Return the environment in which jobs wait as they finish one of some targets, until a file is removed."""
+    folder, hold = tmp_path / "faults", tmp_path / "hold"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(AT_RENAMING, "utf-8")
+    hold.touch()
+
+    def environment(*targets):
+        named = os.pathsep.join(f"/{target}" for target in targets)
+        return {"PYTHONPATH": str(folder), "FAULT_TARGETS": named, "FAULT": "held", "FAULT_HOLD": str(hold)}
+
+    environment.release = hold.unlink
+    yield environment
+    hold.unlink(missing_ok=True)
+
+
+@dataclass
+class Running:
+    """A Snakemake that runs, and what it has said so far."""
+
+    process: subprocess.Popen
+    log: Path
+
+    @property
+    def said(self):
+        return study_factory.Run(0, self.log.read_text("utf-8"))
+
+    def wait_for(self, condition, seconds=PATIENCE_S):
+        """Wait until `condition` of what was said so far holds."""
+        until = time.monotonic() + seconds
+        while not condition(self.said):
+            assert self.process.poll() is None, f"it ended too early:\n{self.said.output}"
+            assert time.monotonic() < until, f"it took too long:\n{self.said.output}"
+            time.sleep(0.5)
+
+    def ends(self, status, seconds=PATIENCE_S):
+        """Wait for the end of it and return what it said; fail unless its exit status is `status`."""
+        assert self.process.wait(seconds) == status, self.said.output
+        return self.said
+
+
+@contextmanager
+def running(study, environment, *arguments):
+    log = study.folder.with_name("snakemake.log")
+    with open(log, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            study.command(*arguments),
+            cwd=study.workflow,
+            env=study.environment(environment),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Running(process, log)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        subprocess.run([study.folder / "profiles/slurm/cancel.sh", study.folder], check=True, capture_output=True)
+
+
+def forget(study, *names):
+    """Take results away, and the pages that nothing is done without."""
+    for name in names:
+        (study.results / name).unlink()
+    shutil.rmtree(study.results / "studies")
+
+
+def held(study, target):
+    """Tell whether a job has finished a target and waits with it."""
+    path = study.results / target
+    return any(path.with_name(f".{path.name}.part").glob("*/*"))
+
+
+def at_once(jobs):
+    """Return the pairs of jobs that ran at one time."""
+    times = [(job["JobId"], *(datetime.fromisoformat(job[name]) for name in ("StartTime", "EndTime"))) for job in jobs]
+    return [(a, b) for a, begun, ended in times for b, other, _ in times if a != b and begun <= other < ended]
+
+
+def test_jobs_that_are_cancelled_or_take_too_much_memory_or_time_say_so_and_get_more(study, on_workstation, holding):
+    forget(study, COUNTS, SCORES, ATTRITION)
+    # one minute is the least that Slurm gives; Snakemake alone takes more than 100 MB
+    asking = ("score:runtime=attempt", "draw_attrition:mem_mb=100 * 10 ** (attempt - 1)")
+    with running(study, holding(COUNTS, SCORES), "--set-resources", *asking) as snakemake:
+        snakemake.wait_for(lambda said: held(study, COUNTS) and held(study, SCORES))
+        subprocess.run(["scancel", study.jobs("count_split")[0]["JobId"]], check=True)
+        snakemake.wait_for(lambda said: "'TIMEOUT'" in said.output)
+        holding.release()
+        said = snakemake.ends(0)
+    assert_same_as(study, on_workstation)
+    cancelled, counted = study.jobs("count_split")
+    late, scored = study.jobs("score")
+    large, drawn = study.jobs("draw_attrition")
+    for job, state, words in (
+        (cancelled, "CANCELLED", r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*"),
+        (late, "TIMEOUT", r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ DUE TO TIME LIMIT \*\*\*"),
+        (large, "FAILED", r"StepId=\S+ exceeded memory limit \(\d+ > 104857600\), being killed"),
+    ):
+        assert f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{state}'" in said.output
+        # Slurm's own words stand in a log that Snakemake names
+        assert f"{job['StdOut']} (check log file(s) for error details)" in said.output
+        assert re.search(words, Path(job["StdOut"]).read_text("utf-8"))
+    assert (late["TimeLimit"], scored["TimeLimit"]) == ("00:01:00", "00:02:00")
+    assert (large["MinMemoryNode"], drawn["MinMemoryNode"]) == ("100M", "1000M")
+    assert {job["JobState"] for job in (counted, scored, drawn)} == {"COMPLETED"}
+    assert int(counted["MinMemoryNode"].rstrip("MG")) > int(cancelled["MinMemoryNode"].rstrip("MG"))
+
+
+def test_a_node_that_fails_in_the_middle_of_a_job(study, on_workstation, holding):
+    """As by a power cut: Slurm's daemon and all its jobs are gone at once, and the daemon comes back."""
+    forget(study, COUNTS, ATTRITION)
+    with running(study, holding(COUNTS)) as snakemake:
+        snakemake.wait_for(lambda said: held(study, COUNTS) and said.finished.get("draw_attrition"))
+        # a job that is younger than 11 s might still be on its way to the node
+        age = timedelta(seconds=12)
+        while datetime.now() < datetime.fromisoformat(study.jobs("count_split")[0]["StartTime"]) + age:
+            time.sleep(0.5)
+        kill_node()
+        subprocess.run(["slurmd"], check=True)
+        holding.release()
+        snakemake.wait_for(lambda said: "'NODE_FAIL'" in said.output)
+        snakemake.ends(0)
+    study.run()
+    assert_same_as(study, on_workstation)
+    lost, counted = study.jobs("count_split")
+    assert (lost["JobState"], counted["JobState"]) == ("NODE_FAIL", "COMPLETED")
+    assert len(study.jobs("draw_attrition")) == 1
+
+
+def test_a_slurmd_that_is_stopped_in_the_middle_of_a_job(study, on_workstation, holding):
+    """Its jobs go on without it to their end, which Slurm does not believe before it is back."""
+    forget(study, COUNTS)
+    with running(study, holding(COUNTS)) as snakemake:
+        snakemake.wait_for(lambda said: held(study, COUNTS))
+        daemon = int((STATE / "run/slurmd.pid").read_text())
+        os.kill(daemon, signal.SIGTERM)
+        while Path(f"/proc/{daemon}").exists():
+            time.sleep(0.1)
+        holding.release()
+        snakemake.wait_for(lambda said: study.jobs("count_split")[0]["JobState"] == "COMPLETING")
+        subprocess.run(["slurmd"], check=True)
+        snakemake.ends(0)
+    assert study.run().finished == {}
+    assert_same_as(study, on_workstation)
+    assert [job["JobState"] for job in study.jobs("count_split")] == ["COMPLETED"]
+
+
+def kill_node():
+    """Kill Slurm's daemon and everything that it has started."""
+    daemon = int((STATE / "run/slurmd.pid").read_text())
+    found = subprocess.run(["pgrep", "-x", "slurmstepd"], capture_output=True, text=True, check=False).stdout.split()
+    for process in (daemon, *map(int, found)):
+        for one in (process, *descendants(process)):
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+
+
+def descendants(process):
+    children = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=False).stdout.split()
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def test_a_snakemake_that_is_killed_and_its_jobs_that_go_on(study, on_workstation, holding):
+    forget(study, COUNTS, SCORES, ATTRITION)
+    with running(study, holding(SCORES)) as snakemake:
+        snakemake.wait_for(
+            lambda said: held(study, SCORES) and {"count_split", "draw_attrition"} <= said.finished.keys()
+        )
+        os.killpg(snakemake.process.pid, signal.SIGKILL)
+        snakemake.process.wait()
+        recorded = snakemake.said.finished
+        assert study.jobs("score")[0]["JobState"] == "RUNNING"
+        refused = study.run(expect=1)
+        assert "Directory cannot be locked" in refused.output
+        # the README's way
+        subprocess.run(["profiles/slurm/cancel.sh"], cwd=study.folder, check=True)
+        assert {job["JobState"] for job in study.jobs()} <= {"COMPLETED", "CANCELLED"}
+        study.run("--unlock")
+    again = study.run()
+    assert_same_as(study, on_workstation)
+    assert recorded.keys() & again.finished.keys() == set()
+    assert {rule: len(study.jobs(rule)) for rule in recorded} == recorded
+    assert [job["JobState"] for job in study.jobs("score")] == ["CANCELLED", "COMPLETED"]
+    assert at_once(study.jobs("score")) == []
