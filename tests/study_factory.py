@@ -173,8 +173,11 @@ class Study:
         return {str(path.relative_to(self.results)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
 
     def parts(self) -> list[str]:
-        """Return the unfinished files that lie about."""
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob(".*.part"))
+        """Return the unfinished files that lie about; a folder of them that a kill left empty is none."""
+        found = [
+            path for path in self.folder.rglob(".*.part") if path.is_file() or any(map(Path.is_file, path.rglob("*")))
+        ]
+        return sorted(str(path.relative_to(self.folder)) for path in found)
 
 
 def slides_study(folder: Path, workflow: Path, *, slides: int = 7) -> Study:
