@@ -127,7 +127,10 @@ def test_the_profile_has_keys_that_snakemake_knows():
 
     options = {option.lstrip("-") for action in get_argument_parser()._actions for option in action.option_strings}
     for path in (REPOSITORY / "profiles").glob("*/profile.yaml"):
-        assert yaml.safe_load(path.read_text("utf-8")).keys() <= options
+        profile = yaml.safe_load(path.read_text("utf-8"))
+        # the executor's own options are known where its plugin is installed, which refuses others (tests/test_slurm.py)
+        executor = f"{profile.get('executor')}-"
+        assert {key for key in profile if not key.startswith(executor)} <= options
 
 
 def make_targets():

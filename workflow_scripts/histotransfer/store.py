@@ -106,9 +106,10 @@ def _place(folder: Path, name: str) -> Path:
         # earlier versions left a file of that name
         if place.parent.is_file():
             place.parent.unlink(missing_ok=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # where another attempt ends in this moment, it takes the empty folder away
-        with suppress(FileNotFoundError):
+        # where another attempt ends in this moment, it takes the empty folder away: before the second call, or within
+        # the first, which then has seen that there is something, and next that it is no folder
+        with suppress(FileNotFoundError, FileExistsError):
+            place.parent.mkdir(parents=True, exist_ok=True)
             place.mkdir()
             return place
 
