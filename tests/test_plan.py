@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -206,3 +207,30 @@ def test_this_machine_can_be_measured():
     assert 1 < found.tiles_s["JoyceCNN"] < 10_000
     asked = dataclasses.replace(ONE, networks=("JoyceCNN",))
     assert "measured on this machine just now" in plan.said(asked, {1000: plan.plan(asked, found)}, found)
+
+
+def tables(text):
+    """Return the tables of a page of Markdown: for each its rows, by the names of its columns."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    found = []
+    for block in blocks:
+        names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines())
+        found.append([dict(zip(names, row, strict=True)) for row in rows])
+    return found
+
+
+STUDIES = ("--slides", "100", "1000", "10000", "100000", "--tiles", "5000", "--networks", "ResNet50", "--cores", "64")
+
+
+@pytest.mark.parametrize(
+    ("page", "arguments", "number"),
+    [
+        ("docs/planning.md", ("--gpus", "4", "--gpu-tiles-s", "1000", "--slurm"), 0),
+        ("docs/planning.md", (), 1),
+        ("README.md", (), 0),
+    ],
+)
+def test_the_pages_have_what_the_command_prints(page, arguments, number):
+    (printed,) = tables(call(*STUDIES, *arguments).stdout)
+    written = [rows for rows in tables((REPOSITORY / page).read_text("utf-8")) if "n_shards" in rows[0]][number]
+    assert written == [{name: row[name] for name in written[0]} for row in printed]

@@ -36,8 +36,8 @@ FOUR_SLIDES = {
     "splits": {"by-tile": {"unit": "tile", "test": 0.34, "folds": 2, "share_groups": study_factory.SHARED_ON_PURPOSE}},
 }
 #: Targets that wait for none of one another, and for which little else waits.
-COUNTS, TILES, ATTRITION = (
-    "scans/counts/kind/by-tile/1.tsv",
+SPLIT, TILES, ATTRITION = (
+    "scans/figures/kind/by-tile/1/split.svg",
     "scans/figures/kind/tiles-0.jpg",
     "scans/figures/attrition.svg",
 )
@@ -49,8 +49,9 @@ class ClusterStudy(study_factory.Study):
 
     def command(self, *arguments, cores=2):
         (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), "utf-8")
-        # a cluster that is one small node is asked more often, and lets no job have more than half of it
-        asking = ["--slurm-init-seconds-before-status-checks", "5", "--cores", str(cores)]
+        # a cluster that is one small node is asked more often (not before its jobs can end: it is asked later then),
+        # and lets no job have more than half of it
+        asking = ["--slurm-init-seconds-before-status-checks", "10", "--cores", str(cores)]
         where = ["--workflow-profile", "profiles/slurm", *asking, "--configfile", "study.yaml"]
         return [sys.executable, "-m", "snakemake", *arguments, *where]
 
@@ -246,17 +247,17 @@ def at_once(jobs):
 
 
 def test_jobs_that_are_cancelled_or_take_too_much_memory_or_time_say_so_and_get_more(study, on_workstation, holding):
-    forget(study, COUNTS, TILES, ATTRITION)
+    forget(study, SPLIT, TILES, ATTRITION)
     # one minute is the least that Slurm gives; Snakemake alone takes more than 100 MB
     asking = ("draw_tiles:runtime=attempt", "draw_attrition:mem_mb=100 * 10 ** (attempt - 1)")
-    with running(study, holding(COUNTS, TILES), "--set-resources", *asking) as snakemake:
-        snakemake.wait_for(lambda said: held(study, COUNTS) and held(study, TILES))
-        subprocess.run(["scancel", study.jobs("count_split")[0]["JobId"]], check=True)
+    with running(study, holding(SPLIT, TILES), "--set-resources", *asking) as snakemake:
+        snakemake.wait_for(lambda said: held(study, SPLIT) and held(study, TILES))
+        subprocess.run(["scancel", study.jobs("draw_splits")[0]["JobId"]], check=True)
         snakemake.wait_for(lambda said: "'TIMEOUT'" in said.output)
         holding.release()
         said = snakemake.ends(0)
     assert_same_as(study, on_workstation)
-    cancelled, counted = study.jobs("count_split")
+    cancelled, again = study.jobs("draw_splits")
     late, in_time = study.jobs("draw_tiles")
     large, drawn = study.jobs("draw_attrition")
     for job, state, words in (
@@ -270,15 +271,15 @@ def test_jobs_that_are_cancelled_or_take_too_much_memory_or_time_say_so_and_get_
         assert re.search(words, Path(job["StdOut"]).read_text("utf-8"))
     assert (late["TimeLimit"], in_time["TimeLimit"]) == ("00:01:00", "00:02:00")
     assert (large["MinMemoryNode"], drawn["MinMemoryNode"]) == ("100M", "1000M")
-    assert {job["JobState"] for job in (counted, in_time, drawn)} == {"COMPLETED"}
-    assert int(counted["MinMemoryNode"].rstrip("MG")) > int(cancelled["MinMemoryNode"].rstrip("MG"))
+    assert {job["JobState"] for job in (again, in_time, drawn)} == {"COMPLETED"}
+    assert int(again["MinMemoryNode"].rstrip("MG")) > int(cancelled["MinMemoryNode"].rstrip("MG"))
 
 
 def test_a_node_that_fails_in_the_middle_of_a_job(study, on_workstation, holding):
     """As by a power cut: Slurm's daemon and all its jobs are gone at once, and the daemon comes back."""
-    forget(study, COUNTS, ATTRITION)
-    with running(study, holding(COUNTS)) as snakemake:
-        snakemake.wait_for(lambda said: held(study, COUNTS) and said.finished.get("draw_attrition"))
+    forget(study, SPLIT, ATTRITION)
+    with running(study, holding(SPLIT)) as snakemake:
+        snakemake.wait_for(lambda said: held(study, SPLIT) and said.finished.get("draw_attrition"))
         # of a younger one Slurm would think that it is still on its way to the node, until its time is over
         while any(age_s(job) < 12 for job in study.jobs() if job["JobState"] == "RUNNING"):
             time.sleep(0.5)
@@ -289,27 +290,27 @@ def test_a_node_that_fails_in_the_middle_of_a_job(study, on_workstation, holding
         snakemake.ends(0)
     study.run()
     assert_same_as(study, on_workstation)
-    lost, counted = study.jobs("count_split")
-    assert (lost["JobState"], counted["JobState"]) == ("NODE_FAIL", "COMPLETED")
+    lost, again = study.jobs("draw_splits")
+    assert (lost["JobState"], again["JobState"]) == ("NODE_FAIL", "COMPLETED")
     assert len(study.jobs("draw_attrition")) == 1
 
 
 def test_a_slurmd_that_is_stopped_in_the_middle_of_a_job(study, on_workstation, holding):
     """Its jobs go on without it to their end, which Slurm does not believe before it is back."""
-    forget(study, COUNTS)
-    with running(study, holding(COUNTS)) as snakemake:
-        snakemake.wait_for(lambda said: held(study, COUNTS))
+    forget(study, SPLIT)
+    with running(study, holding(SPLIT)) as snakemake:
+        snakemake.wait_for(lambda said: held(study, SPLIT))
         daemon = int((STATE / "run/slurmd.pid").read_text())
         os.kill(daemon, signal.SIGTERM)
         while Path(f"/proc/{daemon}").exists():
             time.sleep(0.1)
         holding.release()
-        snakemake.wait_for(lambda said: study.jobs("count_split")[0]["JobState"] == "COMPLETING")
+        snakemake.wait_for(lambda said: study.jobs("draw_splits")[0]["JobState"] == "COMPLETING")
         subprocess.run(["slurmd"], check=True)
         snakemake.ends(0)
     assert study.run().finished == {}
     assert_same_as(study, on_workstation)
-    assert [job["JobState"] for job in study.jobs("count_split")] == ["COMPLETED"]
+    assert [job["JobState"] for job in study.jobs("draw_splits")] == ["COMPLETED"]
 
 
 def kill_node():
@@ -328,20 +329,18 @@ def descendants(process):
 
 
 def test_a_snakemake_that_is_killed_and_its_jobs_that_go_on(study, on_workstation, holding):
-    forget(study, COUNTS, TILES, ATTRITION)
-    with running(study, holding(COUNTS)) as snakemake:
-        snakemake.wait_for(
-            lambda said: held(study, COUNTS) and {"draw_tiles", "draw_attrition"} <= said.finished.keys()
-        )
+    forget(study, SPLIT, TILES, ATTRITION)
+    with running(study, holding(SPLIT)) as snakemake:
+        snakemake.wait_for(lambda said: held(study, SPLIT) and {"draw_tiles", "draw_attrition"} <= said.finished.keys())
         os.killpg(snakemake.process.pid, signal.SIGKILL)
         snakemake.process.wait()
         recorded = snakemake.said.finished
-        assert study.jobs("count_split")[0]["JobState"] == "RUNNING"
+        assert study.jobs("draw_splits")[0]["JobState"] == "RUNNING"
         refused = study.run(expect=1)
         assert "Directory cannot be locked" in refused.output
         # what docs/cluster.md says, in its order
         subprocess.run(["profiles/slurm/cancel.sh"], cwd=study.folder, check=True)
-        assert study.jobs("count_split")[0]["JobState"] == "CANCELLED"
+        assert study.jobs("draw_splits")[0]["JobState"] == "CANCELLED"
         study.run("--unlock")
     again = study.run()
     assert_same_as(study, on_workstation)
@@ -349,5 +348,5 @@ def test_a_snakemake_that_is_killed_and_its_jobs_that_go_on(study, on_workstatio
     assert again.finished.keys() & recorded.keys() == set()
     jobs = study.jobs()
     assert Counter(job["Comment"] for job in jobs if job["JobState"] == "COMPLETED").most_common(1)[0][1] == 1
-    assert [job["JobState"] for job in study.jobs("count_split")] == ["CANCELLED", "COMPLETED"]
-    assert at_once(study.jobs("count_split")) == []
+    assert [job["JobState"] for job in study.jobs("draw_splits")] == ["CANCELLED", "COMPLETED"]
+    assert at_once(study.jobs("draw_splits")) == []
