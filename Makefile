@@ -35,7 +35,7 @@ test-faults: $(VENV)/.test ## Killed jobs, full disks, broken slides
 .PHONY: test-slurm
 test-slurm: $(VENV)/.test $(VENV)/.slurm ## Studies on a real Slurm of this machine, whole and disturbed (root on Debian)
 	tests/slurm/up.sh
-	$(BIN)/python -m pytest -m "slurm and not full"
+	$(BIN)/python -m pytest tests/test_slurm.py -m "not full"
 
 .PHONY: test-jax
 test-jax: $(VENV)/.test ## Networks, training and augmentation on a second backend of Keras, JAX

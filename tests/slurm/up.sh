@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real Slurm of one node on this machine, for tests/test_slurm.py. Needs root on Debian; installs Slurm if it is not there.
 # The node is said to have more processors and memory than it has, so that a small machine takes every job of a small study,
-# and two GPUs that are copies of /dev/null. Nothing here needs systemd, cgroups or an accounting database.
+# and two GPUs that are links to /dev/null. Nothing here needs systemd, cgroups or an accounting database.
 # tests/slurm/down.sh ends it. Both keep what they write in $HISTOTRANSFER_SLURM, by default /tmp/histotransfer-slurm.
 set -euo pipefail
 state=${HISTOTRANSFER_SLURM:-/tmp/histotransfer-slurm}
@@ -28,7 +28,7 @@ host=$(hostname -s)
 rm -rf "$state"
 mkdir -p "$state"/{controller,node,log,run}
 for number in 0 1; do
-    mknod "$state/gpu$number" c 1 3 || refuse "it may not make devices, as the two fake GPUs are."
+    ln -s /dev/null "$state/gpu$number"
 done
 cat >"$state/slurm.conf" <<END
 ClusterName=histotransfer
