@@ -25,7 +25,7 @@ demo-multi-stage: $(VENV)/.workflow ## Maps of drawn, annotated slides: classifi
 
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.browser ## The tests (one backend, small networks, the browser)
-	$(BIN)/python -m pytest -m "not full and not faults and not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full and not faults and not slurm"
 
 .PHONY: test-faults
 test-faults: $(VENV)/.test ## Killed jobs, full disks, broken slides
