@@ -43,3 +43,12 @@ rule all:
     default_target: True
     input:
         rules.report.input,
+
+
+onstart:
+    # So as to start no more than a hundred jobs a second, Snakemake 9 looks at all ready jobs again a second after each
+    # look, in one more chain of looks for each job that has ended: with a thousand slides that is all of a processor.
+    # Without the limit it looks when a job ends. A limit that somebody gives stays.
+    limiter = getattr(workflow.scheduler, "job_rate_limiter", None)
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None

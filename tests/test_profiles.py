@@ -1,6 +1,7 @@
 """The profiles name rules that exist, and bundle no jobs between which others have to run."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -51,3 +52,21 @@ def test_every_partition_takes_the_largest_job_and_one_has_gpus():
     partitions = yaml.safe_load((PROFILES / "slurm" / SLURM["slurm-partition-config"]).read_text("utf-8"))["partitions"]
     assert all(limits["max_threads"] >= SLURM["cores"] for limits in partitions.values())
     assert [name for name, limits in partitions.items() if limits.get("max_gpu")] == ["gpu"]
+
+
+@pytest.mark.workflow
+def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_all_the_time(tmp_path, workflow):
+    """As long as one job runs, others wait; with a limit of jobs in a time it looks again and again whether they may."""
+    study = study_factory.slides_study(tmp_path / "study", workflow)
+    seen = {}
+    for name, limit in (("default", ()), ("limited", ("--max-jobs-per-timespan", "50/1s"))):
+        shutil.rmtree(study.results, ignore_errors=True)
+        done = study.run("slides", "--verbose", *limit, cores=1)
+        jobs = sum(done.finished.values())
+        seen[name] = done.output.count("Resources before job selection"), jobs
+    looks, jobs = seen["default"]
+    assert jobs >= 7
+    assert looks <= jobs + 1
+    # what somebody asks for stays
+    assert "Submitting maximum 50 job(s) over 1.0 second(s)." in done.output
+    assert seen["limited"][0] > looks
