@@ -56,7 +56,7 @@ def test_every_partition_takes_the_largest_job_and_one_has_gpus():
 
 @pytest.mark.workflow
 def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_all_the_time(tmp_path, workflow):
-    """As long as one job runs, others wait; with a limit of jobs in a time it looks again and again whether they may."""
+    """As long as one job runs, others wait; with a limit of jobs in a time it looks again and again if they may."""
     study = study_factory.slides_study(tmp_path / "study", workflow)
     seen = {}
     for name, limit in (("default", ()), ("limited", ("--max-jobs-per-timespan", "50/1s"))):
