@@ -19,6 +19,9 @@ from histotransfer import slides, store, tiles
 from histotransfer.features import Columns
 from histotransfer.pixels import FINER, LARGEST_READ, in_grey
 
+#: What is read here, and for what: the words of errors.
+_KIND, _USE = "slide image", "maps are cut from"
+
 #: What stands where other features name their network, their layer and their weights.
 SOURCE, LAYER = "the slide", "reduced"
 WEIGHTS = "none: the slide itself, reduced"
@@ -353,20 +356,8 @@ def _describe(
 
 
 def _opened(path: Path) -> Any:
-    import h5py
-
-    if not path.is_file():
-        raise ValueError(f"maps are cut from slide images, {_AGAIN}; found no file {path}")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{_damaged(path)}: {error}") from error
-
-
-#: What to do about images that cannot be read.
-_AGAIN = "which the same command makes again"
+    return store.opened_hdf5(path, kind=_KIND, use=_USE)
 
 
 def _damaged(path: Path) -> str:
-    """Return the beginning of a sentence about a file that is not what a rule has written."""
-    return f"slide image {path} is damaged: delete the file, {_AGAIN}; found"
+    return store.damaged(path, _KIND)

@@ -268,6 +268,46 @@ def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[An
                 raise disk.error
 
 
+#: What to do about a file of a rule that cannot be read.
+_AGAIN = "which the same command makes again"
+
+
+def opened_hdf5(path: Path, *, kind: str, use: str) -> Any:
+    """Open a file that a rule has written, for reading.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        What it is, as in ``pixel file``.
+    use : str
+        What is made of such files, as in ``tiles are read from``.
+
+    Raises
+    ------
+    ValueError
+        If it is not there or is no HDF5 file, with what to do.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise missing(path, kind=kind, use=use)
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{damaged(path, kind)}: {error}") from error
+
+
+def missing(path: Path, *, kind: str, use: str) -> ValueError:
+    """Return the error of a file that a rule has written and that is gone; see :func:`opened_hdf5`."""
+    return ValueError(f"{use} {kind}s, {_AGAIN}; found no file {path}")
+
+
+def damaged(path: Path, kind: str) -> str:
+    """Return the beginning of a sentence about a file that is not what a rule has written."""
+    return f"{kind} {path} is damaged: delete the file, {_AGAIN}; found"
+
+
 class _HDF5Disk:
     """A file for HDF5 to write to, which remembers its first failed write and goes on as if nothing had happened.
 

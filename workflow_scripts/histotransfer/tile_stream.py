@@ -21,8 +21,8 @@ import numpy as np
 
 from histotransfer import store
 
-#: What to do about pixels that cannot be read.
-_AGAIN = "which the same command makes again"
+#: What is read here, and for what: the words of errors.
+_KIND, _USE = "pixel file", "tiles are read from"
 
 
 class _File(NamedTuple):
@@ -404,14 +404,11 @@ def _check_bands(path: Path, start: np.ndarray, length: np.ndarray, upright: np.
 
 
 def _opened(path: Path) -> Any:
-    import h5py
+    return store.opened_hdf5(path, kind=_KIND, use=_USE)
 
-    if not path.is_file():
-        raise ValueError(f"tiles are read from pixel files, {_AGAIN}; found no file {path}")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{_damaged(path)}: {error}") from error
+
+def _damaged(path: Path) -> str:
+    return store.damaged(path, _KIND)
 
 
 def _reopened(file: _File) -> int:
@@ -419,14 +416,9 @@ def _reopened(file: _File) -> int:
     try:
         descriptor = os.open(file.path, os.O_RDONLY)
     except FileNotFoundError:
-        raise ValueError(f"tiles are read from pixel files, {_AGAIN}; found no file {file.path}") from None
+        raise store.missing(file.path, kind=_KIND, use=_USE) from None
     stat = os.fstat(descriptor)
     if (stat.st_size, stat.st_mtime_ns) != (file.size, file.changed_ns):
         os.close(descriptor)
         raise ValueError(f"pixel file {file.path} must stay as it is while it is read; found that it has changed")
     return descriptor
-
-
-def _damaged(path: Path) -> str:
-    """Return the beginning of a sentence about a file that is not what a rule has written."""
-    return f"pixel file {path} is damaged: delete the file, {_AGAIN}; found"

@@ -19,6 +19,9 @@ from histotransfer import seeds, store
 from histotransfer.features import Columns
 from histotransfer.pixels import resized
 
+#: What is read here, and for what: the words of errors.
+_KIND, _USE = "pixel file", "windows are cut from"
+
 #: What stands where other features name their network and layer, in words: "windows of the pixels".
 SOURCE, LAYER = "the pixels", "windows"
 
@@ -276,20 +279,8 @@ def _check(*, windows: int, window_px: int, smallest: float, largest: float) -> 
 
 
 def _opened(path: Path) -> Any:
-    import h5py
-
-    if not path.is_file():
-        raise ValueError(f"windows are cut from pixel files, {_AGAIN}; found no file {path}")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{_damaged(path)}: {error}") from error
-
-
-#: What to do about pixels that cannot be read.
-_AGAIN = "which the same command makes again"
+    return store.opened_hdf5(path, kind=_KIND, use=_USE)
 
 
 def _damaged(path: Path) -> str:
-    """Return the beginning of a sentence about a file that is not what a rule has written."""
-    return f"pixel file {path} is damaged: delete the file, {_AGAIN}; found"
+    return store.damaged(path, _KIND)
