@@ -80,7 +80,7 @@ class Checkpoint:
             store.write_texts(file, "identity", [json.dumps(self.identity, sort_keys=True, ensure_ascii=False)])
             store.write_texts(file, "progress", [json.dumps(state.progress, ensure_ascii=False)])
             for name in LISTS:
-                group = file.create_group(name)
+                group = store.create_group(file, name)
                 for number, array in enumerate(getattr(state, name)):
                     group.create_dataset(f"{number:05d}", data=array)
 

@@ -138,6 +138,6 @@ def shortened(picture: np.ndarray, px: int) -> np.ndarray:
 
 
 def _write_excluded(file: Any, excluded: Sequence[tuple[str, str, str]]) -> None:
-    gone = file.create_group("excluded")
+    gone = store.create_group(file, "excluded")
     for column, name in enumerate(("tile", "image", "reason")):
         store.write_texts(gone, name, [row[column] for row in excluded])

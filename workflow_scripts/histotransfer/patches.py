@@ -169,7 +169,7 @@ def write_part(
         for name in ("tile", "image"):
             store.write_texts(file, name, kept[name])
         file.create_dataset("coords", data=np.array(kept["coords"], np.int64).reshape(-1, 2))
-        gone = file.create_group("excluded")
+        gone = store.create_group(file, "excluded")
         for column, name in enumerate(("tile", "image", "reason")):
             store.write_texts(gone, name, [row[column] for row in excluded])
         said = {

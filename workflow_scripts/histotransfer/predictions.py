@@ -144,9 +144,9 @@ def write_predictions(
     with store.writing_hdf5(path, attributes) as file:
         _write(file, held_out)
         if out_of_fold is not None:
-            _write(file.create_group(OUT_OF_FOLD), out_of_fold)
+            _write(store.create_group(file, OUT_OF_FOLD), out_of_fold)
         if validation is not None:
-            _write(file.create_group(VALIDATION), validation)
+            _write(store.create_group(file, VALIDATION), validation)
 
 
 def read_attributes(path: str | Path) -> dict[str, Any]:

@@ -259,7 +259,7 @@ def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[An
     with replacing(path) as part, open(part, "w+b", buffering=0) as raw:
         disk = _HDF5Disk(raw)
         try:
-            with h5py.File(disk, "w", libver="latest") as file:
+            with h5py.File(_created(disk)) as file:
                 set_attributes(file, {**attributes, "versions": versions()})
                 yield file
         finally:
@@ -306,6 +306,19 @@ def missing(path: Path, *, kind: str, use: str) -> ValueError:
 def damaged(path: Path, kind: str) -> str:
     """Return the beginning of a sentence about a file that is not what a rule has written."""
     return f"{kind} {path} is damaged: delete the file, {_AGAIN}; found"
+
+
+def _created(disk: _HDF5Disk) -> Any:
+    """Make an HDF5 file of the latest format whose first group holds no times, which h5py.File has no option for."""
+    from h5py import h5f, h5fd, h5p
+
+    creation = h5p.create(h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5f.LIBVER_LATEST, h5f.LIBVER_LATEST)
+    access.set_fileobj_driver(h5fd.fileobj_driver, disk)
+    return h5f.create(repr(disk).encode(), h5f.ACC_TRUNC, fapl=access, fcpl=creation)
 
 
 class _HDF5Disk:
@@ -372,6 +385,15 @@ def set_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
         elif isinstance(value, (dict, list, tuple)):
             value = json.dumps(value, sort_keys=True, ensure_ascii=False)
         node.attrs[name] = value
+
+
+def create_group(node: Any, name: str) -> Any:
+    """Make an HDF5 group that holds no times, which h5py's own method has no option for."""
+    import h5py
+
+    creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    creation.set_obj_track_times(False)
+    return h5py.Group(h5py.h5g.create(node.id, name.encode(), gcpl=creation))
 
 
 def write_texts(node: Any, name: str, texts: Iterable[str]) -> None:
