@@ -10,7 +10,11 @@ import measuring
 import numpy as np
 from measuring import Row
 
-from histotransfer import demo, pixels, slides, store, tiles, tissue
+from histotransfer import store
+from histotransfer.drawn import demo
+from histotransfer.drawn.pyramid import encode_pyramid
+from histotransfer.slides import pixels, reader, tissue
+from histotransfer.slides.grid import read_kept, write_grid
 
 SIZE = (12000, 9000)
 TILING: dict[str, Any] = {
@@ -54,7 +58,7 @@ def _slides(folder: Path) -> tuple[Path, Path]:
     if not flat.exists():
         picture = demo.draw_pixels(slide="bench", patient="bench", label="glandular", master_seed=1, size=SIZE)
         with store.replacing(pyramid) as part:
-            part.write_bytes(demo.encode_pyramid(picture))
+            part.write_bytes(encode_pyramid(picture))
         image = pyvips.Image.new_from_array(picture)
         options = {"tile": True, "tile_width": 256, "tile_height": 256, "compression": "jpeg", "Q": 80, "resunit": "cm"}
         with store.replacing(flat) as part:
@@ -70,7 +74,7 @@ class _Cut:
         stem = slide.with_suffix("")
         self.grid, self.pixels = f"{stem}-{size_px}.h5", f"{stem}-{size_px}-{px}.h5"
         about = {"description": f"{stem}.json"}
-        slides.inspect_slide(
+        reader.inspect_slide(
             slide_file=self.slide,
             slide="bench",
             image_in_sheet="bench",
@@ -83,10 +87,10 @@ class _Cut:
         tissue.write_mask(
             slide_file=self.slide, mask=mask, overlay=f"{stem}.jpg", threshold="otsu", exclude_pen=False, **about
         )
-        tiles.write_grid(
+        write_grid(
             slide_file=self.slide, mask=mask, grid=self.grid, tiling=self.tiling, finest_px=px, master_seed=1, **about
         )
-        kept = tiles.read_kept(self.grid)
+        kept = read_kept(self.grid)
         self.coords, self.l0_size, self.n = kept.coords, kept.attributes["l0_size"], len(kept.tile)
 
     def write(self) -> None:

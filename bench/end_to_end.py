@@ -15,8 +15,9 @@ import numpy as np
 import training
 from measuring import Row
 
-from histotransfer import cohort, feature_maps, labels, splits, store
-from histotransfer import end_to_end as learning
+from histotransfer import store
+from histotransfer.cohort import cohort, labels, splits
+from histotransfer.segmentation import end_to_end, extractor, feature_maps
 
 CLASSES = ["normal", "tumour"]
 START = training.START
@@ -41,7 +42,7 @@ def recipe(augmentation: Mapping[str, Any] | None, crop_from: int | None) -> dic
     """Return a recipe of one epoch, at the paper's rates."""
     how = training.recipe(epochs=1, augmentation=augmentation, crop_from=crop_from, batch=BATCH)
     adam = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
-    how["phases"][0] |= {"rate": 1e-7, "rates": {learning.EXTRACTOR: 0.01}, "optimiser": adam}
+    how["phases"][0] |= {"rate": 1e-7, "rates": {extractor.EXTRACTOR: 0.01}, "optimiser": adam}
     return how
 
 
@@ -156,7 +157,7 @@ def _memory(folder: Path) -> Row:
         given = json.dumps(arguments(study, files, home / f"tiles-{n}", how))
         peaks.append(measuring.peak_mib(code, training.LIBRARY, given))
         shutil.rmtree(home / f"tiles-{n}")
-        kept.append(learning.kept_mib([_square(n, CANVAS)], N_VECTOR))
+        kept.append(end_to_end.kept_mib([_square(n, CANVAS)], N_VECTOR))
     ratio = peaks[1] / peaks[0]
     own = ", ".join(f"{one['vectors']:.2f} MiB of {one['tiles']:,} tiles" for one in kept)
     note = f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB; of these kept: vectors and gradients {own}"

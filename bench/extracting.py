@@ -11,7 +11,10 @@ import measuring
 import numpy as np
 from measuring import Row
 
-from histotransfer import backends, features, networks, store
+from histotransfer import store
+from histotransfer.backends import compiled, process
+from histotransfer.features import extraction
+from histotransfer.networks import building, specification
 
 NETWORK: dict[str, Any] = {"architecture": "MobileNetV2", "alpha": 1.0, "weights": "random", "px": 224}
 SMALL: dict[str, Any] = {**NETWORK, "alpha": 0.35, "px": 32}
@@ -69,9 +72,9 @@ def _against_bare_pass(folder: Path, repetitions: int) -> Row:
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
     logger.addHandler(said)
-    spec = networks.specification(NETWORK)
-    backends.set_threads(2)
-    forward = backends.compiled_forward(networks.build(spec, seed=1), 224, engine="keras", batch=BATCH, threads=2)
+    spec = specification.specification(NETWORK)
+    process.set_threads(2)
+    forward = compiled.compiled_forward(building.build(spec, seed=1), 224, engine="keras", batch=BATCH, threads=2)
     with __import__("h5py").File(tiles, "r") as file:
         in_memory = file["tiles"][:]
     blocks = [in_memory[start : start + BATCH] for start in range(0, N, BATCH)]
@@ -79,7 +82,7 @@ def _against_bare_pass(folder: Path, repetitions: int) -> Row:
     found = []
     for _ in range(repetitions):
         (target / "bench-a.h5").unlink(missing_ok=True)
-        features.extract(tiles=[tiles], **_arguments(target / "shard-0.json", NETWORK))
+        extraction.extract(tiles=[tiles], **_arguments(target / "shard-0.json", NETWORK))
         bare = N / measuring.wall_seconds(lambda: [forward(block) for block in blocks])
         found.append(said.rate / bare)
     logger.removeHandler(said)
@@ -91,11 +94,11 @@ def _every_cut_point(repetitions: int) -> Iterator[Row]:
     for architecture, n in (("MobileNetV2", 128), ("ResNet50", 32)):
         entry = {"architecture": architecture, "weights": "random", "px": 224}
         forward = {}
-        backends.set_threads(2)
+        process.set_threads(2)
         for layers in ("all", "none"):
-            spec = networks.specification(entry | ({"layers": "all"} if layers == "all" else {}))
-            model = networks.build(spec, seed=1)
-            forward[layers] = backends.compiled_forward(model, 224, engine="keras", batch=BATCH, threads=2)
+            spec = specification.specification(entry | ({"layers": "all"} if layers == "all" else {}))
+            model = building.build(spec, seed=1)
+            forward[layers] = compiled.compiled_forward(model, 224, engine="keras", batch=BATCH, threads=2)
         tiles = np.random.default_rng(1).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
         blocks = [tiles[start : start + BATCH] for start in range(0, n, BATCH)]
         ratio, low, high = measuring.ratios(
@@ -103,7 +106,7 @@ def _every_cut_point(repetitions: int) -> Iterator[Row]:
             lambda forward=forward, blocks=blocks: [forward["none"](block) for block in blocks],
             repetitions,
         )
-        n_points = len(networks.specification({**entry, "layers": "all"}).layers) + 1
+        n_points = len(specification.specification({**entry, "layers": "all"}).layers) + 1
         what = f"all {n_points} cut points in one pass of {architecture} at 224 px ({n} tiles), against the last alone"
         yield Row(what, ratio, low, high, 1.1, at_least=False)
 
@@ -119,10 +122,10 @@ def _ten_slides(folder: Path) -> Iterator[Row]:
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
     logger.addHandler(builds)
-    features.extract(tiles=paths[:10], **_arguments(manifest, SMALL))
+    extraction.extract(tiles=paths[:10], **_arguments(manifest, SMALL))
     yield Row("networks built for ten small slides in a shard", *[float(builds.n)] * 3, bar=1, at_least=False)
     before = {entry["slide"]: (manifest.parent / entry["file"]).stat().st_mtime_ns for entry in _slides(manifest)}
-    features.extract(tiles=paths, **_arguments(manifest, SMALL))
+    extraction.extract(tiles=paths, **_arguments(manifest, SMALL))
     logger.removeHandler(builds)
     now = {entry["slide"]: (manifest.parent / entry["file"]).stat().st_mtime_ns for entry in _slides(manifest)}
     written = sum(before.get(slide) != time for slide, time in now.items())
@@ -155,7 +158,7 @@ def _memory(folder: Path) -> Row:
         target.mkdir(exist_ok=True)
         (target / f"many-{n}.h5").unlink(missing_ok=True)
         given = json.dumps(_arguments(target / "shard-0.json", {**SMALL, "px": 64}))
-        peaks.append(measuring.peak_mib(code, str(Path(features.__file__).parents[1]), tiles, given))
+        peaks.append(measuring.peak_mib(code, str(Path(extraction.__file__).parents[1]), tiles, given))
         Path(tiles).unlink()
     ratio = peaks[1] / peaks[0]
     note = f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB"

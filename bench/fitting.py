@@ -9,7 +9,7 @@ from measuring import Row
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
-from histotransfer import linear_svm
+from histotransfer.classifiers import linear_svm
 
 N, N_FEATURES, N_CLASSES, FOLDS = 1500, 1280, 4, 3
 C = (0.001, 0.01, 0.1)

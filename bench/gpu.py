@@ -97,9 +97,11 @@ def bare_steps(start: Mapping[str, Any], how: Mapping[str, Any], n: int, repetit
     """Return images a second of the compiled step alone, again and again over the same tiles in memory."""
     import keras
 
-    from histotransfer import augmentation, backends, epochs, optimisation, training
+    from histotransfer.backends import compiled
+    from histotransfer.training import augmentation, epochs, optimisation
+    from histotransfer.training.network import build
 
-    network = training.build(
+    network = build(
         start=start,
         start_name="bench",
         recipe=how,
@@ -116,7 +118,7 @@ def bare_steps(start: Mapping[str, Any], how: Mapping[str, Any], n: int, repetit
     def variable(values: np.ndarray) -> Any:
         return keras.Variable(values.astype(np.float32), trainable=False, dtype="float32")
 
-    step = backends.compiled_train_step(
+    step = compiled.compiled_train_step(
         network.trained,
         weights=weights,
         slots=[[variable(np.zeros(shape)) for _ in range(update.n_slots)] for shape in shapes],
@@ -156,24 +158,25 @@ class _Ends(logging.Handler):
 
 def epochs(start: Mapping[str, Any], how: Mapping[str, Any], n: int) -> list[float]:
     """Return images a second from the end of one epoch to that of the next: reading, steps, checkpoint."""
-    from histotransfer import training
+    from histotransfer.training import network_on_tiles
 
     study = write_study(WORK, n=n, px=how["crop_from"] or start["px"], images=2)
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
     times = _Ends()
     logger.addHandler(times)
-    training.train_network(**arguments(study, WORK, start, how))
+    network_on_tiles.train_network(**arguments(study, WORK, start, how))
     logger.removeHandler(times)
     return (n / np.diff(times.ends)).tolist()
 
 
 def forward(start: Mapping[str, Any], batch: int, precision: str, n: int, repetitions: int) -> list[float]:
     """Return images a second of the forward pass that features are extracted by."""
-    from histotransfer import backends, networks
+    from histotransfer.backends import compiled
+    from histotransfer.networks import building, specification
 
-    model = networks.build(networks.specification(start), seed=1, precision=precision)
-    features = backends.compiled_forward(model, start["px"], batch=batch)
+    model = building.build(specification.specification(start), seed=1, precision=precision)
+    features = compiled.compiled_forward(model, start["px"], batch=batch)
     tiles = np.random.default_rng(0).integers(0, 256, (batch, start["px"], start["px"], 3), np.uint8)
     features(tiles)
     found = []

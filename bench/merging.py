@@ -9,7 +9,10 @@ import measuring
 import numpy as np
 from measuring import Row
 
-from histotransfer import cohort, features, labels, splits, store
+from histotransfer import store
+from histotransfer.cohort import cohort, labels, splits
+from histotransfer.features import extraction
+from histotransfer.tables import feature_matrix
 
 #: Lengths of the last layers of the paper's seven networks: 9,600 columns.
 WIDTHS = {
@@ -41,7 +44,7 @@ def rows(folder: Path, repetitions: int) -> Iterator[Row]:
 def _reading(folder: Path, repetitions: int) -> Row:
     merged = _write_features(folder, WIDTHS, SLIDES, TILES)
     [alone] = _write_features(folder, ALONE, 1, SLIDES * TILES)
-    index = features.open_matrix(manifests=merged, sources=SOURCES)
+    index = feature_matrix.open_matrix(manifests=merged, sources=SOURCES)
     path = Path(alone).parent / "s00.h5"
 
     # as the tables of training have it: each slide's tiles in another order than its file
@@ -96,7 +99,7 @@ def _peak(study: dict[str, Any], kind: str, settings: dict[str, Any]) -> float:
     home = Path(study["slides_table"]).parent
     written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
     asked = {**study, **written, "classifier": settings, "classifier_name": kind}
-    return measuring.peak_mib(TRAINING, str(Path(features.__file__).parents[1]), json.dumps(asked))
+    return measuring.peak_mib(TRAINING, str(Path(extraction.__file__).parents[1]), json.dumps(asked))
 
 
 def _write_features(folder: Path, widths: dict[str, int], slides: int, tiles: int) -> list[str]:

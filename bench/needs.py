@@ -25,7 +25,10 @@ import merging  # noqa: E402
 import numpy as np  # noqa: E402
 import training  # noqa: E402
 
-from histotransfer import demo, networks, predictions, store, tiles  # noqa: E402
+from histotransfer import predictions, store  # noqa: E402
+from histotransfer.drawn import demo  # noqa: E402
+from histotransfer.networks.table import ARCHITECTURES  # noqa: E402
+from histotransfer.slides.grid import read_kept  # noqa: E402
 
 WORK = HERE.parent / ".bench" / "needs"
 LIBRARY = str(HERE.parent / "workflow_scripts")
@@ -47,7 +50,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["VIPS_CONCURRENCY"] = "1"
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "2"
-module, _, function = sys.argv[2].partition(".")
+module, _, function = sys.argv[2].rpartition(".")
 getattr(importlib.import_module("histotransfer." + module), function)(**json.load(sys.stdin))
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
@@ -100,7 +103,7 @@ def of_slides() -> Iterator[str]:
         yield measure("tissue.write_mask", **common, **found).row("tissue_mask", size)
         given = {"mask": mask, "grid": grid, "tiling": TILING, "finest_px": 256, "master_seed": 1}
         yield measure("tiles.write_grid", **common, **given).row("tile_grid", size)
-        n = len(tiles.read_kept(grid).tile)
+        n = len(read_kept(grid).tile)
         pixels = f"{stem}-pixels.h5"
         cut = {"slide_file": slide, "grid": grid, "pixels": pixels, "px": 256, "tiling": TILING}
         measured = measure("pixels.write_pixels", **cut, threads=1, code="")
@@ -114,7 +117,7 @@ def of_slides() -> Iterator[str]:
 
 def of_features() -> Iterator[str]:
     """Yield what extraction takes, by network: start-up, and the tiles after it."""
-    for name, row in networks.ARCHITECTURES.items():
+    for name, row in ARCHITECTURES.items():
         network = {"architecture": name, "weights": "random", "px": row.px}
         if row.has_alpha:
             network["alpha"] = 1.0
@@ -134,9 +137,9 @@ def of_features() -> Iterator[str]:
 def of_training() -> Iterator[str]:
     """Yield what a training of all layers takes, by network."""
     for name in TRAINED:
-        px = networks.ARCHITECTURES[name].px
+        px = ARCHITECTURES[name].px
         start = {**training.START, "architecture": name, "px": px}
-        if not networks.ARCHITECTURES[name].has_alpha:
+        if not ARCHITECTURES[name].has_alpha:
             start.pop("alpha")
         found = []
         for batch in (8, 32):

@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.feature_selection import RFECV
 from sklearn.model_selection import PredefinedSplit
 
-from histotransfer import elimination
+from histotransfer.classifiers import elimination
 
 N, FEATURES, CLASSES, FOLDS, THREADS = 2000, 1280, 4, 3, 2
 STEP, TREES, TOLERANCE = 0.2, 100, 0.005

@@ -16,7 +16,8 @@ import measuring
 import numpy as np
 from measuring import Row
 
-from histotransfer import cohort, labels, splits, store
+from histotransfer import store
+from histotransfer.cohort import cohort, labels, splits
 
 LIBRARY = str(Path(store.__file__).parents[1])
 CLASSES = ["a", "b", "c", "d"]
@@ -208,7 +209,7 @@ class _Epochs(logging.Handler):
 
 
 def _epoch_against_bare_step(folder: Path, repetitions: int) -> Iterator[Row]:
-    from histotransfer import training
+    from histotransfer.training import network_on_tiles
 
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
@@ -219,7 +220,7 @@ def _epoch_against_bare_step(folder: Path, repetitions: int) -> Iterator[Row]:
         logger.addHandler(times)
         # the first epoch compiles
         how = recipe(epochs=repetitions + 1, augmentation=varied, crop_from=crop_from)
-        training.train_network(**arguments(study, folder / "training", START, how))
+        network_on_tiles.train_network(**arguments(study, folder / "training", START, how))
         logger.removeHandler(times)
         what = "a training epoch as a whole, MobileNetV2 at 96 px"
         what += " with crop, turns, flips and four colours" if varied else ""

@@ -27,8 +27,8 @@ rule draw_augmentation:
         recipe=of_trained("recipe"),
         px=lambda wildcards: STUDY.trained[wildcards.network].start["px"],
         master_seed=STUDY.master_seed,
-        code=code("augmentation_pictures.draw_augmentation"),
+        **step("figures.augmentation_pictures.draw_augmentation"),
     message:
         "Drawing how tiles of {wildcards.dataset} are varied to train {wildcards.network}"
     script:
-        "../workflow_scripts/draw_augmentation.py"
+        "../workflow_scripts/run_step.py"

@@ -37,11 +37,11 @@ rule train_classifier:
         classifier_name="{classifier}",
         split_seed=lambda wildcards: int(wildcards.seed),
         master_seed=STUDY.master_seed,
-        code=code("classifiers.train"),
+        **step("classifiers.fitting.train"),
     message:
         "Training {wildcards.classifier} on {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/train_classifier.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule classifiers:

@@ -22,11 +22,11 @@ rule cohort:
     params:
         sheet_rows=cohort_rows,
         on_bad_slide=STUDY.on_bad_slide,
-        code=code("cohort.gather_slides"),
+        **step("cohort.cohort.gather_slides"),
     message:
         "Gathering which slides of {wildcards.dataset} are in the study"
     script:
-        "../workflow_scripts/cohort.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule cohort_of_table:
@@ -51,8 +51,8 @@ rule cohort_of_table:
         kind=of_dataset("kind"),
         root=of_dataset("root"),
         on_bad_slide=STUDY.on_bad_slide,
-        code=code("cohort.gather_table"),
+        **step("cohort.cohort.gather_table"),
     message:
         "Gathering which images of {wildcards.dataset} are in the study"
     script:
-        "../workflow_scripts/cohort_of_table.py"
+        "../workflow_scripts/run_step.py"

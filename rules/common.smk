@@ -10,7 +10,11 @@ gc.set_threshold(200_000, 50, 1000)
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
-from histotransfer import __version__ as VERSION, configuration, contents, needs, networks, provenance, store
+from histotransfer import __version__ as VERSION, provenance, store
+from histotransfer.networks.table import ARCHITECTURES
+from histotransfer.planning import needs
+from histotransfer.report import contents
+from histotransfer.study import configuration
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -38,15 +42,17 @@ N_SLIDES = sum(len(dataset.rows) for dataset in STUDY.datasets.values())
 HEADLINE = "balanced_accuracy"
 # The study whose pages are copied to results/.
 DEFAULT_STUDY = "demo"
-TEMPLATES = sorted(map(str, (Path(workflow.basedir) / "workflow_scripts/histotransfer/templates").iterdir()))
+TEMPLATES = sorted(map(str, (Path(workflow.basedir) / "workflow_scripts/histotransfer/report/templates").iterdir()))
 
 
-def code(function):
-    """The digest of the library code behind "module.function": a param of every rule, so that changed code reruns it.
+def step(function):
+    """The params of a rule that name what it runs, "folder.module.function", and the digest of the code behind it.
 
-    A job on another machine plans itself again, and itself alone: it need not read the code of every other rule.
+    Changed code thus reruns the rule. A job on another machine plans itself again, and itself alone: it need not read
+    the code of every other rule.
     """
-    return digests(function) if workflow.is_main_process else lambda wildcards: digests(function)
+    digest = digests(function) if workflow.is_main_process else lambda wildcards: digests(function)
+    return {"step": function, "code": digest}
 
 
 def names(*kinds):
@@ -632,7 +638,7 @@ def training_rows(wildcards, rows):
 def network_columns(name, layer=None):
     """Features of a layer of a network, or nearly: inner layers have no more than the last, dense ones 4,096."""
     start = STUDY.trained[name].start if name in STUDY.trained else STUDY.networks[name]
-    row = networks.ARCHITECTURES[start["architecture"]]
+    row = ARCHITECTURES[start["architecture"]]
     return 4096 if (layer or start["layer"]) in row.dense else round(row.n_features * (start["alpha"] or 1))
 
 

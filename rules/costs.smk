@@ -40,11 +40,11 @@ rule collect_costs:
             *("select_features", "train_classifier", "choose_layer", "slide_image", "train_unet", "train_end_to_end"),
             *("score", "collect_scores"),
         ],
-        code=code("costs.collect"),
+        **step("evaluation.costs.collect"),
     message:
         "Collecting time and memory of every job"
     script:
-        "../workflow_scripts/collect_costs.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_cost:
@@ -59,11 +59,11 @@ rule draw_cost:
     resources:
         **by_files("draw_cost"),
     params:
-        code=code("figures.draw_cost"),
+        **step("figures.figures.draw_cost"),
     message:
         "Drawing time and memory"
     script:
-        "../workflow_scripts/draw_cost.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule cost_methods:
@@ -88,11 +88,11 @@ rule cost_methods:
         seeds=list(STUDY.seeds),
         gpus=STUDY.gpus,
         extraction_rule="extract_features" if STUDY.pixels == "cache" else "stream_features",
-        code=code("costs.of_methods"),
+        **step("evaluation.costs.of_methods"),
     message:
         "Collecting what each method costs, split {wildcards.split}"
     script:
-        "../workflow_scripts/cost_methods.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_method_costs:
@@ -112,11 +112,11 @@ rule draw_method_costs:
     resources:
         **by_files("draw_method_costs"),
     params:
-        code=code("comparison_figures.draw_method_costs"),
+        **step("figures.method_cost_figure.draw_method_costs"),
     message:
         "Drawing what each method costs, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_method_costs.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule write_run_page:
@@ -141,8 +141,8 @@ rule write_run_page:
         rules={"cost": "collect_costs", "method_costs": "cost_methods"},
         study=STUDY.config["study"],
         code_version=VERSION,
-        code=code("report.write_run_page"),
+        **step("report.pages.write_run_page"),
     message:
         "Writing what the run cost"
     script:
-        "../workflow_scripts/write_run_page.py"
+        "../workflow_scripts/run_step.py"

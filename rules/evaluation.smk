@@ -18,11 +18,11 @@ rule score:
     params:
         bootstrap=STUDY.evaluation["bootstrap"],
         master_seed=STUDY.master_seed,
-        code=code("evaluation.score"),
+        **step("evaluation.scores.score"),
     message:
         "Scoring {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/score_predictions.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule collect_scores:
@@ -40,8 +40,8 @@ rule collect_scores:
     resources:
         **by_files("collect_scores"),
     params:
-        code=code("evaluation.collect"),
+        **step("evaluation.scores.collect"),
     message:
         "Collecting the scores of every run"
     script:
-        "../workflow_scripts/collect_scores.py"
+        "../workflow_scripts/run_step.py"

@@ -28,11 +28,11 @@ if STUDY.pixels == "cache":
             network=network_definition,
             shard="{shard}",
             master_seed=STUDY.master_seed,
-            code=code("features.extract"),
+            **step("features.extraction.extract"),
         message:
             "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}"
         script:
-            "../workflow_scripts/extract_features.py"
+            "../workflow_scripts/run_step.py"
 
 else:
 
@@ -65,11 +65,11 @@ else:
             network=network_definition,
             shard="{shard}",
             master_seed=STUDY.master_seed,
-            code=code("streaming.extract_from_slides"),
+            **step("features.streaming.extract_from_slides"),
         message:
             "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}, from the slides"
         script:
-            "../workflow_scripts/stream_features.py"
+            "../workflow_scripts/run_step.py"
 
 
 rule extract_trained_features:
@@ -98,11 +98,11 @@ rule extract_trained_features:
         layer=of_trained("layer"),
         layers=of_trained("layers"),
         shard="{shard}",
-        code=code("features.extract_trained"),
+        **step("features.extraction.extract_trained"),
     message:
         "Extracting features of {wildcards.dataset} with {wildcards.network} as trained for {wildcards.task}, split {wildcards.split}, seed {wildcards.seed}, {wildcards.shard}"
     script:
-        "../workflow_scripts/extract_trained_features.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule features:

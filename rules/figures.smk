@@ -22,11 +22,11 @@ rule draw_attrition:
         **by_files("draw_attrition"),
     params:
         noun=noun,
-        code=code("figures.draw_attrition"),
+        **step("figures.figures.draw_attrition"),
     message:
         "Drawing which slides of {wildcards.dataset} are used"
     script:
-        "../workflow_scripts/draw_attrition.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule count_split:
@@ -45,11 +45,11 @@ rule count_split:
         **by_files("count_split"),
     params:
         classes=classes,
-        code=code("split_counts.count"),
+        **step("cohort.split_counts.count"),
     message:
         "Counting the groups and tiles of split {wildcards.split}, seed {wildcards.seed}, of {wildcards.dataset}"
     script:
-        "../workflow_scripts/count_split.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_splits:
@@ -72,11 +72,11 @@ rule draw_splits:
     resources:
         **by_files("draw_splits"),
     params:
-        code=code("figures.draw_splits"),
+        **step("figures.figures.draw_splits"),
     message:
         "Drawing split {wildcards.split}, seed {wildcards.seed}, of {wildcards.dataset}"
     script:
-        "../workflow_scripts/draw_splits.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_scores:
@@ -103,11 +103,11 @@ rule draw_scores:
         split="{split}",
         metric=HEADLINE,
         methods=[method.name for method in CONTENTS.methods],
-        code=code("score_figures.draw_scores"),
+        **step("figures.score_figures.draw_scores"),
     message:
         "Drawing the scores on {wildcards.dataset}, {wildcards.task}, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_scores.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_confusion:
@@ -130,8 +130,8 @@ rule draw_confusion:
     resources:
         **by_files("draw_confusion"),
     params:
-        code=code("score_figures.draw_confusion"),
+        **step("figures.score_figures.draw_confusion"),
     message:
         "Drawing the confusion matrices of {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/draw_confusion.py"
+        "../workflow_scripts/run_step.py"

@@ -18,11 +18,11 @@ rule share_importance:
         **by_files("share_importance"),
     params:
         of=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
-        code=code("importance.share"),
+        **step("evaluation.importance.share"),
     message:
         "Sharing out the importance of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
     script:
-        "../workflow_scripts/share_importance.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_importance:
@@ -44,8 +44,8 @@ rule draw_importance:
     resources:
         **by_files("draw_importance"),
     params:
-        code=code("comparison_figures.draw_importance"),
+        **step("figures.layer_figures.draw_importance"),
     message:
         "Drawing the importance of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_importance.py"
+        "../workflow_scripts/run_step.py"

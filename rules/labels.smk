@@ -23,11 +23,11 @@ rule label_tiles:
         group=owner_of_slide,
         label=of_slide("label"),
         classes=classes_of_labels,
-        code=code("labels.label_slide"),
+        **step("cohort.labels.label_slide"),
     message:
         "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
     script:
-        "../workflow_scripts/label_tiles.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule label_regions:
@@ -55,11 +55,11 @@ rule label_regions:
         classes=classes_of_labels,
         class_names=classes,
         regions=regions,
-        code=code("labels.label_regions"),
+        **step("cohort.labels.label_regions"),
     message:
         "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task} by its regions"
     script:
-        "../workflow_scripts/label_regions.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule label_part:
@@ -84,11 +84,11 @@ rule label_part:
         part="{slide}",
         n_parts=n_parts,
         classes=classes_of_labels,
-        code=code("labels.label_part"),
+        **step("cohort.labels.label_part"),
     message:
         "Labelling {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
     script:
-        "../workflow_scripts/label_part.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule gather_labels:
@@ -105,8 +105,8 @@ rule gather_labels:
     resources:
         **by_files("gather_labels"),
     params:
-        code=code("labels.gather"),
+        **step("cohort.labels.gather"),
     message:
         "Gathering the labels of {wildcards.dataset} for {wildcards.task}"
     script:
-        "../workflow_scripts/gather_labels.py"
+        "../workflow_scripts/run_step.py"

@@ -25,11 +25,11 @@ rule choose_layer:
     params:
         layers=lambda wildcards: list(STUDY.feature_sets[wildcards.features].layers),
         features_name="{features}",
-        code=code("layer_choice.choose"),
+        **step("evaluation.layer_choice.choose"),
     message:
         "Choosing the layer of {wildcards.features} for {wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/choose_layer.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_layers:
@@ -56,11 +56,11 @@ rule tabulate_layers:
         layers=lambda wildcards: dict(STUDY.feature_sets[wildcards.features].layers),
         classifier="{classifier}",
         split="{split}",
-        code=code("layer_choice.tabulate"),
+        **step("evaluation.layer_choice.tabulate"),
     message:
         "Collecting the scores of each layer of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_layers.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_layers:
@@ -82,8 +82,8 @@ rule draw_layers:
     resources:
         **by_files("draw_layers"),
     params:
-        code=code("comparison_figures.draw_layers"),
+        **step("figures.layer_figures.draw_layers"),
     message:
         "Drawing the scores of each layer of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_layers.py"
+        "../workflow_scripts/run_step.py"

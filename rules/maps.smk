@@ -27,11 +27,11 @@ rule write_maps:
     resources:
         **by_files("write_maps"),
     params:
-        code=code("probability_maps.write_maps"),
+        **step("maps.probability_maps.write_maps"),
     message:
         "Writing the maps of {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/write_maps.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_maps:
@@ -58,11 +58,11 @@ rule draw_maps:
         **by_files("draw_maps"),
     params:
         master_seed=STUDY.master_seed,
-        code=code("map_figures.draw_maps"),
+        **step("figures.map_figures.draw_maps"),
     message:
         "Drawing the maps of all methods: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/draw_maps.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_annotation:
@@ -94,11 +94,11 @@ rule draw_annotation:
     params:
         regions=regions,
         class_names=classes,
-        code=code("annotation_pictures.draw_annotation"),
+        **step("figures.annotation_pictures.draw_annotation"),
     message:
         "Drawing the regions of slide {wildcards.slide} of {wildcards.dataset}: {wildcards.task}"
     script:
-        "../workflow_scripts/draw_annotation.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_points:
@@ -118,11 +118,11 @@ rule tabulate_points:
         **by_files("tabulate_points"),
     params:
         split="{split}",
-        code=code("tumour_points.tabulate"),
+        **step("maps.tumour_points.tabulate"),
     message:
         "Counting isolated false tiles, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_points.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_map_methods:
@@ -143,11 +143,11 @@ rule tabulate_map_methods:
         methods=[method.name for method in CONTENTS.methods],
         datasets=list(CONTENTS.mapped),
         split="{split}",
-        code=code("map_tables.tabulate_methods"),
+        **step("maps.map_tables.tabulate_methods"),
     message:
         "Putting the methods on maps into one table, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_map_methods.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_canvases:
@@ -165,11 +165,11 @@ rule tabulate_canvases:
         **by_files("tabulate_canvases"),
     params:
         of=CONTENTS.segmentations(),
-        code=code("map_tables.tabulate_canvases"),
+        **step("maps.map_tables.tabulate_canvases"),
     message:
         "Collecting what canvases cut off"
     script:
-        "../workflow_scripts/tabulate_canvases.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_moved:
@@ -189,8 +189,8 @@ rule tabulate_moved:
         **by_files("tabulate_moved"),
     params:
         of=lambda wildcards: CONTENTS.segmentations("end_to_end", split=wildcards.split),
-        code=code("map_tables.tabulate_moved"),
+        **step("maps.map_tables.tabulate_moved"),
     message:
         "Collecting what end-to-end steps moved, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_moved.py"
+        "../workflow_scripts/run_step.py"

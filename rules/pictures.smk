@@ -26,11 +26,11 @@ rule draw_slide_tiles:
     resources:
         **by_files("draw_slide_tiles"),
     params:
-        code=code("pictures.draw_slide"),
+        **step("figures.pictures.draw_slide"),
     message:
         "Drawing the tiles of slide {wildcards.slide} of {wildcards.dataset}"
     script:
-        "../workflow_scripts/draw_slide_tiles.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_tiles:
@@ -62,8 +62,8 @@ rule draw_tiles:
         per_class=12,
         master_seed=STUDY.master_seed,
         noun=noun,
-        code=code("pictures.draw_tiles"),
+        **step("figures.pictures.draw_tiles"),
     message:
         "Drawing sample tiles of {wildcards.dataset}, {wildcards.task}, class {wildcards.class_number}"
     script:
-        "../workflow_scripts/draw_tiles.py"
+        "../workflow_scripts/run_step.py"

@@ -22,11 +22,11 @@ rule tile_pixels:
     params:
         px=lambda wildcards: int(wildcards.px),
         tiling=tiling("level", "grayscale", "upsample"),
-        code=code("pixels.write_pixels"),
+        **step("slides.pixels.write_pixels"),
     message:
         "Cutting slide {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
     script:
-        "../workflow_scripts/tile_pixels.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule check_table:
@@ -50,11 +50,11 @@ rule check_table:
         labels=sheet_check("labels"),
         needs=sheet_check("needs"),
         given=sheet_check("given"),
-        code=code("samples.check_table"),
+        **step("sheets.samples.check_table"),
     message:
         "Checking every row of the sheet of {wildcards.dataset}"
     script:
-        "../workflow_scripts/check_table.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule part_pixels:
@@ -81,11 +81,11 @@ rule part_pixels:
         px=lambda wildcards: int(wildcards.px),
         crop=of_dataset("crop"),
         grayscale=of_dataset("grayscale"),
-        code=code("patches.write_part"),
+        **step("slides.patches.write_part"),
     message:
         "Cutting {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
     script:
-        "../workflow_scripts/part_pixels.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule image_pixels:
@@ -111,11 +111,11 @@ rule image_pixels:
         n_parts=n_parts,
         px=lambda wildcards: int(wildcards.px),
         grayscale=of_dataset("grayscale"),
-        code=code("image_files.write_images"),
+        **step("slides.image_files.write_images"),
     message:
         "Keeping {wildcards.slide} of {wildcards.dataset} at its own shape, {wildcards.px} px or more"
     script:
-        "../workflow_scripts/image_pixels.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule pixels:

@@ -20,11 +20,11 @@ rule rank_methods:
         methods=lambda wildcards: list(STUDY.comparisons[wildcards.comparison].methods),
         kinds=lambda wildcards: kinds(STUDY.comparisons[wildcards.comparison].methods),
         split="{split}",
-        code=code("ranking.rank"),
+        **step("evaluation.ranking.rank"),
     message:
         "Ranking the methods of {wildcards.comparison}, split {wildcards.split}"
     script:
-        "../workflow_scripts/rank_methods.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_ranks:
@@ -48,11 +48,11 @@ rule draw_ranks:
     params:
         title=lambda wildcards: STUDY.comparisons[wildcards.comparison].title,
         split="{split}",
-        code=code("comparison_figures.draw_ranks"),
+        **step("figures.rank_figures.draw_ranks"),
     message:
         "Drawing the ranks of {wildcards.comparison}, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_ranks.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule compare_methods:
@@ -76,11 +76,11 @@ rule compare_methods:
         split="{split}",
         bootstrap=STUDY.evaluation["bootstrap"],
         master_seed=STUDY.master_seed,
-        code=code("differences.compare"),
+        **step("evaluation.differences.compare"),
     message:
         "Resampling the differences between the methods of {wildcards.comparison}, split {wildcards.split}"
     script:
-        "../workflow_scripts/compare_methods.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_differences:
@@ -102,8 +102,8 @@ rule draw_differences:
     resources:
         **by_files("draw_differences"),
     params:
-        code=code("comparison_figures.draw_differences"),
+        **step("figures.rank_figures.draw_differences"),
     message:
         "Drawing the differences of {wildcards.comparison}, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_differences.py"
+        "../workflow_scripts/run_step.py"

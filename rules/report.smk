@@ -46,11 +46,11 @@ rule write_report:
         config=STUDY.config,
         metric=HEADLINE,
         code_version=VERSION,
-        code=code("report.write_report"),
+        **step("report.pages.write_report"),
     message:
         "Writing the report"
     script:
-        "../workflow_scripts/write_report.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule copy_pages:

@@ -40,11 +40,11 @@ rule slide_image:
     params:
         cell_px=lambda wildcards: int(wildcards.cell_px),
         tiling=tiling("level", "grayscale", "upsample"),
-        code=code("slide_images.write_slide_image"),
+        **step("tables.slide_images.write_slide_image"),
     message:
         "Reducing slide {wildcards.slide} of {wildcards.dataset} to {wildcards.cell_px} px a grid cell"
     script:
-        "../workflow_scripts/slide_image.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule train_unet:
@@ -77,11 +77,11 @@ rule train_unet:
         **SEGMENTATION_FACTORS,
         classifier=segmenter("kind", "filters", "depth", "standardise"),
         feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,
-        code=code("segmentation.train_unet"),
+        **step("segmentation.unet_training.train_unet"),
     message:
         "Training {wildcards.classifier} on maps of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/train_unet.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule train_end_to_end:
@@ -120,8 +120,8 @@ rule train_end_to_end:
         start_name=of_extractor("start_name"),
         network_name=of_extractor("name"),
         layer=lambda wildcards: trained_extractor(wildcards)[1],
-        code=code("end_to_end.train_end_to_end"),
+        **step("segmentation.end_to_end.train_end_to_end"),
     message:
         "Training {wildcards.features} and {wildcards.classifier} end to end: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/train_end_to_end.py"
+        "../workflow_scripts/run_step.py"

@@ -34,11 +34,11 @@ rule select_features:
         features_name="{features}",
         split_seed=lambda wildcards: int(wildcards.seed),
         master_seed=STUDY.master_seed,
-        code=code("selection.select"),
+        **step("classifiers.selection.select"),
     message:
         "Selecting features of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/select_features.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_curve:
@@ -58,11 +58,11 @@ rule tabulate_curve:
         **by_files("tabulate_curve"),
     params:
         of=lambda wildcards: abouts(of_selections("curve.tsv", wildcards.split, wildcards.features)),
-        code=code("overlap.curve"),
+        **step("evaluation.overlap.curve"),
     message:
         "Collecting the elimination curves of {wildcards.features}, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_curve.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_selection:
@@ -86,11 +86,11 @@ rule draw_selection:
     resources:
         **by_files("draw_selection"),
     params:
-        code=code("comparison_figures.draw_selection"),
+        **step("figures.layer_figures.draw_selection"),
     message:
         "Drawing the elimination curves of {wildcards.features}, split {wildcards.split}"
     script:
-        "../workflow_scripts/draw_selection.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tabulate_overlap:
@@ -110,8 +110,8 @@ rule tabulate_overlap:
         **by_files("tabulate_overlap"),
     params:
         of=lambda wildcards: abouts(of_selections("subsets.h5", wildcards.split)),
-        code=code("overlap.tabulate"),
+        **step("evaluation.overlap.tabulate"),
     message:
         "Comparing the selected features of the datasets, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_overlap.py"
+        "../workflow_scripts/run_step.py"

@@ -29,8 +29,8 @@ rule filter_table:
         unlabelled=of_table("unlabelled"),
         repeated=of_table("repeated"),
         missing_files=of_table("missing_files"),
-        code=code("csv_sheets.filter_rows"),
+        **step("sheets.foreign_tables.filter_rows"),
     message:
         "Taking from the table of {wildcards.dataset} the images that can be used"
     script:
-        "../workflow_scripts/filter_table.py"
+        "../workflow_scripts/run_step.py"

@@ -27,11 +27,11 @@ rule draw_slide:
         label=of_drawn("label"),
         drawing=of_drawn("drawing"),
         master_seed=STUDY.master_seed,
-        code=code("demo.draw_slide"),
+        **step("drawn.demo.draw_slide"),
     message:
         "Drawing slide {wildcards.slide}"
     script:
-        "../workflow_scripts/draw_slide.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_lesions:
@@ -48,11 +48,11 @@ rule draw_lesions:
     params:
         **OF_LESIONS,
         patient=of_drawn("patient"),
-        code=code("lesions.draw_lesions"),
+        **step("drawn.lesions.draw_lesions"),
     message:
         "Drawing slide {wildcards.slide} with its lesions"
     script:
-        "../workflow_scripts/draw_lesions.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_regions:
@@ -70,11 +70,11 @@ rule draw_regions:
         **by_files("draw_regions"),
     params:
         **OF_LESIONS,
-        code=code("lesions.draw_regions"),
+        **step("drawn.lesions.draw_regions"),
     message:
         "Annotating the drawn slide {wildcards.slide}"
     script:
-        "../workflow_scripts/draw_regions.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule inspect_slide:
@@ -98,11 +98,11 @@ rule inspect_slide:
         path=of_slide("path_in_sheet"),
         sheet_mpp=of_slide("mpp"),
         missing_mpp=STUDY.missing_mpp,
-        code=code("slides.inspect_slide"),
+        **step("slides.reader.inspect_slide"),
     message:
         "Inspecting slide {wildcards.slide} of {wildcards.dataset}"
     script:
-        "../workflow_scripts/inspect_slide.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule slides:

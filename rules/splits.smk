@@ -21,8 +21,8 @@ rule split_groups:
         split_seed=lambda wildcards: int(wildcards.seed),
         master_seed=STUDY.master_seed,
         tasks=labels_of_tasks,
-        code=code("splits.assign_groups"),
+        **step("cohort.splits.assign_groups"),
     message:
         "Splitting the groups of {wildcards.dataset} by {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/split_groups.py"
+        "../workflow_scripts/run_step.py"

@@ -35,11 +35,11 @@ rule stage_patients:
         split_seed=lambda wildcards: int(wildcards.seed),
         master_seed=STUDY.master_seed,
         bootstrap=STUDY.evaluation["bootstrap"],
-        code=code("staging.stage_patients"),
+        **step("maps.staging.stage_patients"),
     message:
         "Staging the patients of {wildcards.dataset} by {wildcards.features}+{wildcards.classifier}: {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/stage_patients.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule collect_staging:
@@ -57,8 +57,8 @@ rule collect_staging:
     resources:
         **by_files("collect_staging"),
     params:
-        code=code("staging.collect"),
+        **step("maps.staging.collect"),
     message:
         "Collecting the stages of patients, split {wildcards.split}"
     script:
-        "../workflow_scripts/collect_staging.py"
+        "../workflow_scripts/run_step.py"

@@ -19,11 +19,11 @@ rule tabulate_strategies:
     params:
         strategies=STUDY.strategies,
         split="{split}",
-        code=code("ranking.tabulate_strategies"),
+        **step("evaluation.ranking.tabulate_strategies"),
     message:
         "Finding the best variant of each strategy, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_strategies.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule friedman_test:
@@ -42,8 +42,8 @@ rule friedman_test:
     params:
         tested=list(STUDY.friedman),
         split="{split}",
-        code=code("friedman.test"),
+        **step("evaluation.friedman.test"),
     message:
         "Testing whether the strategies differ, split {wildcards.split}"
     script:
-        "../workflow_scripts/friedman_test.py"
+        "../workflow_scripts/run_step.py"

@@ -33,11 +33,11 @@ rule tile_grid:
         ),
         finest_px=lambda wildcards: max(STUDY.px_of(wildcards.dataset)),
         master_seed=STUDY.master_seed,
-        code=code("tiles.write_grid"),
+        **step("slides.grid.write_grid"),
     message:
         "Placing the tiles of slide {wildcards.slide} of {wildcards.dataset}"
     script:
-        "../workflow_scripts/tile_grid.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tiles:

@@ -21,11 +21,11 @@ rule tissue_mask:
     params:
         threshold=tiling_key("tissue_threshold"),
         exclude_pen=tiling_key("exclude_pen"),
-        code=code("tissue.write_mask"),
+        **step("slides.tissue.write_mask"),
     message:
         "Finding the tissue on slide {wildcards.slide} of {wildcards.dataset}"
     script:
-        "../workflow_scripts/tissue_mask.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule tissue:

@@ -43,11 +43,11 @@ rule train_head:
     params:
         **TRAINING_FACTORS,
         feature_set=of_trained("start_features"),
-        code=code("heads.train_head"),
+        **step("training.head_on_features.train_head"),
     message:
         "Training the head of {wildcards.network} on features: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/train_head.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule attach_head:
@@ -78,11 +78,11 @@ rule attach_head:
         recipe=of_trained("recipe"),
         classes=classes,
         master_seed=STUDY.master_seed,
-        code=code("heads.attach"),
+        **step("training.head_on_features.attach"),
     message:
         "Putting the trained head of {wildcards.network} on its start: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/attach_head.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule train_network:
@@ -114,11 +114,11 @@ rule train_network:
         **TRAINING_FACTORS,
         start=of_trained("start"),
         start_name=of_trained("start_name"),
-        code=code("training.train_network"),
+        **step("training.network_on_tiles.train_network"),
     message:
         "Training {wildcards.network}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/train_network.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule networks:

@@ -23,11 +23,11 @@ rule tabulate_training:
     params:
         of=lambda wildcards: CONTENTS.trainings(wildcards.split),
         split="{split}",
-        code=code("learning_curves.tabulate"),
+        **step("evaluation.learning_curves.tabulate"),
     message:
         "Collecting the learning curves of trained networks, split {wildcards.split}"
     script:
-        "../workflow_scripts/tabulate_training.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_iterations:
@@ -55,11 +55,11 @@ rule draw_iterations:
         dataset="{dataset}",
         task="{task}",
         architecture=lambda wildcards: CONTENTS.architecture(wildcards.architecture),
-        code=code("training_figures.draw_iterations"),
+        **step("figures.training_figures.draw_iterations"),
     message:
         "Drawing accuracy by iteration of {wildcards.architecture}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
     script:
-        "../workflow_scripts/draw_iterations.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_epochs:
@@ -85,11 +85,11 @@ rule draw_epochs:
         dataset="{dataset}",
         task="{task}",
         network="{network}",
-        code=code("training_figures.draw_epochs"),
+        **step("figures.training_figures.draw_epochs"),
     message:
         "Drawing the epochs of {wildcards.network}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
     script:
-        "../workflow_scripts/draw_epochs.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule draw_segmentation_epochs:
@@ -115,11 +115,11 @@ rule draw_segmentation_epochs:
         dataset="{dataset}",
         task="{task}",
         network=method_name,
-        code=code("training_figures.draw_epochs"),
+        **step("figures.training_figures.draw_epochs"),
     message:
         "Drawing the epochs of {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
     script:
-        "../workflow_scripts/draw_segmentation_epochs.py"
+        "../workflow_scripts/run_step.py"
 
 
 rule grad_cam:
@@ -148,8 +148,8 @@ rule grad_cam:
     params:
         per_class=lambda wildcards: CONTENTS.tiles_explained(wildcards.dataset, wildcards.task),
         master_seed=STUDY.master_seed,
-        code=code("grad_cam.draw"),
+        **step("figures.grad_cam.draw"),
     message:
         "Drawing what {wildcards.network} looks at: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
     script:
-        "../workflow_scripts/grad_cam.py"
+        "../workflow_scripts/run_step.py"

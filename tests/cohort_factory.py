@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histotransfer import cohort, labels, splits, store
+from histotransfer import store
+from histotransfer.cohort import cohort, labels, splits
 
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from histotransfer import comparison_figures, store
+from histotransfer import store
+from histotransfer.evaluation import compared_tables
+from histotransfer.figures import layer_figures, rank_figures
 
 Entry = tuple[Path, dict[str, str]]
 
@@ -82,7 +84,7 @@ def write_differences(path: Path, n: int = 30, tasks: Sequence[str] = PAPER_TASK
             else:
                 row |= {"difference": value, "low": value - 0.03, "high": value + 0.02, "note": ""}
             rows.append(row)
-    store.write_csv(path, comparison_figures.DIFFERENCE_COLUMNS, rows)
+    store.write_csv(path, compared_tables.DIFFERENCE_COLUMNS, rows)
     return path
 
 
@@ -132,7 +134,7 @@ def write_importance(path: Path, sources: Sequence[str]) -> Path:
         for part in (10, 25, 50, 100):
             row[f"importance_{part}"] = float(all_of_it * part / 100)
         rows.append(row)
-    store.write_csv(path, comparison_figures.IMPORTANCE_COLUMNS, rows)
+    store.write_csv(path, compared_tables.IMPORTANCE_COLUMNS, rows)
     return path
 
 
@@ -147,7 +149,7 @@ def write_selection(path: Path, tasks: Sequence[str] = PAPER_TASKS, features: in
             row = {"dataset": task.split("/")[0], "task": task.split("/")[1], "size": size, "share": size / features}
             kept = {sizes[-16 + place]: 1, sizes[-14 + place]: 2}.get(size, 0)
             rows.append(row | {"score": float(score), "seeds": 3, "kept": kept})
-    store.write_csv(path, comparison_figures.SELECTION_COLUMNS, rows)
+    store.write_csv(path, compared_tables.SELECTION_COLUMNS, rows)
     return path
 
 
@@ -214,20 +216,20 @@ def write_all(folder: Path, *, splits: Sequence[str]) -> tuple[list[Entry], list
         said = {**about, "split": split}
         ranks = table(write_ranks(home / "ranks.csv"), "rank_methods", kind="ranks", **said)
         path = figure(home / "ranks.svg", "draw_ranks", kind="ranks", **said)
-        comparison_figures.draw_ranks(ranks=ranks, figure=path, title=about["title"], split=split)
+        rank_figures.draw_ranks(ranks=ranks, figure=path, title=about["title"], split=split)
         values = table(write_differences(home / "differences.csv"), "compare_methods", kind="differences", **said)
         path = figure(home / "differences.svg", "draw_differences", kind="differences", **said)
-        comparison_figures.draw_differences(table=values, figure=path)
+        rank_figures.draw_differences(table=values, figure=path)
 
     home, note = folder / f"comparisons/last-layer/{first}", "crc/types is left out of the ranks: without a score: a+b"
     said = {"section": "comparison", "comparison": "last-layer", "title": "Last layer features", "split": first}
     ranks = table(write_ranks(home / "ranks.csv", 8, NUCLEI_TASKS, note=note), "rank_methods", kind="ranks", **said)
     path = figure(home / "ranks.svg", "draw_ranks", kind="ranks", **said)
-    comparison_figures.draw_ranks(ranks=ranks, figure=path, title=said["title"], split=first)
+    rank_figures.draw_ranks(ranks=ranks, figure=path, title=said["title"], split=first)
     values = write_differences(home / "differences.csv", 8, NUCLEI_TASKS)
     table(values, "compare_methods", kind="differences", **said)
     path = figure(home / "differences.svg", "draw_differences", kind="differences", **said)
-    comparison_figures.draw_differences(table=values, figure=path)
+    rank_figures.draw_differences(table=values, figure=path)
 
     home = folder / f"strategies/{first}"
     said = {"section": "strategies", "kind": "strategies", "split": first}
@@ -243,13 +245,13 @@ def write_all(folder: Path, *, splits: Sequence[str]) -> tuple[list[Entry], list
         **{"section": "layers", "kind": "layers", **said},
     )
     drawn_to = figure(folder / "layers/a.svg", "draw_layers", section="layers", **said)
-    comparison_figures.draw_layers(table=path, figure=drawn_to)
+    layer_figures.draw_layers(table=path, figure=drawn_to)
     for features, sources in (("merged-networks", NETWORKS[:7]), ("merged-layers", layer_names())):
         said = {"section": "importance", "split": first, "features": features, "classifier": "extratrees"}
         values = write_importance(folder / f"importance/{features}.csv", sources)
         path = table(values, "share_importance", kind="importance", **said)
         drawn_to = figure(folder / f"importance/{features}.svg", "draw_importance", **said)
-        comparison_figures.draw_importance(table=path, figure=drawn_to)
+        layer_figures.draw_importance(table=path, figure=drawn_to)
 
     said = {"section": "selection", "split": first}
     path = table(
@@ -258,7 +260,7 @@ def write_all(folder: Path, *, splits: Sequence[str]) -> tuple[list[Entry], list
         **{"kind": "curve", "features": "resnet50", **said},
     )
     drawn_to = figure(folder / "selection/resnet50.svg", "draw_selection", features="resnet50", **said)
-    comparison_figures.draw_selection(table=path, figure=drawn_to)
+    layer_figures.draw_selection(table=path, figure=drawn_to)
     for kind, path in write_overlaps(folder / "selection").items():
         table(path, "tabulate_overlap", kind=kind, **said)
     return tables, drawn, heard

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from histotransfer import canvas, grad_cam, learning_curves, predictions, store, training_figures
+from histotransfer import canvas, predictions, store
+from histotransfer.evaluation import learning_curves
+from histotransfer.figures import grad_cam, training_figures
 
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 

@@ -12,17 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from histotransfer import (
-    canvas,
-    evaluation,
-    map_figures,
-    map_tables,
-    predictions,
-    probability_maps,
-    store,
-    tiles,
-    tumour_points,
-)
+from histotransfer import canvas, predictions, store
+from histotransfer.evaluation import scores
+from histotransfer.figures import map_figures
+from histotransfer.maps import map_tables, probability_maps, tumour_points
+from histotransfer.slides import grid
 
 CLASSES = ("normal", "tumour")
 
@@ -48,9 +42,9 @@ def write_slide(
     n_cols, n_rows = max(map(len, rows)), len(rows)
     width, height = n_cols * l0_step + l0_size, n_rows * l0_step + l0_size
     bounds = (*l0_corner, width - l0_step, height - l0_step)
-    col, row, l0_x, l0_y = tiles.place_grid(bounds, l0_size, l0_step)
+    col, row, l0_x, l0_y = grid.place_grid(bounds, l0_size, l0_step)
     about = {"slide": slide, "image_in_sheet": name or slide, "status": "ok", "reason": ""}
-    said = {**about, "status_names": list(tiles.STATUSES), "l0_size": l0_size, "l0_step": l0_step, "mpp": mpp}
+    said = {**about, "status_names": list(grid.STATUSES), "l0_size": l0_size, "l0_step": l0_step, "mpp": mpp}
     codes = [0 if f"{c}_{r}" in kept else 1 for c, r in zip(col, row, strict=True)]
     with store.writing_hdf5(folder / f"tiles/{slide}.h5", said) as file:
         for key, values in {"col": col, "row": row, "l0_x": l0_x, "l0_y": l0_y}.items():
@@ -242,10 +236,10 @@ def write_chapter(
         place, scored = folder / f"maps/{split}", []
         for run in runs:
             written = {"scores": str(run / "scores.tsv"), "confusion": str(run / "confusion.tsv")}
-            evaluation.score(predictions=str(run / "predictions.h5"), **written, bootstrap=0, master_seed=1)
+            scores.score(predictions=str(run / "predictions.h5"), **written, bootstrap=0, master_seed=1)
             scored.append(written["scores"])
         all_runs = [str(run / "predictions.h5") for run in runs]
-        evaluation.collect(scores=scored, predictions=all_runs, table=str(place / "scores.tsv"))
+        scores.collect(scores=scored, predictions=all_runs, table=str(place / "scores.tsv"))
         tumour_points.tabulate(predictions=all_runs, table=str(place / "points.csv"), split=split)
         map_tables.tabulate_methods(
             scores=str(place / "scores.tsv"),

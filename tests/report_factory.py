@@ -14,7 +14,13 @@ import map_factory
 import numpy as np
 from PIL import Image, ImageDraw
 
-from histotransfer import comparison_figures, costs, evaluation, figures, pictures, score_figures, split_counts, store
+from histotransfer import store
+from histotransfer.cohort import split_counts
+from histotransfer.evaluation import costs
+from histotransfer.evaluation import scores as evaluation_scores
+from histotransfer.evaluation.scores import FACTOR_COLUMNS
+from histotransfer.figures import figures, method_cost_figure, pictures, score_figures
+from histotransfer.report import contents
 
 SCRIPT = "<script>alert(1)</script>"
 EMOJI = "biopsy 🧬 & \"quoted\" 'name'"
@@ -190,7 +196,7 @@ METRICS = (
     "eta_w",
     "eta_total",
 )
-SCORE_COLUMNS = (*evaluation.FACTOR_COLUMNS, *evaluation.SCORE_COLUMNS)
+SCORE_COLUMNS = (*FACTOR_COLUMNS, *evaluation_scores.SCORE_COLUMNS)
 
 
 def score_rows(
@@ -286,7 +292,7 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         for number_of_slide, row in enumerate(rows):
             write_slide_files(home, row, number_of_slide)
             write_labels_and_pixels(home, dataset, row, 64)
-        images = pictures.sample_slides([row["image"] for row in rows], at_most=40, master_seed=1)
+        images = contents.sample_slides([row["image"] for row in rows], at_most=40, master_seed=1)
         if dataset == "demo":
             paths = [
                 add(
@@ -424,7 +430,7 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
     costs.collect(folders=[folder / "benchmarks/demo"], rule_order=["inspect_slide", "tissue_mask"], cost=cost)
     figures.draw_cost(cost=cost, figure=study_folder / "figures/cost.svg")
     method_costs = comparison_factory.write_method_costs(study_folder / "method_costs.csv")
-    comparison_figures.draw_method_costs(table=method_costs, figure=study_folder / "figures/method_costs.svg")
+    method_cost_figure.draw_method_costs(table=method_costs, figure=study_folder / "figures/method_costs.svg")
     tree.run_arguments = {
         "cost": str(cost),
         "method_costs": str(method_costs),

@@ -1,8 +1,9 @@
-"""Tables of scores as :func:`histotransfer.evaluation.collect` writes them, with chosen values."""
+"""Tables of scores as :func:`histotransfer.evaluation.scores.collect` writes them, with chosen values."""
 
 from __future__ import annotations
 
-from histotransfer import evaluation, store
+from histotransfer import store
+from histotransfer.evaluation import scores
 
 
 def write_scores(folder, values, *, classes=("x", "y", "z"), two=("x", "y"), binary=(), untrained=(), split="s"):
@@ -28,5 +29,5 @@ def write_scores(folder, values, *, classes=("x", "y", "z"), two=("x", "y"), bin
                 ]
                 rows.append({**common, "level": "slide", "metric": metric, "class": "", "value": 0.1})
     path = folder / "scores.tsv"
-    store.write_table(path, (*evaluation.FACTOR_COLUMNS, *evaluation.SCORE_COLUMNS), rows)
+    store.write_table(path, (*scores.FACTOR_COLUMNS, *scores.SCORE_COLUMNS), rows)
     return str(path)

@@ -16,10 +16,10 @@ from typing import Any
 
 import slide_factory
 import yaml
+from repository import ROOT as REPOSITORY
 
 from histotransfer import provenance, store
 
-REPOSITORY = Path(__file__).parents[1]
 #: What makes up the workflow; tests run a copy of it, so that they may change its code.
 WORKFLOW = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "data")
 

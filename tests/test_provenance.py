@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from repository import PACKAGE, ROOT
 
 from histotransfer import provenance, store
-
-ROOT = Path(__file__).parents[1]
-PACKAGE = Path(provenance.__file__).parent
 
 # A package of three modules: cutting.cut reaches shapes.area and shapes.Square, and by another way of importing
 # colours.grey; it never reaches cutting.other, shapes.unused and colours.unused.

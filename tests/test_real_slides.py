@@ -1,16 +1,14 @@
 """Two real slides, from inspection to features with real ImageNet weights: one states its resolution, one does not."""
 
 import json
-import os
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import slide_factory
 import study_factory
+from repository import DATA
 
-DATA = Path(os.environ.get("HISTOTRANSFER_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 STATED = DATA / "slides/CMU-1-Small-Region.svs"
 SILENT = DATA / "slides/TCGA-CR-7395-01A-01-TS1.svs"
 WEIGHTS = DATA / "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,12 +10,13 @@ import pytest
 import slide_factory
 import study_factory
 import yaml
+from repository import ROOT
 
 from histotransfer import store
 
 pytestmark = pytest.mark.workflow
 
-STUDIES = Path(__file__).parents[1] / "studies"
+STUDIES = ROOT / "studies"
 
 SMALL = {
     "net": {"architecture": "MobileNetV2", "alpha": 0.35, "weights": "random", "px": 32},

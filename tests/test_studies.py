@@ -15,7 +15,8 @@ import yaml
 from PIL import Image
 from snakemake.utils import update_config
 
-from histotransfer import configuration, store
+from histotransfer import store
+from histotransfer.study import configuration
 
 STUDIES = study_factory.REPOSITORY / "studies"
 SCHEMA = study_factory.REPOSITORY / "rules/schemas/config.schema.yaml"

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from repository import ROOT
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, ResourceList, Wildcards
 
 from histotransfer import store, workflow
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
 
 

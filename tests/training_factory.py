@@ -9,7 +9,8 @@ from typing import Any
 import cohort_factory
 import numpy as np
 
-from histotransfer import labels, store
+from histotransfer import store
+from histotransfer.cohort import labels
 
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 #: The smallest network of the table, at its smallest.

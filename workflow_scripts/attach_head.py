@@ -1,3 +1,4 @@
-from histotransfer import heads, workflow
+from histotransfer import workflow
+from histotransfer.training import head_on_features
 
-workflow.run(snakemake, heads.attach)
+workflow.run(snakemake, head_on_features.attach)

@@ -1,3 +1,4 @@
-from histotransfer import samples, workflow
+from histotransfer import workflow
+from histotransfer.sheets import samples
 
 workflow.run(snakemake, samples.check_table)

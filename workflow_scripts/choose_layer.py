@@ -1,3 +1,4 @@
-from histotransfer import layer_choice, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import layer_choice
 
 workflow.run(snakemake, layer_choice.choose)

@@ -1,3 +1,4 @@
-from histotransfer import cohort, workflow
+from histotransfer import workflow
+from histotransfer.cohort import cohort
 
 workflow.run(snakemake, cohort.gather_table)

@@ -1,3 +1,4 @@
-from histotransfer import evaluation, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import scores
 
-workflow.run(snakemake, evaluation.collect)
+workflow.run(snakemake, scores.collect)

@@ -1,3 +1,4 @@
-from histotransfer import differences, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import differences
 
 workflow.run(snakemake, differences.compare)

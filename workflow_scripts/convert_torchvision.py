@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from histotransfer import networks, provenance, store
+from histotransfer import provenance, store
+from histotransfer.networks import building, specification, table
 
 #: Layers of AlexNet by torchvision's names.
 ALEXNET = {
@@ -165,9 +166,9 @@ def convert(architecture: str, source: str, target: str) -> None:
     if not target.endswith(".weights.h5"):
         raise ValueError(f"target: legal are names that end in .weights.h5; found {target}")
     found = layers_of(architecture, read(source))
-    last = networks.legal_layers(architecture)[-1]
-    spec = networks.specification({"architecture": architecture, "weights": "random", "layer": last})
-    trunk = networks.trunk(spec, seed=0, auxiliary="loss1_fc" in found)
+    last = table.legal_layers(architecture)[-1]
+    spec = specification.specification({"architecture": architecture, "weights": "random", "layer": last})
+    trunk = building.trunk(spec, seed=0, auxiliary="loss1_fc" in found)
     for layer in trunk.layers:
         if layer.weights:
             own, given = ([tuple(one.shape) for one in each] for each in (layer.weights, found[layer.name]))

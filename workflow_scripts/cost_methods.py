@@ -1,3 +1,4 @@
-from histotransfer import costs, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import costs
 
 workflow.run(snakemake, costs.of_methods)

@@ -1,3 +1,4 @@
-from histotransfer import split_counts, workflow
+from histotransfer import workflow
+from histotransfer.cohort import split_counts
 
 workflow.run(snakemake, split_counts.count)

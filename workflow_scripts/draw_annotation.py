@@ -1,3 +1,4 @@
-from histotransfer import annotation_pictures, workflow
+from histotransfer import workflow
+from histotransfer.figures import annotation_pictures
 
 workflow.run(snakemake, annotation_pictures.draw_annotation)

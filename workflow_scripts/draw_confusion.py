@@ -1,3 +1,4 @@
-from histotransfer import score_figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import score_figures
 
 workflow.run(snakemake, score_figures.draw_confusion)

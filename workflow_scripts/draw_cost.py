@@ -1,3 +1,4 @@
-from histotransfer import figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import figures
 
 workflow.run(snakemake, figures.draw_cost)

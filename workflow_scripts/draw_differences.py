@@ -1,3 +1,4 @@
-from histotransfer import comparison_figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import rank_figures
 
-workflow.run(snakemake, comparison_figures.draw_differences)
+workflow.run(snakemake, rank_figures.draw_differences)

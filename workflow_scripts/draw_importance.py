@@ -1,3 +1,4 @@
-from histotransfer import comparison_figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import layer_figures
 
-workflow.run(snakemake, comparison_figures.draw_importance)
+workflow.run(snakemake, layer_figures.draw_importance)

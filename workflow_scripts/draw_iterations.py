@@ -1,3 +1,4 @@
-from histotransfer import training_figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import training_figures
 
 workflow.run(snakemake, training_figures.draw_iterations)

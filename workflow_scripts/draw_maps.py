@@ -1,3 +1,4 @@
-from histotransfer import map_figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import map_figures
 
 workflow.run(snakemake, map_figures.draw_maps)

@@ -1,3 +1,4 @@
-from histotransfer import comparison_figures, workflow
+from histotransfer import workflow
+from histotransfer.figures import method_cost_figure
 
-workflow.run(snakemake, comparison_figures.draw_method_costs)
+workflow.run(snakemake, method_cost_figure.draw_method_costs)

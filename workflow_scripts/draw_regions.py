@@ -1,3 +1,4 @@
-from histotransfer import lesions, workflow
+from histotransfer import workflow
+from histotransfer.drawn import lesions
 
 workflow.run(snakemake, lesions.draw_regions)

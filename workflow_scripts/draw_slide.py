@@ -1,3 +1,4 @@
-from histotransfer import demo, workflow
+from histotransfer import workflow
+from histotransfer.drawn import demo
 
 workflow.run(snakemake, demo.draw_slide)

@@ -1,3 +1,4 @@
-from histotransfer import pictures, workflow
+from histotransfer import workflow
+from histotransfer.figures import pictures
 
 workflow.run(snakemake, pictures.draw_slide)

@@ -1,3 +1,4 @@
-from histotransfer import features, workflow
+from histotransfer import workflow
+from histotransfer.features import extraction
 
-workflow.run(snakemake, features.extract)
+workflow.run(snakemake, extraction.extract)

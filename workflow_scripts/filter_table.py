@@ -1,3 +1,4 @@
-from histotransfer import csv_sheets, workflow
+from histotransfer import workflow
+from histotransfer.sheets import foreign_tables
 
-workflow.run(snakemake, csv_sheets.filter_rows)
+workflow.run(snakemake, foreign_tables.filter_rows)

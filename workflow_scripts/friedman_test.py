@@ -1,3 +1,4 @@
-from histotransfer import friedman, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import friedman
 
 workflow.run(snakemake, friedman.test)

@@ -1,3 +1,4 @@
-from histotransfer import labels, workflow
+from histotransfer import workflow
+from histotransfer.cohort import labels
 
 workflow.run(snakemake, labels.gather)

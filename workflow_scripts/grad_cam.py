@@ -1,3 +1,4 @@
-from histotransfer import grad_cam, workflow
+from histotransfer import workflow
+from histotransfer.figures import grad_cam
 
 workflow.run(snakemake, grad_cam.draw)

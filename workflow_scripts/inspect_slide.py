@@ -1,3 +1,4 @@
-from histotransfer import slides, workflow
+from histotransfer import workflow
+from histotransfer.slides import reader
 
-workflow.run(snakemake, slides.inspect_slide)
+workflow.run(snakemake, reader.inspect_slide)

@@ -1,3 +1,4 @@
-from histotransfer import patches, workflow
+from histotransfer import workflow
+from histotransfer.slides import patches
 
 workflow.run(snakemake, patches.write_part)

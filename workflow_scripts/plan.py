@@ -2,7 +2,7 @@ import argparse
 import dataclasses
 import sys
 
-from histotransfer import plan
+from histotransfer.planning import plan
 
 parser = argparse.ArgumentParser(description="What a study will take: processor and GPU hours, disk, jobs, shards.")
 parser.add_argument("--slides", type=int, nargs="+", default=[100, 1000, 10_000, 100_000], help="one row each")

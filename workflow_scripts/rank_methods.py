@@ -1,3 +1,4 @@
-from histotransfer import ranking, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import ranking
 
 workflow.run(snakemake, ranking.rank)

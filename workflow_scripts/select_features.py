@@ -1,3 +1,4 @@
-from histotransfer import selection, workflow
+from histotransfer import workflow
+from histotransfer.classifiers import selection
 
 workflow.run(snakemake, selection.select)

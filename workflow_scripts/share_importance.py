@@ -1,3 +1,4 @@
-from histotransfer import importance, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import importance
 
 workflow.run(snakemake, importance.share)

@@ -1,3 +1,4 @@
-from histotransfer import splits, workflow
+from histotransfer import workflow
+from histotransfer.cohort import splits
 
 workflow.run(snakemake, splits.assign_groups)

@@ -1,3 +1,4 @@
-from histotransfer import staging, workflow
+from histotransfer import workflow
+from histotransfer.maps import staging
 
 workflow.run(snakemake, staging.stage_patients)

@@ -1,3 +1,4 @@
-from histotransfer import streaming, workflow
+from histotransfer import workflow
+from histotransfer.features import streaming
 
 workflow.run(snakemake, streaming.extract_from_slides)

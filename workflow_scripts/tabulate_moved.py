@@ -1,3 +1,4 @@
-from histotransfer import map_tables, workflow
+from histotransfer import workflow
+from histotransfer.maps import map_tables
 
 workflow.run(snakemake, map_tables.tabulate_moved)

@@ -1,3 +1,4 @@
-from histotransfer import overlap, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import overlap
 
 workflow.run(snakemake, overlap.tabulate)

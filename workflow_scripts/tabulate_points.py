@@ -1,3 +1,4 @@
-from histotransfer import tumour_points, workflow
+from histotransfer import workflow
+from histotransfer.maps import tumour_points
 
 workflow.run(snakemake, tumour_points.tabulate)

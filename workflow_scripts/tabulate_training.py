@@ -1,3 +1,4 @@
-from histotransfer import learning_curves, workflow
+from histotransfer import workflow
+from histotransfer.evaluation import learning_curves
 
 workflow.run(snakemake, learning_curves.tabulate)

@@ -1,3 +1,4 @@
-from histotransfer import tiles, workflow
+from histotransfer import workflow
+from histotransfer.slides import grid
 
-workflow.run(snakemake, tiles.write_grid)
+workflow.run(snakemake, grid.write_grid)

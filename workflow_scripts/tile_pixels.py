@@ -1,3 +1,4 @@
-from histotransfer import pixels, workflow
+from histotransfer import workflow
+from histotransfer.slides import pixels
 
 workflow.run(snakemake, pixels.write_pixels)

@@ -1,3 +1,4 @@
-from histotransfer import tissue, workflow
+from histotransfer import workflow
+from histotransfer.slides import tissue
 
 workflow.run(snakemake, tissue.write_mask)

@@ -1,3 +1,4 @@
-from histotransfer import classifiers, workflow
+from histotransfer import workflow
+from histotransfer.classifiers import fitting
 
-workflow.run(snakemake, classifiers.train)
+workflow.run(snakemake, fitting.train)

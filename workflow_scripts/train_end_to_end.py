@@ -1,3 +1,4 @@
-from histotransfer import end_to_end, workflow
+from histotransfer import workflow
+from histotransfer.segmentation import end_to_end
 
 workflow.run(snakemake, end_to_end.train_end_to_end)

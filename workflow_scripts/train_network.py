@@ -1,3 +1,4 @@
-from histotransfer import training, workflow
+from histotransfer import workflow
+from histotransfer.training import network_on_tiles
 
-workflow.run(snakemake, training.train_network)
+workflow.run(snakemake, network_on_tiles.train_network)

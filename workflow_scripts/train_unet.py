@@ -1,3 +1,4 @@
-from histotransfer import segmentation, workflow
+from histotransfer import workflow
+from histotransfer.segmentation import unet_training
 
-workflow.run(snakemake, segmentation.train_unet)
+workflow.run(snakemake, unet_training.train_unet)

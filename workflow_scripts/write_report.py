@@ -1,3 +1,4 @@
-from histotransfer import report, workflow
+from histotransfer import workflow
+from histotransfer.report import pages
 
-workflow.run(snakemake, report.write_report)
+workflow.run(snakemake, pages.write_report)

@@ -1,6 +1,7 @@
 """histotransfer: what transfer learning is worth on histology slides, patient by patient.
 
-Imports go one way: ``workflow`` -> stages -> ``store``, ``networks``, ``slides`` -> numpy. Importing
+Modules beside this file are the ground: every folder may use them, and they use no folder. Each folder is a stage or
+what several stages share; imports between folders go one way (``tests/test_architecture.py`` has the table). Importing
 this package imports nothing else, so that a job pays only for what its stage needs.
 """
 

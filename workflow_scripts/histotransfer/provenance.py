@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import zipfile
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,14 @@ PACKAGE = "histotransfer"
 class CodeDigests:
     """Digests of the package's functions, from its syntax trees; nothing is imported.
 
-    The digest of ``"tissue.write_mask"`` covers that function and every function, class and constant of the package
-    that it reaches by name, in its own module or through imports, without docstrings and comments. An edited
+    The digest of ``"slides.tissue.write_mask"`` covers that function and every function, class and constant of the
+    package that it reaches by name, in its own module or through imports, without docstrings and comments. An edited
     docstring changes no digest, nor does a function that this one never reaches. What is looked up by text
     (``getattr`` on a module) is not seen: modules of this package do not do that with one another. They import one
-    another by ``from histotransfer import x`` or ``from histotransfer.x import y``; other ways are refused.
+    another by ``from histotransfer.slides import tissue`` or ``from histotransfer.slides.tissue import write_mask``,
+    and the modules of the ground by ``from histotransfer import store``; other ways are refused. So is the import of
+    a folder (``from histotransfer import slides``): its ``__init__.py`` hands nothing on, and what is reached through
+    it would drop out of the digests without a word.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ class CodeDigests:
         self._digests: dict[str, str] = {}
 
     def __call__(self, function: str) -> str:
-        """Return the digest of ``"module.function"``, 16 hexadecimal digits.
+        """Return the digest of ``"folder.module.function"``, 16 hexadecimal digits.
 
         Raises
         ------
@@ -51,21 +54,30 @@ class CodeDigests:
             is not followed.
         """
         if function not in self._digests:
-            module, _, name = function.partition(".")
+            module, _, name = function.rpartition(".")
+            if module not in self._modules_of_package:
+                legal = ", ".join(sorted(self._modules_of_package))
+                raise ValueError(f"modules of {PACKAGE} are {legal}; found {module!r}")
             definitions = self._module(module).definitions
             if name not in definitions:
                 defined = ", ".join(sorted(definitions.keys() - {_ON_IMPORT}))
-                raise ValueError(f"{module}.py defines {defined}; found {name!r}")
+                raise ValueError(f"{_file(module)} defines {defined}; found {name!r}")
             self._digests[function] = self._digest(module, name)
         return self._digests[function]
 
+    @cached_property
+    def _modules_of_package(self) -> frozenset[str]:
+        """The package's modules by dotted name, without the ``__init__.py`` files."""
+        files = (path.relative_to(self._folder) for path in self._folder.rglob("*.py"))
+        return frozenset(".".join(file.with_suffix("").parts) for file in files if file.stem != "__init__")
+
     def _module(self, name: str) -> _Module:
         if name not in self._modules:
-            own = {path.stem for path in self._folder.glob("*.py")}
             try:
-                self._modules[name] = _Module((self._folder / f"{name}.py").read_text("utf-8"), own)
+                source = (self._folder / _file(name)).read_text("utf-8")
+                self._modules[name] = _Module(source, self._modules_of_package)
             except ValueError as error:
-                raise ValueError(f"{name}.py: {error}") from error
+                raise ValueError(f"{_file(name)}: {error}") from error
         return self._modules[name]
 
     def _digest(self, module: str, name: str) -> str:
@@ -91,6 +103,10 @@ class CodeDigests:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _file(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
+
+
 # The name under which a module's statements that define nothing (they run on import) are kept.
 _ON_IMPORT = ""
 
@@ -98,7 +114,7 @@ _ON_IMPORT = ""
 class _Module:
     """One module's top-level definitions, and which names each of them uses."""
 
-    def __init__(self, source: str, package: set[str]) -> None:
+    def __init__(self, source: str, package: frozenset[str]) -> None:
         tree = _without_docstrings(ast.parse(source))
         self.definitions: dict[str, list[ast.stmt]] = {_ON_IMPORT: []}
         for statement in tree.body:
@@ -107,9 +123,8 @@ class _Module:
         # (module, name) of what imports anywhere in the module bind a name to: functions may differ in that
         self.imported: dict[str, set[tuple[str, str]]] = {}
         for node in ast.walk(tree):
-            for bound, place in _bound(node):
-                if place[0] in package:
-                    self.imported.setdefault(bound, set()).add(place)
+            for bound, place in _bound(node, package):
+                self.imported.setdefault(bound, set()).add(place)
 
     @cache  # noqa: B019 - lives as long as its module's digests
     def digest(self, name: str) -> str:
@@ -133,29 +148,38 @@ class _Module:
         return local, foreign
 
 
-def _bound(node: ast.AST) -> list[tuple[str, tuple[str, str]]]:
+def _bound(node: ast.AST, package: frozenset[str]) -> list[tuple[str, tuple[str, str]]]:
     """Return the names that an import from the package binds, each with its module and its name there.
 
     Raises
     ------
     ValueError
-        At an import of the package that is written in another way.
+        At an import of the package that is written in another way, or that names a folder.
     """
     if isinstance(node, ast.Import):
         foreign = not any(alias.name.split(".")[0] == PACKAGE for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        whence = (node.module or "").split(".")
-        foreign = not node.level and whence[0] != PACKAGE
+        foreign = not node.level and (node.module or "").split(".")[0] != PACKAGE
     else:
         return []
     if foreign:
         return []
-    if isinstance(node, ast.Import) or node.level or len(whence) > 2 or node.names[0].name == "*":
-        legal = f"`from {PACKAGE} import x` or `from {PACKAGE}.x import y`"
-        raise ValueError(f"imports within the package are written {legal}; found `{ast.unparse(node)}`")
-    if len(whence) == 1:
-        return [(alias.asname or alias.name, (alias.name, _ON_IMPORT)) for alias in node.names]
-    return [(alias.asname or alias.name, (whence[1], alias.name)) for alias in node.names]
+    legal = f"`from {PACKAGE}.folder import module` or `from {PACKAGE}.folder.module import name`"
+    refused = f"imports within the package are written {legal}; found `{ast.unparse(node)}`"
+    if isinstance(node, ast.Import) or node.level or node.names[0].name == "*":
+        raise ValueError(refused)
+    whence = (node.module or "").removeprefix(PACKAGE).removeprefix(".")
+    if whence in package:
+        return [(alias.asname or alias.name, (whence, alias.name)) for alias in node.names]
+    bound = []
+    for alias in node.names:
+        module = f"{whence}.{alias.name}" if whence else alias.name
+        if module in package:
+            bound.append((alias.asname or alias.name, (module, _ON_IMPORT)))
+        elif whence or any(name.startswith(f"{module}.") for name in package):
+            # a folder, or a name that a folder would have to hand on
+            raise ValueError(refused)
+    return bound
 
 
 def _defined(statement: ast.stmt) -> list[str]:

@@ -1,7 +1,8 @@
-"""What a rule's script calls: log, threads, device, then one library function with the rule's names as keywords."""
+"""What the script of every rule calls: log, threads, device, then the function that the rule names."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import os
@@ -16,19 +17,21 @@ from typing import Any
 
 log = logging.getLogger("histotransfer")
 
+
 #: Params that decide when a rule reruns and are no arguments of its function.
-ABOUT_RERUNS = frozenset({"code"})
+ABOUT_RERUNS = frozenset({"step", "code"})
 
 
-def run(snakemake: Any, function: Callable[..., None]) -> None:
-    """Call `function` with the rule's named inputs, outputs and params, and let an error reach log and terminal.
+def run(snakemake: Any) -> None:
+    """Call the rule's function with its named inputs, outputs and params, and let an error reach log and terminal.
+
+    The rule's param ``step`` names the function, ``folder.module.function`` of this package. It takes every named
+    input, output and other param of the rule as a keyword; ``code`` and ``threads`` if it names them.
 
     Parameters
     ----------
     snakemake : object
         What Snakemake gives to a script.
-    function : callable
-        Takes every named input, output and param of the rule as a keyword; ``code`` and ``threads`` if it names them.
 
     Raises
     ------
@@ -42,6 +45,7 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
 
     with _logging(snakemake.log[0] if snakemake.log else None):
         started = time.monotonic()
+        function = function_of(snakemake.params["step"])
         parameters = inspect.signature(function).parameters
         arguments: dict[str, Any] = {}
         for items in (snakemake.input, snakemake.output, snakemake.params):
@@ -69,6 +73,12 @@ def run(snakemake: Any, function: Callable[..., None]) -> None:
                 log.debug(line)
             raise SystemExit(1) from None
         log.info("done in %.1f s", time.monotonic() - started)
+
+
+def function_of(step: str) -> Callable[..., None]:
+    """Return the function that a rule names, ``folder.module.function`` of this package; its module is imported."""
+    module, _, name = step.rpartition(".")
+    return getattr(importlib.import_module(f"histotransfer.{module}"), name)
 
 
 def _scratch(resources: Any) -> Path | None:

@@ -1,0 +1,1 @@
+"""TensorFlow, JAX, PyTorch and OpenVINO: the only folder that imports them."""

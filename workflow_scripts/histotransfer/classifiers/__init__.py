@@ -1,0 +1,1 @@
+"""Classifiers on features: tuned by cross-validation over groups, fitted, calibrated."""

@@ -1,0 +1,1 @@
+"""Which slides take part, the labels of their tiles, and the splits of their groups."""

@@ -1,0 +1,1 @@
+"""Drawn slides for the demo and the tests."""

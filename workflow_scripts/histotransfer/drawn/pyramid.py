@@ -1,0 +1,36 @@
+"""Drawn pixels as a tiled, pyramidal TIFF with its resolution."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Resolution of a drawn slide at level 0, µm per pixel, and the objective power that goes with it.
+MPP = 0.5
+OBJECTIVE_POWER = 20
+#: Quality and tile side of the JPEG pyramid.
+JPEG_QUALITY = 82
+TILE = 256
+
+
+def encode_pyramid(rgb: np.ndarray) -> bytes:
+    """Return `rgb`, uint8 of shape (height, width, 3), as an Aperio-like TIFF pyramid at :data:`MPP`."""
+    import pyvips
+
+    height, width = rgb.shape[:2]
+    image = pyvips.Image.new_from_array(rgb).copy(interpretation="srgb")
+    description = (
+        f"Aperio Image Library (drawn by histotransfer)\n{width}x{height} ({TILE}x{TILE}) JPEG/RGB Q={JPEG_QUALITY}"
+        f"|AppMag = {OBJECTIVE_POWER}|MPP = {MPP}"
+    )
+    image.set_type(pyvips.GValue.gstr_type, "image-description", description)
+    return image.tiffsave_buffer(
+        tile=True,
+        pyramid=True,
+        tile_width=TILE,
+        tile_height=TILE,
+        compression="jpeg",
+        Q=JPEG_QUALITY,
+        resunit="cm",
+        xres=1000 / MPP,
+        yres=1000 / MPP,
+    )

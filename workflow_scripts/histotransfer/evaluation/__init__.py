@@ -1,0 +1,1 @@
+"""Scores with intervals, rankings, differences and costs."""

@@ -1,0 +1,1 @@
+"""Features: tiles through a network, cached for each slide."""

@@ -1,0 +1,1 @@
+"""Figures of the report, each a file of its own."""

@@ -1,0 +1,1 @@
+"""Networks: the table of architectures, their weights, and models built from them."""

@@ -1,0 +1,1 @@
+"""What a study takes: memory, time, disk and jobs, before it runs."""

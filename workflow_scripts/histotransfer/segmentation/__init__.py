@@ -1,0 +1,1 @@
+"""U-Nets on maps of slides, alone and end to end with the network behind the features."""

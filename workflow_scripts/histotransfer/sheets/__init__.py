@@ -1,0 +1,1 @@
+"""Sample sheets, and third-party tables that sheets are made of."""

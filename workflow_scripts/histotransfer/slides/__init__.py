@@ -1,0 +1,1 @@
+"""Slides and patches: opened, inspected, tissue found, tiles placed, pixels read."""

@@ -1,0 +1,161 @@
+"""The methods, comparisons and strategies of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from histotransfer.networks import groups
+from histotransfer.problems import Problems, closest, listing
+from histotransfer.study import feature_sets, segmenters
+from histotransfer.study.catalogue import Catalogue
+
+
+@dataclass(frozen=True)
+class Method:
+    """A feature set with a classifier; `name` is FEATURES+CLASSIFIER."""
+
+    name: str
+    features: str
+    classifier: str
+
+
+def methods_of(catalogue: Catalogue) -> dict[str, tuple[Method, ...]]:
+    """Return the methods whose parts are known, by what the study lists; problems of the others.
+
+    A method on a choice among layers is followed by one method a layer.
+    """
+    methods = {}
+    for place, name in enumerate(catalogue.chosen("methods")):
+        where = f"study.methods[{place}]"
+        features, mark, classifier = name.partition("+")
+        if not mark or "+" in classifier or not features or not classifier:
+            catalogue.problems.add(where, "must be FEATURE_SET+CLASSIFIER", repr(name))
+            continue
+        if classifier == groups.SOFTMAX:
+            _check_trained_method(where, features, catalogue)
+            methods[name] = (Method(name, features, classifier),)
+            continue
+        defined = catalogue.known("networks") and catalogue.known("feature_sets")
+        legal = [*catalogue.names("feature_sets"), *catalogue.names("networks")]
+        if features not in legal and defined:
+            text = f"must begin with a feature set or a network: {listing(legal)}{closest(features, legal)}"
+            catalogue.problems.add(where, text, repr(features))
+        catalogue.refer(where, "classifiers", classifier)
+        spec, settings = catalogue.feature_set(features), catalogue.sound("classifiers", classifier)
+        _check_fit(where, spec, settings, catalogue.problems)
+        segmenters.check_fit(where, features, spec, settings, catalogue)
+        sets = [features]
+        if spec is not None and feature_sets.is_choice(spec, catalogue):
+            sets = [one.name for one in feature_sets.resolved(features, spec, catalogue.all_networks())]
+        methods[name] = tuple(Method(f"{one}+{classifier}", one, classifier) for one in sets)
+    return methods
+
+
+def _check_trained_method(where: str, network: str, catalogue: Catalogue) -> None:
+    found = catalogue.sound("networks", network)
+    if found is not None and found["recipe"] is not None:
+        return
+    if not catalogue.known("networks") or ("networks", network) in catalogue.broken:
+        return
+    trained = [name for name, one in catalogue.each("networks") if one["recipe"] is not None]
+    legal = f"softmax is the own output of a trained network (one with start and recipe): {listing(trained)}"
+    catalogue.problems.add(where, legal + closest(network, trained), repr(network))
+
+
+def _check_fit(
+    where: str, spec: Mapping[str, Any] | None, settings: Mapping[str, Any] | None, problems: Problems
+) -> None:
+    """Add a problem where a classifier does not learn from what the feature set gives."""
+    if spec is None or settings is None:
+        return
+    windows, leaves = spec.get("pixels") is not None, settings["kind"] == "leaf_frequencies"
+    if windows and not leaves:
+        legal = "random windows of pixels are for a classifier of the kind leaf_frequencies"
+        problems.add(where, legal, settings["kind"])
+    elif leaves and not windows:
+        legal = "a classifier of the kind leaf_frequencies learns from random windows: a feature set with `pixels`"
+        problems.add(where, legal, "features of a network")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods that are ranked against one another; differences are to the `reference`."""
+
+    name: str
+    title: str
+    methods: tuple[str, ...]
+    reference: str
+
+
+def comparisons_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]) -> dict[str, Comparison]:
+    """Return the study's comparisons; where it names none, one of all methods, if there are two."""
+    every = [method.name for several in methods.values() for method in several]
+    asked = _listed(catalogue, "comparisons")
+    if asked == [] and len(every) > 1:
+        asked = [
+            {"name": "all-methods", "title": "All methods", "methods": "all", "each_layer": True, "reference": None}
+        ]
+    found: dict[str, Comparison] = {}
+    for place, spec in enumerate(asked or ()):
+        where = f"study.comparisons[{place}]"
+        listed = list(methods) if spec["methods"] == "all" else spec["methods"]
+        alone = {name: several[:1] for name, several in methods.items()}
+        members = _expanded(f"{where}.methods", listed, methods if spec["each_layer"] else alone, catalogue.problems)
+        if len(members) < 2:
+            catalogue.problems.add(f"{where}.methods", "a comparison takes two methods or more", listing(members))
+        reference = spec["reference"] or next(iter(members), "")
+        if members and reference not in members:
+            legal = f"must be one of the comparison's methods: {listing(members)}{closest(reference, members)}"
+            catalogue.problems.add(f"{where}.reference", legal, repr(reference))
+        if spec["name"] in found:
+            catalogue.problems.add(f"{where}.name", "each comparison has a name of its own", repr(spec["name"]))
+        found[spec["name"]] = Comparison(spec["name"], spec["title"] or spec["name"], tuple(members), reference)
+    return found
+
+
+def strategies_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]) -> dict[str, list[str]]:
+    """Return the study's strategies, each with the methods that are its variants.
+
+    Where it names none, each feature set is one, if there are two methods.
+    """
+    asked = _listed(catalogue, "strategies")
+    if asked == [] and len(methods) > 1:
+        sets = {name: name.partition("+")[0] for name in methods}
+        asked = [
+            {"name": one, "methods": [name for name in methods if sets[name] == one]}
+            for one in dict.fromkeys(sets.values())
+        ]
+    found: dict[str, list[str]] = {}
+    for place, spec in enumerate(asked or ()):
+        where = f"study.strategies[{place}]"
+        if spec["name"] in found:
+            catalogue.problems.add(f"{where}.name", "each strategy has a name of its own", repr(spec["name"]))
+        # what a choice gives is one of its layers: it is no variant of its own
+        variants = {name: several[1:] or several for name, several in methods.items()}
+        found[spec["name"]] = _expanded(f"{where}.methods", spec["methods"], variants, catalogue.problems)
+    for place, name in enumerate(catalogue.chosen("friedman") if asked is not None else ()):
+        if name not in found:
+            legal = f"must be one of `study.strategies`: {listing(found)}{closest(name, found)}"
+            catalogue.problems.add(f"study.friedman[{place}]", legal, repr(name))
+    return found
+
+
+def _listed(catalogue: Catalogue, key: str) -> list[dict[str, Any]] | None:
+    """Return what ``study.KEY`` lists; None where the schema has something against it."""
+    return None if ("study", key) in catalogue.broken else catalogue.setting("study", key)
+
+
+def _expanded(
+    where: str, listed: Sequence[str], methods: Mapping[str, Sequence[Method]], problems: Problems
+) -> list[str]:
+    """Return listed methods by name; one on a choice among layers stands for what `methods` has for it."""
+    every = {*methods, *(method.name for several in methods.values() for method in several)}
+    found: dict[str, None] = {}
+    for place, name in enumerate(listed):
+        if name not in every:
+            legal = f"must be one of `study.methods`: {listing(methods)}{closest(name, methods)}"
+            problems.add(f"{where}[{place}]", legal, repr(name))
+        found.update((method.name, None) for method in methods.get(name, (Method(name, "", ""),)))
+    return list(found)

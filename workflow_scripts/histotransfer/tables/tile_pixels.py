@@ -1,0 +1,425 @@
+"""Tiles from pixel files, a batch at a time and in any order: what training reads.
+
+A dataset is never in memory. What is kept of each tile is its name and the place of its bytes; the bytes are read with
+one call of the system each, past HDF5, since the rules write them raw: nothing is decoded, and two threads do not wait
+for one another. One file is open at a time, so that a study may have thousands of slides.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from histotransfer import store
+
+#: What is read here, and for what: the words of errors.
+_KIND, _USE = "pixel file", "tiles are read from"
+
+
+class _File(NamedTuple):
+    """A pixel file: what tells whether it has been replaced since it was opened, and where its bytes are.
+
+    Attributes
+    ----------
+    path : Path
+    size, changed_ns : int
+    chunks : ndarray of int64, shape (n_chunks,)
+        Place in the file of each chunk's first byte.
+    rows : int
+        Rows of the dataset in a chunk.
+    row_bytes : int
+    """
+
+    path: Path
+    size: int
+    changed_ns: int
+    chunks: np.ndarray
+    rows: int
+    row_bytes: int
+
+    def read(self, descriptor: int, target: np.ndarray, start: int) -> None:
+        """Read as many rows of the dataset, from `start` on, as fill `target`."""
+        view = memoryview(target).cast("B")
+        done = 0
+        while done < len(view):
+            chunk, row = divmod(start + done // self.row_bytes, self.rows)
+            n = min(len(view) - done, (self.rows - row) * self.row_bytes)
+            place = int(self.chunks[chunk]) + row * self.row_bytes
+            found = os.preadv(descriptor, [view[done : done + n]], place)
+            if found != n:
+                raise ValueError(f"{_damaged(self.path)}: {found} bytes from byte {place} on, where {n} are due")
+            done += n
+
+
+@dataclass(frozen=True)
+class TilePixels:
+    """The tiles of pixel files: all but the pixels, which :meth:`read` brings.
+
+    Attributes
+    ----------
+    tile, image : list of str
+        Each row's tile and the image it was cut from: files in the order of slide ids, each in that of its tiles.
+    px : int
+        Edge of what is read, in pixels.
+    ragged : bool
+        Whether the files hold images at their own size (:mod:`histotransfer.slides.image_files`), of which squares are
+        read.
+    columns : list
+        Empty: pixels are no columns of features.
+    n_features : int
+        Values of a tile: ``px * px * 3``.
+    attributes : dict
+        ``px``, ``ragged``, ``tiles_digests`` by slide, and ``versions`` of the libraries that made the pixels.
+    """
+
+    tile: list[str]
+    image: list[str]
+    px: int
+    ragged: bool
+    columns: list[Any]
+    n_features: int
+    attributes: dict[str, Any]
+    _files: list[_File]
+    _file: np.ndarray
+    _start: np.ndarray
+    _length: np.ndarray | None
+    _upright: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.tile)
+
+    @property
+    def is_square(self) -> np.ndarray:
+        """Whether each tile, or image at its own size, is a square; bool (n,)."""
+        return np.ones(len(self), bool) if self._length is None else self._length == self.px
+
+    def read(
+        self,
+        rows: np.ndarray | None = None,
+        columns: None = None,
+        *,
+        crops: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Read some tiles.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,), optional
+            In any order, each as often as wanted; all tiles by default.
+        columns : None
+            Pixels are read whole.
+        crops : ndarray of float, shape (n,), values in [0, 1), optional
+            Of images at their own size: which of the largest squares is taken along the longer side, from 0, the
+            first, uniformly to the last; by default the one in the middle. A square image has one alone.
+
+        Returns
+        -------
+        ndarray of shape (n, px, px, 3), uint8
+            The caller's own, in the order of `rows`.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+        ValueError
+            If `columns` are asked for, or a file is missing, has been replaced or ends early: it is named.
+        """
+        if columns is not None:
+            raise ValueError(f"pixels are read whole, without columns; found {len(columns)} columns asked for")
+        rows = np.arange(len(self.tile)) if rows is None else np.asarray(rows)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.tile):
+            raise IndexError(f"rows of tiles are 0 to {len(self.tile) - 1}; found {rows.min()} to {rows.max()}")
+        tiles = np.empty((len(rows), self.px, self.px, 3), np.uint8)
+        of_file = self._file[rows]
+        # file by file, and forwards in each
+        order = np.lexsort((self._start[rows], of_file))
+        edges = np.flatnonzero(np.diff(of_file[order], prepend=-1, append=-1))
+        for first, last in itertools.pairwise(edges.tolist()):
+            file = self._files[of_file[order[first]]]
+            descriptor = _reopened(file)
+            try:
+                for place in order[first:last].tolist():
+                    row = int(rows[place])
+                    self._read_tile(descriptor, file, tiles[place], row, None if crops is None else crops[place])
+            finally:
+                os.close(descriptor)
+        return tiles
+
+    def _read_tile(self, descriptor: int, file: _File, tile: np.ndarray, row: int, crop: float | None) -> None:
+        start = int(self._start[row])
+        if self._length is None:
+            file.read(descriptor, tile, start)
+            return
+        last = int(self._length[row]) - self.px
+        start += last // 2 if crop is None else min(int(crop * (last + 1)), last)
+        if self._upright[row]:
+            file.read(descriptor, tile, start)
+            return
+        lying = np.empty_like(tile)
+        file.read(descriptor, lying, start)
+        tile[:] = lying.swapaxes(0, 1)
+
+
+def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePixels:
+    """Read which tiles pixel files hold, and where.
+
+    Parameters
+    ----------
+    pixels : list of path
+        Files of :func:`histotransfer.slides.pixels.write_pixels` or :func:`histotransfer.slides.patches.write_part`,
+        or all of :func:`histotransfer.slides.image_files.write_images`; those whose status is not ``ok`` hold no tiles
+        and are passed over.
+    px : int, optional
+        The edge that the tiles must have, in pixels; by default that of the first file that has tiles.
+
+    Returns
+    -------
+    TilePixels
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, compressed, or of another size or kind than the first, if a slide stands in two
+        files, or if no file has tiles.
+    """
+    files: list[_File] = []
+    tile: list[str] = []
+    image: list[str] = []
+    of_file, starts, lengths, upright = [], [], [], []
+    ragged: bool | None = None
+    tiles_digests: dict[str, str] = {}
+    versions: dict[str, set[str]] = {}
+    file_of: dict[str, Path] = {}
+    for path in sorted(map(Path, pixels), key=lambda path: path.name):
+        slide = path.name.removesuffix(".h5")
+        if slide in file_of:
+            raise ValueError(f"a slide's pixels must stand in one file; found {slide} in {file_of[slide]} and {path}")
+        file_of[slide] = path
+        with _opened(path) as file:
+            try:
+                if str(file.attrs["status"]) != "ok":
+                    continue
+                found = int(file.attrs["px"])
+                px = found if px is None else px
+                if found != px:
+                    raise ValueError(f"pixel file {path}: tiles of {px} px are needed; found {found} px")
+                own = "bands" in file
+                ragged = own if ragged is None else ragged
+                if own != ragged:
+                    kinds = ("tiles of one size", "images at their own size")
+                    raise ValueError(f"pixel file {path}: {kinds[ragged]} are needed; found {kinds[own]}")
+                names = [store.read_texts(file, name) for name in ("tile", "image")]
+                stored = _stored(path, file["bands"] if own else file["tiles"], px)
+                start = file["start"][:] if own else np.arange(len(file["tiles"]))
+                if own:
+                    lengths.append(file["length"][:])
+                    upright.append(file["upright"][:])
+                    _check_bands(path, start, lengths[-1], upright[-1], px, len(file["bands"]))
+                known = json.loads(file.attrs.get("versions", "{}"))
+            except KeyError as error:
+                raise ValueError(f"{_damaged(path)}: {error.args[0]}") from error
+            tiles_digests[slide] = str(file.attrs.get("tiles_digest", ""))
+        if not len(start) == len(names[0]) == len(names[1]):
+            raise ValueError(
+                f"{_damaged(path)}: each tile must have a name and an image; found {len(start)} tiles, "
+                f"{len(names[0])} names and {len(names[1])} images"
+            )
+        of_file.append(np.full(len(start), len(files), np.int32))
+        files.append(stored)
+        starts.append(start)
+        tile += names[0]
+        image += names[1]
+        for library, version in known.items():
+            versions.setdefault(library, set()).add(version)
+    if not tile:
+        given = ", ".join(map(str, pixels)) or "no file"
+        raise ValueError(f"tiles are read from pixel files that have some; found none in {given}")
+    return TilePixels(
+        tile=tile,
+        image=image,
+        px=int(px),
+        ragged=bool(ragged),
+        columns=[],
+        n_features=int(px) ** 2 * 3,
+        attributes={
+            "px": int(px),
+            "ragged": bool(ragged),
+            "tiles_digests": tiles_digests,
+            "versions": {library: ", ".join(sorted(found)) for library, found in sorted(versions.items())},
+        },
+        _files=files,
+        _file=np.concatenate(of_file),
+        _start=np.concatenate(starts),
+        _length=np.concatenate(lengths) if ragged else None,
+        _upright=np.concatenate(upright) if ragged else None,
+    )
+
+
+def has_tiles(path: str | Path) -> bool:
+    """Tell whether a pixel file has any.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or damaged.
+    """
+    with _opened(Path(path)) as file:
+        try:
+            return str(file.attrs["status"]) == "ok"
+        except KeyError as error:
+            raise ValueError(f"{_damaged(Path(path))}: {error.args[0]}") from error
+
+
+def stream(
+    tiles: TilePixels,
+    rows: np.ndarray,
+    batch: int,
+    *,
+    ahead: int = 2,
+    crops: np.ndarray | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read tiles batch by batch in a thread of its own, a few batches ahead of who takes them.
+
+    The thread ends when the iterator is used up, closed, or no longer there.
+
+    Parameters
+    ----------
+    tiles : TilePixels
+    rows : ndarray of int, shape (n,)
+        In the order wanted.
+    batch : int
+        Tiles of a batch; the last one may have fewer.
+    ahead : int
+        Batches that lie ready.
+    crops : ndarray of float, shape (n,), optional
+        See :meth:`TilePixels.read`: one for each of `rows`.
+
+    Yields
+    ------
+    positions : ndarray of int, shape (<= batch,)
+        Places in `rows` of the tiles of this batch: 0, 1, ... over all batches.
+    block : ndarray of shape (<= batch, px, px, 3), uint8
+        A new array each time.
+
+    Raises
+    ------
+    ValueError
+        If `batch` or `ahead` is below 1, or a file cannot be read: when the batch is due that needs it.
+    """
+    if batch < 1 or ahead < 1:
+        raise ValueError(f"batch and ahead: legal are integers of at least 1; found {batch} and {ahead}")
+    rows = np.asarray(rows)
+    if crops is not None and len(crops) != len(rows):
+        raise ValueError(f"crops: each of {len(rows)} rows has one; found {len(crops)}")
+    return _stream(tiles, rows, batch, ahead, crops)
+
+
+def _stream(
+    tiles: TilePixels, rows: np.ndarray, batch: int, ahead: int, crops: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ready: queue.Queue = queue.Queue(maxsize=ahead)
+    stopped = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read() -> None:
+        try:
+            for start in range(0, len(rows), batch):
+                chosen = slice(start, min(start + batch, len(rows)))
+                block = tiles.read(rows[chosen], crops=None if crops is None else crops[chosen])
+                if not put((np.arange(chosen.start, chosen.stop), block)):
+                    return
+            put(None)
+        # whatever it is, it belongs to the one who waits for the tiles
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, name="read tiles", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _stored(path: Path, data: Any, px: int) -> _File:
+    """Return where the bytes of a file's tiles, or of its bands, are."""
+    square = (px, 3) if data.name == "/bands" else (px, px, 3)
+    if data.shape[1:] != square or data.dtype != np.uint8:
+        legal = f"uint8 of the shape (n, {', '.join(map(str, square))})"
+        raise ValueError(f"{_damaged(path)}: {data.name} must be {legal}; found {data.dtype} of {data.shape}")
+    n, row_bytes = len(data), int(np.prod(square))
+    if data.chunks is None:
+        rows = max(n, 1)
+        chunks = np.array([-1 if data.id.get_offset() is None else data.id.get_offset()])[: -(-n // rows)]
+    else:
+        rows = data.chunks[0]
+        if data.chunks[1:] != square or data.id.get_create_plist().get_nfilters():
+            raise ValueError(
+                f"{_damaged(path)}: {data.name} must be raw, in one piece or in chunks of whole rows; found chunks of "
+                f"{data.chunks}, compression {data.compression}"
+            )
+        chunks = np.full(-(-n // rows), -1, np.int64)
+
+        def place(chunk: Any) -> None:
+            chunks[chunk.chunk_offset[0] // rows] = chunk.byte_offset
+
+        data.id.chunk_iter(place)
+    if n and chunks.min() < 0:
+        first = int(chunks.argmin()) * rows
+        raise ValueError(f"{_damaged(path)}: each row of {data.name} must have been written; found none at {first}")
+    stat = path.stat()
+    return _File(path, stat.st_size, stat.st_mtime_ns, chunks.astype(np.int64), rows, row_bytes)
+
+
+def _check_bands(path: Path, start: np.ndarray, length: np.ndarray, upright: np.ndarray, px: int, total: int) -> None:
+    if not len(start) == len(length) == len(upright):
+        found = f"{len(start)}, {len(length)} and {len(upright)}"
+        raise ValueError(f"{_damaged(path)}: start, length and upright must be equally long; found {found}")
+    wrong = np.flatnonzero((start < 0) | (length < px) | (start + length > total))
+    if len(wrong):
+        raise ValueError(
+            f"{_damaged(path)}: images must be {px} rows or more of {total}; found {length[wrong[0]]} from "
+            f"{start[wrong[0]]} on"
+        )
+
+
+def _opened(path: Path) -> Any:
+    return store.opened_hdf5(path, kind=_KIND, use=_USE)
+
+
+def _damaged(path: Path) -> str:
+    return store.damaged(path, _KIND)
+
+
+def _reopened(file: _File) -> int:
+    """Return a descriptor of a file that is still the one whose places are known."""
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise store.missing(file.path, kind=_KIND, use=_USE) from None
+    stat = os.fstat(descriptor)
+    if (stat.st_size, stat.st_mtime_ns) != (file.size, file.changed_ns):
+        os.close(descriptor)
+        raise ValueError(f"pixel file {file.path} must stay as it is while it is read; found that it has changed")
+    return descriptor

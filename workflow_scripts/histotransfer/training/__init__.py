@@ -1,0 +1,1 @@
+"""Networks trained on tiles, and heads trained on features."""

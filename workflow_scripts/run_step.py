@@ -1,0 +1,3 @@
+from histotransfer import workflow
+
+workflow.run(snakemake)
