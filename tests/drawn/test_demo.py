@@ -61,7 +61,7 @@ def test_openslide_sees_an_aperio_pyramid_with_its_resolution(tmp_path):
 def test_same_arguments_give_the_same_bytes_in_any_process_and_with_any_number_of_threads(tmp_path):
     here = sha256(draw(tmp_path / "here.tif"))
     program = (
-        "import sys; from histotransfer import demo; demo.draw_slide(slide_file=sys.argv[1], slide='p01-a',"
+        "import sys; from histotransfer.drawn import demo; demo.draw_slide(slide_file=sys.argv[1], slide='p01-a',"
         f" patient='p01', label='fibrous', drawing='tissue', master_seed=7, size={SMALL})"
     )
     path = str(REPOSITORY / "workflow_scripts")

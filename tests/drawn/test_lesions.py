@@ -88,7 +88,7 @@ def test_same_arguments_give_the_same_bytes_in_any_process_and_with_any_number_o
     here = [sha256(draw(tmp_path / names[0])), *(sha256(annotate(tmp_path / name)) for name in names[1:])]
     same = f"slide='b01-a', label='tumour', drawing='tissue', master_seed=7, size={SMALL}"
     program = (
-        "import sys; from histotransfer import lesions;"
+        "import sys; from histotransfer.drawn import lesions;"
         f" lesions.draw_lesions(slide_file=sys.argv[1], patient='b01', {same});"
         f" [lesions.draw_regions(annotation=path, {same}) for path in sys.argv[2:]]"
     )

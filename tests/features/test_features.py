@@ -409,17 +409,17 @@ def test_a_slide_that_stands_twice_is_an_error(tmp_path):
 
 JOB = """
 import json, sys, time
-from histotransfer import features
+from histotransfer.features import extraction, sources as tile_sources
 
-class Stuck(features.PixelFileSource):
+class Stuck(tile_sources.PixelFileSource):
     def blocks(self, batch):
         yield from list(super().blocks(batch))[:1]
         time.sleep(600)
 
 arguments = json.loads(sys.argv[1])
 tiles, stuck = arguments.pop("tiles"), arguments.pop("stuck")
-sources = [(Stuck if stuck in path else features.PixelFileSource)(path) for path in tiles]
-features.extract_from_sources(sources=sources, **arguments)
+sources = [(Stuck if stuck in path else tile_sources.PixelFileSource)(path) for path in tiles]
+extraction.extract_from_sources(sources=sources, **arguments)
 """
 
 

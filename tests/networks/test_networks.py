@@ -153,7 +153,10 @@ def features_of(said, file=None, n=3):
 
 
 def test_table_has_the_networks_and_imports_no_keras():
-    code = "import sys; from histotransfer import networks, features; print('keras' in sys.modules)"
+    code = (
+        "import sys; from histotransfer.features import extraction; from histotransfer.networks import building, table;"
+        " print('keras' in sys.modules)"
+    )
     path = SCRIPTS
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(path)}, capture_output=True, text=True
@@ -435,11 +438,12 @@ def test_other_backends_give_the_same_features(backend, tmp_path):
     expected = features_of(said, file, n=5)
     code = (
         "import sys, json, numpy as np\n"
-        "from histotransfer import backends, networks\n"
-        "spec = networks.specification(json.loads(sys.argv[1]))\n"
-        "backends.set_threads(1)\n"
-        "model = networks.build(spec, weights_file=sys.argv[2])\n"
-        "forward = backends.compiled_forward(model, 32, batch=4)\n"
+        "from histotransfer.backends import compiled, process\n"
+        "from histotransfer.networks import building, specification\n"
+        "spec = specification.specification(json.loads(sys.argv[1]))\n"
+        "process.set_threads(1)\n"
+        "model = building.build(spec, weights_file=sys.argv[2])\n"
+        "forward = compiled.compiled_forward(model, 32, batch=4)\n"
         "tiles = np.load(sys.argv[3])\n"
         "parts = [forward(tiles[:4]), forward(tiles[4:])]\n"
         "np.savez(sys.argv[4], *[np.concatenate(each) for each in zip(*parts)])\n"
@@ -467,7 +471,7 @@ def test_backend_is_told_without_importing_keras(settings, expected, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     environment |= {"KERAS_HOME": str(tmp_path), "PYTHONPATH": str(SCRIPTS)}
     environment |= {key: value for key, value in settings.items() if key == "KERAS_BACKEND"}
-    code = "from histotransfer import backends; import sys; print(backends.name(), 'keras' in sys.modules)"
+    code = "from histotransfer.backends import process; import sys; print(process.name(), 'keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == [expected, "False"], done.stderr
 

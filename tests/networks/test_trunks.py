@@ -225,8 +225,8 @@ def test_a_cut_point_before_a_named_layer_ends_its_group(layer):
 
 def test_group_names_are_asked_without_keras():
     code = (
-        "import sys; from histotransfer import networks; "
-        "print(networks.group_names({'architecture': 'GenderNet', 'weights': 'w.h5', 'layer': 'fc6'}), "
+        "import sys; from histotransfer.networks import specification; "
+        "print(specification.group_names({'architecture': 'GenderNet', 'weights': 'w.h5', 'layer': 'fc6'}), "
         "'keras' in sys.modules)"
     )
     path = SCRIPTS

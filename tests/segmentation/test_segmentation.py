@@ -48,8 +48,8 @@ JOB = """
 import json, logging, sys
 sys.path[:0] = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-from histotransfer import segmentation
-segmentation.train_unet(**json.loads(sys.argv[2]))
+from histotransfer.segmentation import unet_training
+unet_training.train_unet(**json.loads(sys.argv[2]))
 """
 
 

@@ -322,7 +322,9 @@ import json, os, resource, sys, time
 
 import numpy as np
 
-from histotransfer import cohort, csv_sheets, labels, samples, store
+from histotransfer import store
+from histotransfer.cohort import cohort, labels
+from histotransfer.sheets import foreign_tables, samples
 
 folder, n = sys.argv[1], int(sys.argv[2])
 
@@ -340,7 +342,7 @@ def each_part(function):
 
 sheet = dict(sheet=f"{folder}/sheet.tsv", kind="patches", root=f"{folder}/images")
 begun, before, found = time.process_time(), peak(), {}
-csv_sheets.filter_rows(
+foreign_tables.filter_rows(
     source=f"{folder}/pairs.csv", sheet=sheet["sheet"], left_out=f"{folder}/left_out.json", root=sheet["root"],
     separator="comma", columns=dict(path="image_path", label="pathology", slide="video_id"), several_labels="drop",
     unlabelled="exclude", repeated="first", missing_files="exclude",

@@ -140,7 +140,7 @@ def test_the_default_study_loads():
 
 def test_loading_imports_nothing_heavy():
     code = (
-        "import sys, yaml; from histotransfer import configuration\n"
+        "import sys, yaml; from histotransfer.study import configuration\n"
         f"configuration.load(yaml.safe_load(open('config.yaml')), {str(SCHEMA)!r})\n"
         "print(sorted({'keras', 'tensorflow', 'numpy', 'pandas', 'sklearn', 'h5py', 'openslide'} & set(sys.modules)))"
     )

@@ -37,8 +37,8 @@ JOB = """
 import json, logging, sys
 sys.path[:0] = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-from histotransfer import training
-training.train_network(**json.loads(sys.argv[2]))
+from histotransfer.training import network_on_tiles
+network_on_tiles.train_network(**json.loads(sys.argv[2]))
 """
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ def run(snakemake: Any) -> None:
     """Call the rule's function with its named inputs, outputs and params, and let an error reach log and terminal.
 
     The rule's param ``step`` names the function, ``folder.module.function`` of this package. It takes every named
-    input, output and other param of the rule as a keyword; ``code`` and ``threads`` if it names them.
+    input, output and other param of the rule as a keyword; ``code`` and ``threads`` if it names them. Where an
+    annotation of its names a class of :mod:`histotransfer.definitions`, it gets an object of that class.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def run(snakemake: Any) -> None:
     ValueError
         If two of the rule's inputs, outputs and params have one name.
     """
-    from histotransfer import devices, store
+    from histotransfer import devices, plain_data, store
 
     with _logging(snakemake.log[0] if snakemake.log else None):
         started = time.monotonic()
@@ -57,6 +59,8 @@ def run(snakemake: Any) -> None:
                 )
             arguments |= named
         arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
+        hints = typing.get_type_hints(function)
+        arguments = {name: plain_data.made(hints.get(name, Any), value) for name, value in arguments.items()}
         if "threads" in parameters:
             arguments["threads"] = snakemake.threads
         _limit_threads(snakemake.threads)

@@ -55,11 +55,11 @@ def build(
     cut = keras.Model(base.input, [cut_point(base, spec, name) for name in (spec.layer, *spec.layers)])
     tiles = keras.Input((spec.px, spec.px, 3), dtype="uint8", name="tiles")
     maps = cut(preprocess(tiles, spec.preprocessing))
-    pooled = [pooled(each) for each in (maps if isinstance(maps, (list, tuple)) else [maps])]
+    pooled = [pooled_maps(each) for each in (maps if isinstance(maps, (list, tuple)) else [maps])]
     return keras.Model(tiles, pooled, name=f"{spec.architecture.name.lower()}-features")
 
 
-def pooled(maps: Any) -> Any:
+def pooled_maps(maps: Any) -> Any:
     """Return averages over the places of each map, or a dense layer's output as it is; float32."""
     import keras
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from histotransfer.networks.building import cut_point, pooled
+from histotransfer.networks.building import cut_point, pooled_maps
 from histotransfer.networks.specification import HEAD, PRECISIONS, NetworkSpec
 
 
@@ -136,4 +136,4 @@ def trained_features(model: Any, spec: NetworkSpec, *, names: Sequence[str], pre
             break
         x = layer(x)
         tensors[layer.name] = x
-    return keras.Model(tiles, [pooled(tensors[name]) for name in names], name="trained-features")
+    return keras.Model(tiles, [pooled_maps(tensors[name]) for name in names], name="trained-features")
