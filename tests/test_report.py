@@ -388,8 +388,8 @@ class TestChapters:
         said = {"tested": True, "sentence": "Friedman test of 3 strategies.", "different": [["a", "c"], ["b", "c"]]}
         store.write_json(tmp_path / "f.json", {**said, "average_ranks": {"a": 2.75, "b": 2.0, "c": 1.25}})
         written = write(friedman=[str(tmp_path / "f.json")], friedman_of=[{"split": "by-patient"}])
-        text = written.text("p.legend")
-        assert "Average ranks: a 2.75, b 2.00, c 1.25. Significant differences: a above c; b above c." in " ".join(text.split())
+        text = " ".join(written.text("p.legend").split())
+        assert "Average ranks: a 2.75, b 2.00, c 1.25. Significant differences: a above c; b above c." in text
 
     def test_selections_from_an_untrained_network_are_marked(self, tmp_path, write):
         row = {"dataset": "d", "task": "t", "size": 3, "share": 0.5, "score": 0.75, "seeds": 1, "kept": 1}
