@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import training_factory
 from PIL import Image
 from test_image_files import picture as random_picture
 from test_image_files import write as write_images
@@ -32,7 +33,7 @@ def draw(folder, pixels, *, px=8, crop_from=None, suffix="png", seed=1, **wanted
     statement = augmentation_pictures.draw_augmentation(
         pixels=pixels,
         figure=figure,
-        recipe={"augmentation": {**NOTHING, **wanted}, "crop_from": crop_from},
+        recipe=training_factory.recipe(augmentation={**NOTHING, **wanted}, crop_from=crop_from),
         px=px,
         master_seed=seed,
     )

@@ -22,6 +22,28 @@ EXTRACTOR, UNET = "extractor", "unet"
 
 
 @dataclass(frozen=True)
+class TrainedLayer:
+    """A layer of a trained network, whose outputs are the vectors of tiles.
+
+    Attributes
+    ----------
+    network_name : str
+        The trained network's, among ``networks``.
+    start : mapping
+        What its training began with, as :func:`histotransfer.networks.specification.specification` takes it.
+    start_name : str
+        The start's name.
+    layer : str or None
+        A dense layer of its head (``head_1``), or a cut point, whose averages are taken; None: the start's own.
+    """
+
+    network_name: str
+    start: Mapping[str, Any]
+    start_name: str
+    layer: str | None = None
+
+
+@dataclass(frozen=True)
 class Extractor:
     """A trained network up to one of its layers.
 
@@ -52,9 +74,8 @@ def build_extractor(path: str, *, start: Mapping[str, Any], layer: str | None) -
     path : path
         ``model.keras`` of :func:`histotransfer.training.network_on_tiles.train_network`.
     start : mapping
-        What its training began from, as :func:`networks.specification` takes it.
     layer : str or None
-        A dense layer of its head (``head_1``), or a cut point, whose averages are taken; None: the start's own.
+        See :class:`TrainedLayer`.
 
     Returns
     -------
@@ -82,10 +103,10 @@ def build_extractor(path: str, *, start: Mapping[str, Any], layer: str | None) -
     trunk = keras.Model(part.input, part.outputs[-1], name="trunk")
     given = keras.Input(trunk.input_shape[1:], name="preprocessed")
     vectors = trunk(given)
-    names = [one.name for one in model.layers]
+    names = [each.name for each in model.layers]
     if layer in names:
-        for one in model.layers[names.index("trunk") + 1 : names.index(layer) + 1]:
-            vectors = one(vectors)
+        for above in model.layers[names.index("trunk") + 1 : names.index(layer) + 1]:
+            vectors = above(vectors)
     elif len(vectors.shape) == 4:
         vectors = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(vectors)
     trained = keras.Model(given, vectors, name=EXTRACTOR)
@@ -114,17 +135,6 @@ def _without_crop(image: Any) -> Any:
     return keras.Model(cast.output, image.output)
 
 
-def canvas_of(vectors: np.ndarray, piece: Piece) -> np.ndarray:
-    """Return what the U-Net takes of a map: its vectors on their cells, and a plane of where they are.
-
-    Returns
-    -------
-    ndarray of float32, shape (size, size, d + 1)
-    """
-    here = np.ones((len(vectors), 1), np.float32)
-    return feature_maps.place(np.concatenate([vectors, here], axis=1), piece)
-
-
 class ExtractedCells:
     """Maps of the vectors that an extractor, as it is when it is asked, makes of tiles in the middle of stored ones.
 
@@ -143,6 +153,6 @@ class ExtractedCells:
         self._forward = compiled.compiled_forward(extractor.evaluated, extractor.px_stored, batch=batch)
 
     def map(self, piece: Piece) -> np.ndarray:
-        """Return a map: see :func:`canvas_of`."""
+        """Return a map: see :func:`histotransfer.segmentation.feature_maps.canvas_of`."""
         with closing(tile_pixels.stream(self._tiles, self._place[piece.rows], self._batch)) as blocks:
-            return canvas_of(np.concatenate([self._forward(block)[0] for _, block in blocks]), piece)
+            return feature_maps.canvas_of(np.concatenate([self._forward(block)[0] for _, block in blocks]), piece)
