@@ -11,6 +11,7 @@ import numpy as np
 
 from histotransfer import store
 from histotransfer.cohort import cohort, labels, splits
+from histotransfer.definitions import Split
 
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 
@@ -149,10 +150,10 @@ def separable(
 
 
 def split_by_patient(folder: Path, slides_table: str, **changes: object) -> tuple[str, dict[str, object]]:
-    """Write a split by patient; return its file and its definition."""
+    """Write a split by patient; return its file and its definition as plain data."""
     split = {"unit": "patient", "test": 0.34, "folds": 3, **changes}
     path = str(folder / "split.tsv")
     splits.assign_groups(
-        slides_table=slides_table, tile_files=[], split_file=path, split=split, split_seed=1, master_seed=2018
+        slides_table=slides_table, tile_files=[], split_file=path, split=Split(**split), split_seed=1, master_seed=2018
     )
     return path, split

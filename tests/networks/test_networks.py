@@ -16,6 +16,7 @@ import pytest
 from repository import DATA, SCRIPTS
 
 from histotransfer.backends import compiled, process
+from histotransfer.feature_kinds import Source
 from histotransfer.features import extraction
 from histotransfer.networks import building, specification, table, weights
 from histotransfer.tables import feature_matrix
@@ -243,9 +244,7 @@ def test_untrained_networks_are_read_side_by_side_from_files_with_every_cut_poin
         with h5py.File(tmp_path / name / "s.h5") as file:
             return file["features" if layer == CUT_POINTS[name][-1][0] else f"layers/{layer}"][:]
 
-    merged = feature_matrix.open_matrix(
-        manifests=list(manifests.values()), sources=[{"network": name, "layer": None} for name in names]
-    )
+    merged = feature_matrix.open_matrix(manifests=list(manifests.values()), sources=[Source(name) for name in names])
     assert merged.n_features == n_features
     assert [(own.network, own.layer, own.stop - own.start) for own in merged.columns] == [
         (name, *CUT_POINTS[name][-1]) for name in names
@@ -255,7 +254,7 @@ def test_untrained_networks_are_read_side_by_side_from_files_with_every_cut_poin
     for name in names:
         layers = feature_matrix.open_matrix(
             manifests=[manifests[name]],
-            sources=[{"network": name, "layer": layer} for layer, _ in CUT_POINTS[name]],
+            sources=[Source(name, layer) for layer, _ in CUT_POINTS[name]],
         )
         assert [(own.layer, own.stop - own.start) for own in layers.columns] == CUT_POINTS[name]
         side_by_side = np.hstack([stored(name, layer) for layer, _ in CUT_POINTS[name]])
