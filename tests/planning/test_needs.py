@@ -13,7 +13,7 @@ from repository import ROOT
 from study_factory import REPOSITORY
 from test_snakemake_files import RULES, WORKING
 
-from histotransfer.classifiers import fitting, linear_svm
+from histotransfer.classifiers import kinds, linear_svm
 from histotransfer.networks import table
 from histotransfer.planning import needs, rates
 from histotransfer.planning.needs import Need
@@ -110,7 +110,7 @@ def test_every_network_has_its_rates(name):
 
 
 def test_kinds_and_limits_are_those_of_the_classifiers():
-    assert needs.CLASSIFIERS.keys() == fitting.KINDS.keys()
+    assert needs.CLASSIFIERS.keys() == kinds.KINDS.keys()
     assert needs.GRAM_ROWS == linear_svm.GRAM_ROWS
 
 

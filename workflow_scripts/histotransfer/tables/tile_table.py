@@ -11,7 +11,7 @@ import numpy as np
 
 from histotransfer import seeds, store
 from histotransfer.cohort import splits
-from histotransfer.definitions import Split
+from histotransfer.definitions import Factors, LearningTables, Split
 from histotransfer.feature_kinds import FeatureSet, Layers, SlideImage, StoredTiles, WindowSet
 from histotransfer.plain_data import made
 from histotransfer.predictions import NO_LABEL
@@ -191,6 +191,43 @@ def read(
         matrix=matrix,
         place=np.array(order),
     )
+
+
+def read_drawn(
+    *,
+    features: Sequence[str],
+    tables: LearningTables,
+    split: Split,
+    feature_set: FeatureSet,
+    classes: Sequence[str],
+    factors: Factors,
+    master_seed: int,
+) -> tuple[TileIndex, np.ndarray]:
+    """Read a table as :func:`read` does, and draw the tiles to train on as :func:`draw` does.
+
+    Returns
+    -------
+    table : TileIndex
+    drawn : ndarray of bool, shape (n,)
+    """
+    table = read(
+        features=features,
+        labels=tables.labels,
+        slides_table=tables.slides_table,
+        split_file=tables.split_file,
+        split=split,
+        feature_set=feature_set,
+        classes=classes,
+        master_seed=master_seed,
+    )
+    drawn = draw(
+        table,
+        tiles=split.train_tiles,
+        tiles_per_class=split.train_tiles_per_class,
+        split_seed=factors.seed,
+        master_seed=master_seed,
+    )
+    return table, drawn
 
 
 def check_features_vary(table: TileTable) -> None:
