@@ -1,7 +1,7 @@
 """Objects of a study as plain data, which rules pass on and files store, and back.
 
-Dictionaries, lists, texts and numbers: what JSON has. Snakemake sees that a param has changed by its text, and passes
-over params that are objects of other classes, so that a change of theirs would rerun nothing.
+Plain data are dictionaries, lists, texts and numbers: what JSON has. Snakemake sees a changed param by its text. It
+passes over params that are objects of other classes, so that a change of theirs would rerun nothing.
 """
 
 from __future__ import annotations
@@ -9,19 +9,29 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 Made = TypeVar("Made")
 
 _MAPPINGS = (dict, Mapping)
+_SEQUENCES = (tuple, list, Sequence)
 
 
 def plain(value: Any) -> Any:
-    """Return a dataclass, or what holds some, as dictionaries and lists, which :func:`made` takes back."""
+    """Return a dataclass, or what holds some, as dictionaries and lists, which :func:`made` takes back.
+
+    A field's key is its name, or the entry ``plain`` of its metadata where Python does not allow that name.
+
+    Examples
+    --------
+    >>> from histotransfer.definitions import RegionRule
+    >>> plain((RegionRule(of="tumour", above=0.5),))
+    [{'class': 'tumour', 'above': 0.5}]
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {_key(one): plain(getattr(value, one.name)) for one in fields(value)}
+        return {_key(field): plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -35,15 +45,17 @@ def made(kind: type[Made] | Any, value: Any) -> Made:
     Parameters
     ----------
     kind : type
-        A dataclass, or any annotation made of such classes, of ``|``, tuples and mappings. Where several
-        classes may be meant, the one is taken whose ``kind`` the data says.
+        A dataclass, or any annotation made of such classes, of ``|``, tuples, lists, sequences and mappings. Where it
+        has several classes, that class is taken whose field ``kind`` allows the data's ``kind``. Other annotations
+        leave the value as it is.
     value : object
-        Plain data. What is such an object already is returned as it is.
+        Plain data. An object that was made already is returned as it is.
 
     Raises
     ------
     TypeError
-        If a key is missing or unknown, or no class of the annotation has the data's ``kind``.
+        If a key is missing or unknown, a value is none of its annotation's ``Literal``, or no class of the annotation
+        has the data's ``kind``.
 
     Examples
     --------
@@ -51,48 +63,56 @@ def made(kind: type[Made] | Any, value: Any) -> Made:
     >>> made(Sgd | Adam, {"kind": "adam", "beta_1": 0.99}).beta_2
     0.999
     """
-    if isinstance(value, Mapping) and (classes := _classes(kind)):
-        return _object(_meant(classes, value), value)
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        several = [one for one in typing.get_args(kind) if typing.get_origin(one) in (tuple, *_MAPPINGS)]
-        return made(several[0], value) if len(several) == 1 and isinstance(value, (list, tuple, Mapping)) else value
-    if origin is tuple and isinstance(value, (list, tuple)):
-        inner = typing.get_args(kind)[0]
-        return tuple(made(inner, one) for one in value)
-    if origin in _MAPPINGS and isinstance(value, Mapping):
-        inner = typing.get_args(kind)[1]
-        return {key: made(inner, one) for key, one in value.items()}
+    choices = _choices(kind)
+    if isinstance(value, Mapping) and (classes := [choice for choice in choices if _is_class(choice)]):
+        return _object(_class_of_kind(classes, value), value)
+    # of a union, one member at most holds others
+    for choice in choices:
+        origin, inner = typing.get_origin(choice), typing.get_args(choice)
+        if origin in _SEQUENCES and isinstance(value, (list, tuple)):
+            return (tuple if origin is tuple else list)(made(inner[0], item) for item in value)
+        if origin in _MAPPINGS and isinstance(value, Mapping):
+            return {key: made(inner[1], item) for key, item in value.items()}
     return value
 
 
-def _key(one: Any) -> str:
-    return one.metadata.get("plain", one.name)
+def _key(field: Field) -> str:
+    return field.metadata.get("plain", field.name)
 
 
-def _classes(kind: Any) -> list[type]:
-    """Return the dataclasses among which an annotation chooses."""
-    several = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    return [one for one in several if isinstance(one, type) and is_dataclass(one)]
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or an annotation that is none by itself."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
-def _meant(classes: Sequence[type], value: Mapping[str, Any]) -> type:
+def _is_class(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+def _class_of_kind(classes: Sequence[type], value: Mapping[str, Any]) -> type:
     if len(classes) == 1:
         return classes[0]
-    kinds = {kind: one for one in classes for kind in typing.get_args(_hints(one)["kind"])}
-    if value.get("kind") not in kinds:
-        raise TypeError(f"kind: legal are {', '.join(kinds)}; found {value.get('kind')!r}")
-    return kinds[value["kind"]]
+    of_kind = {kind: choice for choice in classes for kind in typing.get_args(_hints(choice)["kind"])}
+    if value.get("kind") not in of_kind:
+        raise TypeError(f"kind: legal are {', '.join(of_kind)}; found {value.get('kind')!r}")
+    return of_kind[value["kind"]]
 
 
 def _object(kind: type, value: Mapping[str, Any]) -> Any:
-    own = {_key(one): one for one in fields(kind)}
-    needed = [key for key, one in own.items() if one.default is MISSING and one.default_factory is MISSING]
-    missing, unknown = [key for key in needed if key not in value], [key for key in value if key not in own]
+    by_key = {_key(field): field for field in fields(kind)}
+    needed = [key for key, field in by_key.items() if field.default is MISSING and field.default_factory is MISSING]
+    missing, unknown = [key for key in needed if key not in value], [key for key in value if key not in by_key]
     if missing or unknown:
-        raise TypeError(f"{kind.__name__}: legal keys are {', '.join(own)}; missing {missing}, unknown {unknown}")
+        raise TypeError(f"{kind.__name__}: legal keys are {', '.join(by_key)}; missing {missing}, unknown {unknown}")
     hints = _hints(kind)
-    return kind(**{own[key].name: made(hints[own[key].name], inner) for key, inner in value.items()})
+    arguments = {}
+    for key, item in value.items():
+        hint = hints[by_key[key].name]
+        if typing.get_origin(hint) is Literal and item not in typing.get_args(hint):
+            legal = ", ".join(map(repr, typing.get_args(hint)))
+            raise TypeError(f"{kind.__name__}.{key}: legal are {legal}; found {item!r}")
+        arguments[by_key[key].name] = made(hint, item)
+    return kind(**arguments)
 
 
 @cache
