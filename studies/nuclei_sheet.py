@@ -1,7 +1,7 @@
-"""Write the sample sheet of the labelled colon nuclei: one row a patch, grouped by the image it was cut from.
+"""Write the sample sheet of the labelled colon nuclei, with one row per patch, grouped by image.
 
-The column ``patientID`` of the published table has 60 values, where its paper counts 9 patients and 100 images: it is
-taken for the number of the 500 x 500 px image, and called image here.
+The column ``patientID`` of the published table has 60 values, but the paper counts 9 patients and 100 images. ASSUME
+the column is the number of the 500 x 500 px image that the patch was cut from. It becomes the column ``image``.
 
 Usage: python studies/nuclei_sheet.py LABELS_CSV SHEET_TSV
 """
@@ -11,7 +11,7 @@ import sys
 
 
 def write_sheet(labels_csv: str, sheet_tsv: str) -> None:
-    """Write columns tile, path, image and label from InstanceID, ImageName, patientID and cellTypeName."""
+    """Write the columns tile, path, image and label from InstanceID, ImageName, patientID and cellTypeName."""
     with open(labels_csv, encoding="utf-8", newline="") as source, open(sheet_tsv, "w", encoding="utf-8") as sheet:
         print("tile", "path", "image", "label", sep="\t", file=sheet)
         for row in csv.DictReader(source):

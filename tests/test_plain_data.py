@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from histotransfer import definitions
+from histotransfer import definitions, feature_kinds
 from histotransfer.definitions import (
     Adam,
     Constant,
@@ -26,13 +26,18 @@ from histotransfer.definitions import (
     Regions,
     RowClassifier,
     Sgd,
-    Source,
     Task,
     Unet,
 )
+from histotransfer.feature_kinds import FeatureSet, Layers, Reduction, SlideImage, Source
 from histotransfer.plain_data import made, plain
 
-CLASSES = [one for one in vars(definitions).values() if isinstance(one, type) and is_dataclass(one)]
+CLASSES = [
+    kind
+    for module in (definitions, feature_kinds)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and is_dataclass(kind)
+]
 
 PHASE = {"train": "head", "epochs": 2, "rate": 0.1, "optimiser": {"kind": "adam"}}
 
@@ -109,6 +114,9 @@ def test_a_key_that_is_no_name_in_python_has_another_name():
         (typing.Optional[Curve], {"sets": ["train"]}, Curve(("train",))),  # noqa: UP045 - is another type
         (Curve | None, None, None),
         (Constant | Cosine | None, {"kind": "cosine", "floor": 0.1}, Cosine(floor=0.1)),
+        # classes without a kind, by their keys
+        (FeatureSet, {"sources": [{"network": "a"}]}, Layers((Source("a"),))),
+        (FeatureSet | None, {"image": {"cell_px": 4}}, SlideImage(Reduction(4))),
         # within others
         (tuple[Source, ...], [{"network": "a"}, {"network": "b", "layer": "c"}], (Source("a"), Source("b", "c"))),
         (list[Draw], [{"seed": 1}], [Draw(1)]),
@@ -168,6 +176,12 @@ def test_objects_within_objects():
             {"kind": "unet"},
             "libsvm, liblinear, extratrees, perceptron, leaf_frequencies",
         ),
+        (
+            FeatureSet,
+            {"image": {}, "pixels": {}},
+            "sources; windows; image; pixels; found image, pixels",
+        ),
+        (FeatureSet, {}, "found none"),
         # one class alone, and the data of another
         (Sgd, {"kind": "adam"}, r"Sgd\.kind: legal are 'sgd'; found 'adam'"),
         (LinearSvm, {"kind": "unet", "C": [1]}, r"LinearSvm\.kind: legal are 'libsvm', 'liblinear'; found 'unet'"),
@@ -204,3 +218,22 @@ class Numbered:
 
 def test_classes_of_other_modules_are_made_too():
     assert made(Numbered, {"numbers": [1, 2], "of": {"seed": 3}}) == Numbered((1, 2), Draw(3))
+
+
+@dataclass(frozen=True)
+class Size:
+    """A dataclass with a plain form of its own."""
+
+    px: int
+
+    def plain(self):
+        return {"size": f"{self.px} px"}
+
+    @classmethod
+    def from_plain(cls, data):
+        return cls(int(data["size"].removesuffix(" px")))
+
+
+def test_a_class_may_have_its_own_plain_form():
+    assert plain([Size(3)]) == [{"size": "3 px"}]
+    assert made(Size | None, {"size": "3 px"}) == Size(3)

@@ -1,8 +1,10 @@
-"""The files around the library: rules, environments, profile, Makefile, and what the README says of them."""
+"""The files around the library: rules, environments, profile, Makefile, and what the pages say of them."""
 
+import copy
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -98,10 +100,14 @@ def test_the_lock_has_a_hash_for_each_version_and_the_tests_use_the_same():
     assert {name: tests.get(name) for name in workflow} == workflow
 
 
-def test_the_profile_has_keys_that_snakemake_knows():
+def snakemake_options():
     from snakemake.cli import get_argument_parser
 
-    options = {option.lstrip("-") for action in get_argument_parser()._actions for option in action.option_strings}
+    return {option for action in get_argument_parser()._actions for option in action.option_strings}
+
+
+def test_the_profile_has_keys_that_snakemake_knows():
+    options = {option.lstrip("-") for option in snakemake_options()}
     for path in (REPOSITORY / "profiles").glob("*/profile.yaml"):
         profile = yaml.safe_load(path.read_text("utf-8"))
         # the executor's own options are known where its plugin is installed, which refuses others (tests/test_slurm.py)
@@ -113,13 +119,56 @@ def make_targets():
     return set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", [Path("README.md"), Path("data/README.md"), Path(".ci/run")], ids=str)
+# ---- the pages: README, docs, data/README, the changelog
+
+README, INDEX, CHANGELOG = Path("README.md"), Path("docs/README.md"), Path("CHANGELOG.md")
+DOCS = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "docs").glob("*.md"))
+PAGES = [README, Path("data/README.md"), CHANGELOG, *DOCS]
+SCHEMA = REPOSITORY / "rules/schemas/config.schema.yaml"
+
+
+def text_of(page):
+    return (REPOSITORY / page).read_text("utf-8")
+
+
+def fenced(text):
+    """Return the blocks of a page that are code, each as (its language, its lines)."""
+    return re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+
+
+def prose(text):
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(text, program):
+    """Return the calls of a program on a page, in code blocks and in backticks, without their comments."""
+    lines = [line for _, block in fenced(text) for line in block.splitlines()]
+    spans = re.findall(r"`([^`\n]+)`", prose(text))
+    called = [re.search(rf"(?:^|[ /]){program} +([^#]*)", line) for line in [*lines, *spans]]
+    return [match[1].strip() for match in called if match]
+
+
+def links(page):
+    """Return the links of a page that stay in the repository, each as (the page or file, the anchor)."""
+    found = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text_of(page))
+    return [((REPOSITORY / page).parent / path if path else REPOSITORY / page, anchor) for path, anchor in found]
+
+
+def anchors(path):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(path.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [*PAGES, Path(".ci/run")], ids=str)
 def test_what_a_page_tells_to_make_can_be_made(path):
-    text = (REPOSITORY / path).read_text("utf-8")
+    text = text_of(path)
     # in backticks or at the start of a line of an example: `make sure` is no command
     told = set(re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", text, re.MULTILINE))
     assert told <= make_targets()
-    if path.name != "README.md" or path.parent == Path():
+    files = set(re.findall(r"(?:`|^ *)make \.venv/(\S*[\w])", text, re.MULTILINE))
+    assert files <= set(re.findall(r"^\$\(VENV\)/(\S+):", text_of("Makefile"), re.MULTILINE))
+    if path in (README, Path(".ci/run")):
         assert told
 
 
@@ -130,8 +179,69 @@ def test_every_make_target_that_is_no_file_is_declared_and_explained():
     assert make_targets() == declared == explained
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_what_a_page_gives_to_snakemake_is_known_to_it(page):
+    calls = commands(text_of(page), "snakemake")
+    options = {option for call in calls for option in re.findall(r"(?<!\S)--?[a-zA-Z][\w-]*", call)}
+    assert options <= snakemake_options()
+    named = {name for call in calls for name in re.findall(r"(?:-R|--until) ([a-z_]+)", call)}
+    assert named <= RULES.keys()
+    if page == README:
+        assert {"--configfile", "--cores", "-n"} <= options
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_files_of_the_repository_that_a_page_names_are_there(page):
+    # those in data/ are the user's
+    folders = "workflow_scripts|rules|studies|tests|bench|profiles|envs|docs"
+    named = re.findall(rf"(?<![\w./{{}}-])((?:{folders})/[\w./-]*\w)", text_of(page))
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+    if page == README:
+        assert named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_examples_of_the_config_follow_the_schema(page):
+    schema = yaml.safe_load(SCHEMA.read_text("utf-8"))
+    # an example is laid over another config, which has the other keys
+    part = copy.deepcopy(schema)
+    del part["required"], part["properties"]["study"]["required"]
+    examples = [yaml.safe_load(block) for language, block in fenced(text_of(page)) if language == "yaml"]
+    for example in examples:
+        jsonschema.validate(example, part)
+    if page == README:
+        assert examples
+
+
 def test_links_of_the_pages_lead_to_files():
-    for page in ("README.md", "data/README.md", "CHANGELOG.md"):
-        path = REPOSITORY / page
-        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text("utf-8"))
-        assert [link for link in links if not (path.parent / link).exists()] == []
+    for page in PAGES:
+        found = links(page)
+        assert [path for path, _ in found if not path.exists()] == [], page
+        assert [(path, anchor) for path, anchor in found if anchor and anchor not in anchors(path)] == [], page
+
+
+def test_the_readme_is_short_and_soon_comes_to_own_data():
+    lines = text_of(README).splitlines()
+    assert len(lines) <= 170
+    assert lines.index("## Your own data") < 60
+
+
+def test_every_page_is_in_the_index_and_the_index_in_the_readme():
+    indexed = {path.resolve().relative_to(REPOSITORY) for path, _ in links(INDEX)}
+    assert {*PAGES} - {INDEX} <= indexed
+    assert REPOSITORY / INDEX in {path.resolve() for path, _ in links(README)}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=str)
+def test_a_page_has_a_title_says_what_it_is_for_and_leads_on(page):
+    title, blank, first = text_of(page).splitlines()[:3]
+    assert re.match(r"# \S", title)
+    assert blank == ""
+    assert re.match(r"\w", first)
+    others = {path.resolve().relative_to(REPOSITORY) for path, _ in links(page)} & {*PAGES} - {page}
+    assert others
+
+
+def test_every_picture_of_the_pages_is_shown():
+    shown = {path.resolve() for page in PAGES for path, _ in links(page)}
+    assert {*(REPOSITORY / "docs").glob("*.png")} <= shown

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Cancels the Slurm jobs that a Snakemake which is no more has left behind in a study's folder, and waits for their end.
-# Usage: profiles/slurm/cancel.sh [FOLDER], by default the folder in which it is called.
+# Cancel the Slurm jobs that a stopped Snakemake has left in a study's folder, and wait until they have ended.
+# Usage: profiles/slurm/cancel.sh [FOLDER]. The default is the current folder.
 set -euo pipefail
 folder=$(cd "${1:-.}" && pwd -P)
 
@@ -17,7 +17,7 @@ if [ -z "$jobs" ]; then
 fi
 echo "Cancelling" $jobs
 scancel $jobs
-# for ever, if a node does not answer: what runs there may still write
+# No time limit: on a node that does not answer, a job may still run and write files.
 while left=$(jobs_of_folder) && [ -n "$left" ]; do
     [ "$left" = "${told:-}" ] || echo "Waiting for the end of" $left
     told=$left

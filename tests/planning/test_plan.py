@@ -221,17 +221,25 @@ def tables(text):
 
 
 STUDIES = ("--slides", "100", "1000", "10000", "100000", "--tiles", "5000", "--networks", "ResNet50", "--cores", "64")
+PRINTED = [
+    ("docs/planning.md", ("--gpus", "4", "--gpu-tiles-s", "1000", "--slurm"), 0),
+    ("docs/planning.md", (), 1),
+]
 
 
-@pytest.mark.parametrize(
-    ("page", "arguments", "number"),
-    [
-        ("docs/planning.md", ("--gpus", "4", "--gpu-tiles-s", "1000", "--slurm"), 0),
-        ("docs/planning.md", (), 1),
-        ("README.md", (), 0),
-    ],
-)
+def plans(page):
+    """Return the tables of a page that `make plan` prints."""
+    return [rows for rows in tables((REPOSITORY / page).read_text("utf-8")) if rows and "n_shards" in rows[0]]
+
+
+@pytest.mark.parametrize(("page", "arguments", "number"), PRINTED)
 def test_the_pages_have_what_the_command_prints(page, arguments, number):
     (printed,) = tables(call(*STUDIES, *arguments).stdout)
-    written = [rows for rows in tables((REPOSITORY / page).read_text("utf-8")) if "n_shards" in rows[0]][number]
+    written = plans(page)[number]
     assert written == [{name: row[name] for name in written[0]} for row in printed]
+
+
+def test_every_table_of_plans_on_a_page_is_compared_with_the_command():
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    found = [(str(page.relative_to(REPOSITORY)), n) for page in pages for n in range(len(plans(page)))]
+    assert sorted(found) == sorted((page, number) for page, _, number in PRINTED)

@@ -171,10 +171,10 @@ class TestWhatIsSaidFirst:
         store.write_table(path, report_factory.SCORE_COLUMNS, rows)
         answer = write(scores=path).text("div.answer").replace("\N{NO-BREAK SPACE}", " ")
         assert answer.startswith(
-            "The highest balanced accuracy of tiles is 0.900 (95 % interval 0.700 to 0.950) by a+svm , on 6 patients "
+            "The highest balanced accuracy for tiles is 0.900 (95 % interval 0.700 to 0.950) by a+svm , on 6 patients "
             "held out. The interval of the other method lies below it."
         )
-        assert "Of slides (mean probability of their tiles) it is 0.900" in answer
+        assert "For slides (mean probability of their tiles) it is 0.900" in answer
 
     def test_several_seeds_give_a_mean(self, tmp_path, write):
         path = tmp_path / "scores.tsv"
@@ -196,7 +196,7 @@ class TestManyMethods:
         summaries = written.text("summary")
         assert "The methods, 30 rows" in summaries
         assert "The table, 30 rows" in summaries
-        assert "Random weights stand behind 10 methods." in written.text("div.banner")
+        assert "Networks with random weights are used by 10 methods." in written.text("div.banner")
 
     def test_short_ones_are_not(self, page):
         assert "The methods, " not in page.text("summary")
@@ -391,8 +391,8 @@ class TestChapters:
         said = {"tested": True, "sentence": "Friedman test of 3 strategies.", "different": [["a", "c"], ["b", "c"]]}
         store.write_json(tmp_path / "f.json", {**said, "average_ranks": {"a": 2.75, "b": 2.0, "c": 1.25}})
         written = write(friedman=[str(tmp_path / "f.json")], friedman_of=[{"split": "by-patient"}])
-        text = written.text("p.legend")
-        assert "Average ranks: a 2.75, b 2.00, c 1.25. Apart: a above c; b above c." in " ".join(text.split())
+        text = " ".join(written.text("p.legend").split())
+        assert "Average ranks: a 2.75, b 2.00, c 1.25. Significant differences: a above c; b above c." in text
 
     def test_selections_from_an_untrained_network_are_marked(self, tmp_path, write):
         row = {"dataset": "d", "task": "t", "size": 3, "share": 0.5, "score": 0.75, "seeds": 1, "kept": 1}
@@ -430,7 +430,7 @@ class TestChapters:
         written = write(scores=path, metric="accuracy", tables=[], tables_of=[])
         table = next(part for part in written.source.split("<table")[1:] if ">log loss</th>" in part)
         assert re.findall(r"<b>(\d\.\d+)</b>", table) == ["0.750", "0.500"]
-        assert "The best of each column is bold (of log loss the lowest)." in written.text("p.legend")
+        assert "The best of each column is bold (for log loss, the lowest)." in written.text("p.legend")
 
     def test_a_table_of_another_kind_is_an_error(self, tmp_path, write):
         store.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1}])
@@ -488,7 +488,8 @@ class TestTrainedNetworks:
         table = entry(tmp_path / "l.csv", "layers", "layers", features="fine", classifier="svm")
         written = write(predictions=[*tree.arguments["predictions"], str(path)], **table)
         said = (
-            "Inner cross-validation is optimistic for fine.block_1+svm: the network behind these features was trained"
+            "Inner cross-validation is optimistic for fine.block_1+svm. The network that extracts these features was "
+            "trained on the same tiles, so it has seen the labels of every fold."
         )
         assert said in written.text("p.notes")
         assert "Scores of inner cross-validation are too high here" in written.text("p.notes")

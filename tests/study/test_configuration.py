@@ -265,7 +265,7 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         ),
         (
             "classifiers: {p: {kind: perceptron, learning_rate: [0.1]}}",
-            "classifiers.p: the key 'iterations' is missing (Passes over the training tiles to choose from); "
+            "classifiers.p: the key 'iterations' is missing (Grid of the number of passes over the training tiles); "
             "found kind, learning_rate",
         ),
         ("study: {seeds: [1, 1]}", "study.seeds: no entry may stand twice; found [1, 1]"),
@@ -289,12 +289,12 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         (
             "networks: {net+2: {architecture: VGG16, weights: random}}",
             "networks: a name must be lower-case letters, digits, '.', '_' and '-', the first a letter or a digit, "
-            "at most 100; found 'net+2'",
+            "at most 100 characters; found 'net+2'",
         ),
         (
             "study: {name: My study}",
             "study.name: must be lower-case letters, digits, '.', '_' and '-', the first a letter or a digit, at most "
-            "100; found 'My study'",
+            "100 characters; found 'My study'",
         ),
         ("networks: {net: {layers: some}}", "networks.net.layers: must be all; found 'some'"),
         ("splits: {by-patient: {test: 1.0}}", "splits.by-patient.test: must be below 1; found 1.0"),

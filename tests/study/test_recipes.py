@@ -120,7 +120,7 @@ def test_what_a_phase_trains(asked, expected):
         ),
         (
             "{train: all, epochs: 1, SGD, schedule: {kind: inv, gamma: 0.1}}",
-            "phases[0].schedule: the key 'power' is missing (The exponent, taken negative)",
+            "phases[0].schedule: the key 'power' is missing (Exponent, given as a positive number)",
         ),
     ],
 )
