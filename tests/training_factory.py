@@ -16,6 +16,7 @@ import numpy as np
 from histotransfer import seeds, store, workflow
 from histotransfer.cohort import labels
 from histotransfer.definitions import Adam, Draw, Factors, Phase, Recipe, RmsProp, Sgd
+from histotransfer.networks.specification import NetworkSpec, specification
 from histotransfer.plain_data import made, plain
 from histotransfer.training import epochs
 from histotransfer.training.checkpoints import Checkpoint
@@ -23,16 +24,13 @@ from histotransfer.training.learner import Learner
 
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 #: The smallest network of the table, at its smallest.
-START = {
-    "architecture": "MobileNetV2",
-    "alpha": 0.35,
-    "weights": "random",
-    "px": 32,
-    "rescale": "network",
-    "layer": "block_2",
-    "layers": [],
-}
+START = specification({"architecture": "MobileNetV2", "alpha": 0.35, "weights": "random", "px": 32, "layer": "block_2"})
 SGD, ADAM, RMSPROP = Sgd(), Adam(), RmsProp()
+
+
+def start(**changes: Any) -> NetworkSpec:
+    """Return :data:`START` with changes."""
+    return specification(START.plain() | changes)
 
 
 def phase(**changes: Any) -> Phase:

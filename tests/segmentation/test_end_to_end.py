@@ -17,7 +17,7 @@ from histotransfer import predictions, provenance, store
 from histotransfer.backends import compiled, process, shared
 from histotransfer.cohort import labels
 from histotransfer.definitions import Augmentation, Canvas, EndToEnd, Sgd
-from histotransfer.networks import building, random_weights, specification
+from histotransfer.networks import building, random_weights
 from histotransfer.networks.trained import load_trained, trained_features
 from histotransfer.segmentation import end_to_end, feature_maps, unet
 from histotransfer.segmentation.extractor import build_extractor
@@ -64,7 +64,7 @@ def small_network(folder, classes=CLASSES, seed=1):
     trunk = keras.Model(given, x, name="trunk")
     random_weights.draw_weights(trunk.layers, seed=seed)
     tiles = keras.Input((CROP_FROM, CROP_FROM, 3), dtype="uint8", name="tiles")
-    x = trunk(building.image_layers(specification.specification(START), px_stored=CROP_FROM)(tiles))
+    x = trunk(building.image_layers(START, px_stored=CROP_FROM)(tiles))
     above = [
         layers.GlobalAveragePooling2D(name="pool"),
         layers.Dropout(0.3, seed=1, name="dropout_1"),
@@ -79,9 +79,9 @@ def small_network(folder, classes=CLASSES, seed=1):
     return write_networks(folder, keras.Model(tiles, x, name="network"), START, seed=seed)
 
 
-def real_network(folder, start=None, means=None, seed=1):
+def real_network(folder, means=None, seed=1, **changes):
     """Write a network of the table as training leaves it."""
-    start = {**START, **(start or {})}
+    start = training_factory.start(**changes)
     network = build(
         start=start,
         start_name="net",
@@ -434,7 +434,7 @@ def test_cells_without_a_label_are_in_no_loss_and_no_gradient(tmp_path, files):
 
 def test_tiles_in_the_middle_of_stored_ones_are_what_the_network_itself_takes(tmp_path):
     # grey values less the means of the tiles that this network was trained on, which only its file knows
-    files = real_network(tmp_path, start={"rescale": "training_mean"}, means=[101.5, 99.25, 120.0])
+    files = real_network(tmp_path, rescale="training_mean", means=[101.5, 99.25, 120.0])
     how = recipe_of(augmentation=None)
     extractor = load_pair(files, how).extractor
     tiles = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
@@ -450,10 +450,9 @@ def test_an_extractor_is_what_the_trained_network_has_up_to_the_layer(real_files
     files = real_files
     model = load_trained(files["extractor"])
     tiles = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
-    spec = specification.specification(files["start"])
     for layer, width in (("head_1", 5), ("block_2", 8), ("block_0", 8), (None, 8)):
         extractor = build_extractor(files["extractor"], start=files["start"], layer=layer)
-        expected = trained_features(model, spec, names=[layer or "block_2"]).predict(tiles, verbose=0)
+        expected = trained_features(model, files["start"], names=[layer or "block_2"]).predict(tiles, verbose=0)
         [expected] = expected if isinstance(expected, list) else [expected]
         assert extractor.n_features == width
         np.testing.assert_allclose(shared.to_array(extractor.evaluated(tiles)), expected, rtol=1e-6, atol=1e-7)

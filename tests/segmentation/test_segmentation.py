@@ -21,7 +21,6 @@ from histotransfer import predictions, provenance, store
 from histotransfer.cohort import splits
 from histotransfer.definitions import Augmentation, Canvas, Split, Unet
 from histotransfer.networks.trained import load_trained
-from histotransfer.plain_data import made
 from histotransfer.segmentation import cells as segmentation_cells
 from histotransfer.segmentation import feature_maps, predicting, unet, unet_training
 from histotransfer.segmentation.cells import FeatureCells, batches, mean_and_deviation, padded, turned
@@ -120,7 +119,8 @@ def index_of(inputs, feature_set=FEATURES):
 
 def maps_of(inputs, canvas=CANVAS, multiple=4):
     table = index_of(inputs)
-    rows = rows_of_sets(table, made(Split, inputs["split"]), seed=1, master_seed=2018)
+    drawn = tile_table.draw(table, tiles=None, tiles_per_class=None, split_seed=1, master_seed=2018)
+    rows = rows_of_sets(table, drawn, seed=1, master_seed=2018)
     return table, lay_out(table, rows, canvas=canvas, multiple=multiple)
 
 
@@ -608,7 +608,7 @@ def test_what_cannot_be_trained_is_refused(inputs, tmp_path, changes, message):
 def test_a_slide_in_several_sets_is_refused(tmp_path):
     cohort = slides_of(tmp_path, n=4)
     given = cohort.write()
-    split = {"unit": "tile", "share_groups": "to try it", "test": 0.3, "folds": 2}
+    split = Split("tile", share_groups="to try it", test=0.3, folds=2)
     path = str(tmp_path / "split.tsv")
     splits.assign_groups(
         slides_table=given["slides_table"],

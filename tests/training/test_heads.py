@@ -12,6 +12,7 @@ from training_factory import ADAM, START, phase, recipe
 
 from histotransfer import predictions, store
 from histotransfer.definitions import Head
+from histotransfer.feature_kinds import Layers, Source
 from histotransfer.features import extraction
 from histotransfer.networks import building
 from histotransfer.networks.trained import load_trained
@@ -20,7 +21,7 @@ from histotransfer.training import head, head_on_features, network_on_tiles, res
 
 CLASSES = training_factory.CLASSES
 OUTPUTS = {"model": "head.keras", "predictions": "predictions.h5", "history": "history.tsv", "curve": "curve.tsv"}
-FEATURES = {"sources": [{"network": "net", "layer": None}]}
+FEATURES = Layers((Source("net"),))
 HEAD = {"pool": "average", "dense": [10], "activation": "tanh", "dropout": 0.1}
 
 
@@ -98,7 +99,7 @@ def test_a_head_learns_classes_that_lie_apart(trained):
 def test_the_saved_head_takes_features_and_gives_the_predictions(trained):
     model = load_trained(trained["model"])
     held_out, _, _ = predictions.read_predictions(trained["predictions"])
-    matrix = feature_matrix.open_matrix(manifests=trained["features"], sources=trained["feature_set"]["sources"])
+    matrix = feature_matrix.open_matrix(manifests=trained["features"], sources=FEATURES.sources)
     place = {key: k for k, key in enumerate(zip(matrix.image, matrix.tile, strict=True))}
     rows = np.array([place[key] for key in zip(held_out.image, held_out.tile, strict=True)])
     found = model.predict(matrix.read(rows), verbose=0)
@@ -152,7 +153,7 @@ def of_pixels(tmp_path_factory):
         weights_file=[],
         manifest=manifest,
         network_name="net",
-        network=START,
+        network=START.plain(),
         shard="part-00",
         engine="keras",
         precision="float32",

@@ -6,10 +6,10 @@ import cohort_factory
 import numpy as np
 import pytest
 
-from histotransfer.definitions import Split
 from histotransfer.tables import tile_table
 from histotransfer.training import tiles
 
+NO_CAPS = {"tiles": None, "tiles_per_class": None}
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 
 
@@ -33,8 +33,8 @@ def table(tmp_path_factory):
 
 
 def rows_of(table, *, seed=1, sampling="all", **caps):
-    split = Split("patient", folds=3, **caps)
-    return tiles.rows_of_sets(table, split, seed=seed, master_seed=1, sampling=sampling)
+    drawn = tile_table.draw(table, **{**NO_CAPS, **caps}, split_seed=seed, master_seed=1)
+    return tiles.rows_of_sets(table, drawn, seed=seed, master_seed=1, sampling=sampling)
 
 
 def counts(table, rows):
@@ -70,8 +70,8 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_the_order(table):
 
 
 def test_a_cap_comes_before_the_balance(table):
-    capped = rows_of(table, train_tiles_per_class=5)["train"]
-    balanced = rows_of(table, train_tiles_per_class=5, sampling="balanced")["train"]
+    capped = rows_of(table, tiles_per_class=5)["train"]
+    balanced = rows_of(table, tiles_per_class=5, sampling="balanced")["train"]
     assert set(balanced) <= set(capped)
     assert counts(table, balanced) == [min(counts(table, capped))] * 3
 

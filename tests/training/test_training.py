@@ -156,9 +156,8 @@ def gradients(model, variables, tiles, labels):
 
 
 def network_of(given, **changes):
-    start = {**training_factory.START, **changes}
     return build(
-        start=start,
+        start=training_factory.start(**changes),
         start_name="net",
         recipe=given,
         n_classes=len(CLASSES),
@@ -205,7 +204,7 @@ def test_two_steps_against_the_updates_computed_by_hand_in_every_group(optimiser
             layer.trainable = group in factors
             group_of |= {weight.path: group for weight in layer.trainable_weights}
     weights = network.trained.trainable_variables
-    inputs = np.array(building.preprocess(tiles, network.spec.preprocessing))
+    inputs = np.array(building.preprocess(tiles, network.start.preprocessing))
 
     slots = [np.zeros((2, *weight.shape)) for weight in weights]
     for step in (1, 2):
@@ -262,7 +261,7 @@ def test_moving_statistics_of_what_is_trained_follow_the_batch(tmp_path):
     tiles, labels = batch_of()
     trunk = next(layer for layer in network.trained.layers if layer.name == "trunk")
     first = keras.Model(trunk.input, trunk.get_layer("Conv1").output)
-    inputs = np.array(building.preprocess(tiles, network.spec.preprocessing))
+    inputs = np.array(building.preprocess(tiles, network.start.preprocessing))
     maps = first.predict(inputs, verbose=0).astype(np.float64)
     fit(network, given, tiles, labels, tmp_path)
     layer = trunk.get_layer("bn_Conv1")

@@ -114,7 +114,7 @@ def trunk(
     """
     import keras
 
-    below = _auxiliary_layers(spec) if auxiliary else ()
+    below = auxiliary_layers(spec) if auxiliary else ()
     if auxiliary and not below:
         having = ", ".join(name for name, row in ARCHITECTURES.items() if row.auxiliary)
         raise ValueError(
@@ -134,8 +134,8 @@ def trunk(
     return keras.Model(base.input, outputs, name="trunk")
 
 
-def _auxiliary_layers(spec: NetworkSpec) -> tuple[str, ...]:
-    """Return the Keras layers that the auxiliary classifiers' last dense layers take, of those up to ``spec.layer``."""
+def auxiliary_layers(spec: NetworkSpec) -> tuple[str, ...]:
+    """Return the names of the layers that the auxiliary classifiers' last dense layers take, up to ``spec.layer``."""
     names = spec.architecture.layers
     return tuple(layer for start, layer in spec.architecture.auxiliary if names.index(start) <= names.index(spec.layer))
 

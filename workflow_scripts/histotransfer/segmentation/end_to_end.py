@@ -19,7 +19,7 @@ inference mode (no dropout, batch normalisation by its moving statistics, which 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ import numpy as np
 from histotransfer import provenance, store
 from histotransfer.definitions import Canvas, EndToEnd, Factors, LearningTables, Recipe, Split
 from histotransfer.feature_kinds import StoredTiles, TileSize
-from histotransfer.networks import specification
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.plain_data import plain
 from histotransfer.segmentation import feature_maps, unet
 from histotransfer.segmentation import maps as segmentation_maps
@@ -125,7 +125,7 @@ def train_end_to_end(
     recipe = classifier.recipe
     check_recipe(recipe)
     job = Job(factors, recipe, classes, split, tables, files, settings)
-    px_stored = recipe.crop_from or specification.specification(source.start).px
+    px_stored = recipe.crop_from or source.start.px
     maps, data = segmentation_maps.read(
         job,
         pixels,
@@ -153,7 +153,7 @@ def train_end_to_end(
         made_of=("tiles_digests", "px"),
         extractor=provenance.file_sha256(extractor),
         segmentation=provenance.file_sha256(segmentation),
-        start=dict(source.start),
+        start=plain(source.start),
         layer=source.layer,
         classifier=without_training(classifier),
         canvas=plain(canvas),
@@ -233,14 +233,13 @@ def _kept_between_passes(job: Job, maps: Maps, pair: Pair) -> dict[str, float]:
 
 
 def _attributes(pair: Pair, source: TrainedLayer, recipe: Recipe) -> dict[str, Any]:
-    start = specification.specification(source.start)
     trained_groups = set().union(*(optimisation.group_factors([EXTRACTOR, UNET], phase) for phase in recipe.phases))
     return {
         "network": source.network_name,
         "start": source.start_name,
         "weights": f"of {source.network_name} and the U-Net, then end to end",
-        "untrained": start.untrained and EXTRACTOR not in trained_groups,
-        "columns": [[source.network_name, source.layer or start.layer, pair.extractor.n_features]],
+        "untrained": source.start.untrained and EXTRACTOR not in trained_groups,
+        "columns": [[source.network_name, source.layer or source.start.layer, pair.extractor.n_features]],
         "n_features": pair.extractor.n_features,
         "n_selected": pair.extractor.n_features,
     }
@@ -272,7 +271,7 @@ def load_pair(
     *,
     extractor: str,
     segmentation: str,
-    start: Mapping[str, Any],
+    start: NetworkSpec,
     layer: str | None,
     px_stored: int,
     n_classes: int,
@@ -284,7 +283,7 @@ def load_pair(
     ----------
     extractor, segmentation : path
         See :func:`train_end_to_end`.
-    start : mapping
+    start : NetworkSpec
     layer : str or None
         See :class:`histotransfer.segmentation.extractor.TrainedLayer`.
     px_stored : int

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer.backends import compiled
-from histotransfer.networks import specification
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.networks.trained import load_trained, trained_features
 from histotransfer.segmentation import feature_maps
 from histotransfer.segmentation.feature_maps import Piece
@@ -29,8 +29,8 @@ class TrainedLayer:
     ----------
     network_name : str
         The trained network's, among ``networks``.
-    start : mapping
-        What its training began with, as :func:`histotransfer.networks.specification.specification` takes it.
+    start : NetworkSpec
+        What its training began with.
     start_name : str
         The start's name.
     layer : str or None
@@ -38,7 +38,7 @@ class TrainedLayer:
     """
 
     network_name: str
-    start: Mapping[str, Any]
+    start: NetworkSpec
     start_name: str
     layer: str | None = None
 
@@ -66,14 +66,14 @@ class Extractor:
     n_features: int
 
 
-def build_extractor(path: str, *, start: Mapping[str, Any], layer: str | None) -> Extractor:
+def build_extractor(path: str, *, start: NetworkSpec, layer: str | None) -> Extractor:
     """Load a trained network and leave out what lies above a layer: its output layer is of no use (section 3.2.2).
 
     Parameters
     ----------
     path : path
         ``model.keras`` of :func:`histotransfer.training.network_on_tiles.train_network`.
-    start : mapping
+    start : NetworkSpec
     layer : str or None
         See :class:`TrainedLayer`.
 
@@ -92,11 +92,10 @@ def build_extractor(path: str, *, start: Mapping[str, Any], layer: str | None) -
     import keras
 
     model = load_trained(path)
-    spec = specification.specification(start)
-    layer = layer or spec.layer
+    layer = layer or start.layer
     try:
         # the image layers, the part of the trunk that is needed, and more
-        _, image, part, *_ = trained_features(model, spec, names=[layer]).layers
+        _, image, part, *_ = trained_features(model, start, names=[layer]).layers
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     # its last output is the cut point, or what the head takes

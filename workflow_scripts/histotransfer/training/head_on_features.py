@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from histotransfer.backends import process
 from histotransfer.definitions import Factors, LearningTables, Recipe, Split
 from histotransfer.feature_kinds import Layers
 from histotransfer.networks import random_weights
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.tables import tile_table
 from histotransfer.training import results
 from histotransfer.training.head import build_head
@@ -125,7 +126,7 @@ def attach(
     head_curve: str,
     weights_file: str | Sequence[str] | None,
     files: TrainingFiles,
-    start: Mapping[str, Any],
+    start: NetworkSpec,
     start_name: str,
     recipe: Recipe,
     classes: tuple[str, ...],
@@ -141,8 +142,7 @@ def attach(
         The start's, where the config gives a path.
     files : TrainingFiles
         Written. The model is from uint8 tiles (n, px, px, 3) to probabilities; the others are copies.
-    start : mapping
-        As :func:`histotransfer.networks.specification.specification` takes it.
+    start : NetworkSpec
     start_name : str
     recipe : Recipe
     classes : tuple of str

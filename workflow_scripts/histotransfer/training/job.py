@@ -25,7 +25,6 @@ import numpy as np
 
 from histotransfer import seeds
 from histotransfer.backends import process
-from histotransfer.cohort import splits
 from histotransfer.definitions import Factors, LearningTables, Recipe, Split
 from histotransfer.feature_kinds import FeatureSet
 from histotransfer.networks.groups import SOFTMAX
@@ -159,22 +158,18 @@ class Job:
         ValueError
             If the files do not fit together, or there is nothing to train on or to test with.
         """
-        table = tile_table.read(
+        master_seed = self.settings.master_seed
+        table, drawn = tile_table.read_drawn(
             features=features,
-            labels=self.tables.labels,
-            slides_table=self.tables.slides_table,
-            split_file=self.tables.split_file,
-            split=plain(self.split),
-            feature_set=plain(feature_set),
+            tables=self.tables,
+            split=self.split,
+            feature_set=feature_set,
             classes=self.classes,
-            master_seed=self.settings.master_seed,
+            factors=self.factors,
+            master_seed=master_seed,
         )
         rows = tiles.rows_of_sets(
-            table,
-            self.split,
-            seed=self.factors.seed,
-            master_seed=self.settings.master_seed,
-            sampling=self.recipe.sampling,
+            table, drawn, seed=self.factors.seed, master_seed=master_seed, sampling=self.recipe.sampling
         )
         tiles.check_sets(table, rows, self.tables.split_file)
         return table, rows
@@ -305,7 +300,7 @@ class Job:
         return {
             "unit": self.split.unit,
             "group_unit": table.unit,
-            "share_groups": splits.reason_to_share(plain(self.split)),
+            "share_groups": self.split.share_groups,
             "features_versions": table.attributes.get("versions", {}),
             "classifier": factors.classifier,
             "recipe": recipe.name,

@@ -15,8 +15,9 @@ from typing import Any
 from histotransfer import seeds
 from histotransfer.backends.shared import listed
 from histotransfer.definitions import Recipe
-from histotransfer.networks import building, random_weights, specification, trained, weights
+from histotransfer.networks import building, random_weights, trained, weights
 from histotransfer.networks.groups import HEAD
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.training import augmentation
 from histotransfer.training.head import HeadLayers, build_head, load_head
 
@@ -33,8 +34,8 @@ class Network:
 
     Attributes
     ----------
-    spec : NetworkSpec
-        Of the start.
+    start : NetworkSpec
+        What training begins with.
     trained : keras.Model
         From preprocessed tiles, float32 (n, px, px, 3), to the logits and those of auxiliary outputs.
     evaluated : keras.Model
@@ -49,7 +50,7 @@ class Network:
         See :class:`histotransfer.training.learner.Learner`.
     """
 
-    spec: specification.NetworkSpec
+    start: NetworkSpec
     trained: Any
     evaluated: Any
     model: Any
@@ -60,7 +61,7 @@ class Network:
 
 def build(
     *,
-    start: Mapping[str, Any],
+    start: NetworkSpec,
     start_name: str,
     recipe: Recipe,
     n_classes: int,
@@ -74,8 +75,7 @@ def build(
 
     Parameters
     ----------
-    start : mapping
-        As :func:`histotransfer.networks.specification.specification` takes it.
+    start : NetworkSpec
     start_name : str
         Its name among ``networks``.
     recipe : Recipe
@@ -104,17 +104,16 @@ def build(
     """
     import keras
 
-    spec = specification.specification(start)
     seed_of = partial(seeds.integer, master_seed, "training", *stream)
     on_features = recipe.phases[0].on == "features"
     # a head that was trained on features of a random start needs that very start
     trunk = building.trunk(
-        spec,
-        weights_file=weights.file_of(spec, weights_file)[0],
+        start,
+        weights_file=weights.file_of(start, weights_file)[0],
         seed=seeds.integer(master_seed, "weights", start_name) if on_features else seed_of("trunk"),
         precision=recipe.precision,
         initialisation=None if on_features else recipe.initialisation,
-        auxiliary=_has_auxiliary(spec, recipe),
+        auxiliary=bool(recipe.auxiliary and building.auxiliary_layers(start)),
     )
     layers = build_head(
         recipe.head,
@@ -123,11 +122,11 @@ def build(
         n_auxiliary=len(trunk.outputs) - 1,
         dropout_seed=seed_of("dropout"),
     )
-    preprocessed = keras.Input((spec.px, spec.px, 3), name="preprocessed")
+    preprocessed = keras.Input((start.px, start.px, 3), name="preprocessed")
     first, *others = listed(trunk(preprocessed))
     outputs = [layers(first), *(layer(other) for layer, other in zip(layers.auxiliary, others, strict=True))]
     evaluated, model = _from_stored_tiles(
-        trunk, layers, building.image_layers(spec, px_stored=recipe.crop_from or spec.px, means=means)
+        trunk, layers, building.image_layers(start, px_stored=recipe.crop_from or start.px, means=means)
     )
     random_weights.draw_weights(
         [*layers.layers, *layers.auxiliary], seed=seed_of("head"), initialisation=recipe.initialisation
@@ -135,14 +134,14 @@ def build(
     if head:
         load_head(layers, head)
     _set_statistics_momentum(trunk, recipe)
-    groups = trained.groups(trunk, spec)
+    groups = trained.groups(trunk, start)
     groups[HEAD] = [*groups.pop(HEAD, []), *layers.all]
 
     def prepare(stored: Any, drawn: Mapping[str, Any]) -> Any:
-        return building.preprocess(augmentation.apply(stored, drawn, px=spec.px), spec.preprocessing, means=means)
+        return building.preprocess(augmentation.apply(stored, drawn, px=start.px), start.preprocessing, means=means)
 
     return Network(
-        spec=spec,
+        start=start,
         trained=keras.Model(preprocessed, outputs if len(outputs) > 1 else outputs[0]),
         evaluated=evaluated,
         model=model,
@@ -150,13 +149,6 @@ def build(
         n_features=int(next(layer for layer in layers.layers if layer.weights).input.shape[-1]),
         prepare=prepare,
     )
-
-
-def _has_auxiliary(spec: specification.NetworkSpec, recipe: Recipe) -> bool:
-    """Return whether auxiliary outputs are trained: where a recipe weighs them and the network has some."""
-    names = spec.architecture.layers
-    below = [cut for cut, _ in spec.architecture.auxiliary if names.index(cut) <= names.index(spec.layer)]
-    return bool(recipe.auxiliary and below)
 
 
 def _from_stored_tiles(trunk: Any, head: HeadLayers, image: Any) -> tuple[Any, Any]:

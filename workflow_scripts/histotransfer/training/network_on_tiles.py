@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 from histotransfer import provenance
 from histotransfer.definitions import Augmentation, Factors, LearningTables, Recipe, Split
 from histotransfer.feature_kinds import StoredTiles, TileSize
-from histotransfer.networks import specification, weights
+from histotransfer.networks import weights
 from histotransfer.networks.groups import HEAD
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import plain
 from histotransfer.tables import tile_pixels
 from histotransfer.training import augmentation, optimisation, results
 from histotransfer.training.job import Job, TrainingFiles, TrainingSettings
@@ -53,7 +55,7 @@ def train_network(
     weights_file: str | Sequence[str] | None,
     tables: LearningTables,
     files: TrainingFiles,
-    start: Mapping[str, Any],
+    start: NetworkSpec,
     start_name: str,
     recipe: Recipe,
     classes: tuple[str, ...],
@@ -77,8 +79,7 @@ def train_network(
     tables : LearningTables
     files : TrainingFiles
         Written. The model is from tiles, uint8 (n, px, px, 3), to probabilities.
-    start : mapping
-        As :func:`histotransfer.networks.specification.specification` takes it.
+    start : NetworkSpec
     start_name : str
     recipe : Recipe
     classes : tuple of str
@@ -97,11 +98,10 @@ def train_network(
         If a file cannot be read or written, or weights cannot be had.
     """
     job = Job(factors, recipe, classes, split, tables, files, settings)
-    spec = specification.specification(start)
     trained_groups = _trained_groups(start, recipe)
     phases = [number for number, phase in enumerate(recipe.phases) if phase.on == "tiles"]
     head_file = _head_file(head, recipe, needed=len(phases) < len(recipe.phases))
-    data = TrainingData.one_by_one(*job.read(pixels, StoredTiles(TileSize(recipe.crop_from or spec.px))))
+    data = TrainingData.one_by_one(*job.read(pixels, StoredTiles(TileSize(recipe.crop_from or start.px))))
     job.begin(data)
     table = data.table
     network = build(
@@ -113,19 +113,19 @@ def train_network(
         master_seed=settings.master_seed,
         stream=job.stream,
         head=head_file,
-        means=channel_means(table.matrix, table.place[data.tiles["train"]]) if spec.needs_means else None,
+        means=channel_means(table.matrix, table.place[data.tiles["train"]]) if start.needs_means else None,
     )
     checkpoint = job.checkpoint(
         data,
         trained="the network, on tiles",
         made_of=("tiles_digests", "px"),
-        start=dict(start),
-        weights=weights.file_of(spec, weights_file)[1],
+        start=plain(start),
+        weights=weights.file_of(start, weights_file)[1],
         head=provenance.file_sha256(head_file) if head_file else "",
     )
     learner = _tiles_learner(network, data, recipe.augmentation)
     outcome = job.run(learner, data, checkpoint, phases=phases, **_history_of_head(head_file))
-    untrained = spec.untrained and _keeps_random_layers(network, trained_groups)
+    untrained = start.untrained and _keeps_random_layers(network, trained_groups)
     job.write(
         data,
         outcome,
@@ -133,9 +133,9 @@ def train_network(
         attributes={
             "network": factors.features,
             "start": start_name,
-            "weights": _weights_in_words(spec, untrained),
+            "weights": _weights_in_words(start, untrained),
             "untrained": untrained,
-            "columns": [[factors.features, spec.layer, network.n_features]],
+            "columns": [[factors.features, start.layer, network.n_features]],
             "n_features": network.n_features,
             "n_selected": network.n_features,
         },
@@ -144,9 +144,9 @@ def train_network(
     job.end(checkpoint)
 
 
-def _trained_groups(start: Mapping[str, Any], recipe: Recipe) -> set[str]:
+def _trained_groups(start: NetworkSpec, recipe: Recipe) -> set[str]:
     """Return the groups of layers that any phase of a recipe trains; a phase that trains nothing is an error."""
-    names = [*specification.group_names(start), HEAD]
+    names = [*start.group_names, HEAD]
     return set().union(*(optimisation.group_factors(names, phase) for phase in recipe.phases))
 
 
@@ -181,7 +181,7 @@ def _tiles_learner(network: Network, data: TrainingData, varied: Augmentation | 
             yield block
 
     def draw(n: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        return augmentation.draw(varied, n=n, px_stored=table.matrix.px, px=network.spec.px, generator=generator)
+        return augmentation.draw(varied, n=n, px_stored=table.matrix.px, px=network.start.px, generator=generator)
 
     return Learner(
         trained=network.trained,
@@ -200,7 +200,7 @@ def _keeps_random_layers(network: Network, trained: set[str]) -> bool:
     )
 
 
-def _weights_in_words(spec: specification.NetworkSpec, untrained: bool) -> str:
-    if spec.untrained:
+def _weights_in_words(start: NetworkSpec, untrained: bool) -> str:
+    if start.untrained:
         return "random, and trained in part" if untrained else "trained from scratch"
-    return f"trained from {spec.weights if spec.weights == 'imagenet' else Path(spec.weights).name}"
+    return f"trained from {start.weights if start.weights == 'imagenet' else Path(start.weights).name}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from histotransfer import seeds
-from histotransfer.definitions import Recipe, Split
+from histotransfer.definitions import Recipe
 from histotransfer.predictions import NO_LABEL
 from histotransfer.tables import tile_table
 
@@ -63,15 +63,15 @@ def labels_of(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def rows_of_sets(
-    table: tile_table.TileIndex, split: Split, *, seed: int, master_seed: int, sampling: str = "all"
+    table: tile_table.TileIndex, drawn: np.ndarray, *, seed: int, master_seed: int, sampling: str = "all"
 ) -> dict[str, np.ndarray]:
     """Return which tiles are trained on, choose the epoch, and are tested with.
 
     Parameters
     ----------
     table : TileIndex
-    split : Split
-        ``train_tiles`` and ``train_tiles_per_class`` cap what is learnt from.
+    drawn : ndarray of bool, shape (n_tiles,)
+        Labelled tiles that a method may use: see :func:`histotransfer.tables.tile_table.draw`.
     seed : int
         Of the split's draw.
     master_seed : int
@@ -91,13 +91,6 @@ def rows_of_sets(
     """
     # ASSUME a cap is one on all labelled tiles that a method may use, as for the classifiers, which learn on train and
     # validation together: every method of a study sees the same tiles
-    drawn = tile_table.draw(
-        table,
-        tiles=split.train_tiles,
-        tiles_per_class=split.train_tiles_per_class,
-        split_seed=seed,
-        master_seed=master_seed,
-    )
     labelled = {"train": drawn, "validation": drawn, "test": table.label != NO_LABEL}
     rows = {name: np.flatnonzero((table.set == name) & chosen) for name, chosen in labelled.items()}
     if sampling == "balanced":
