@@ -6,7 +6,8 @@ Snakemake sees a changed param by its text, and of an object of a class of ours 
 :func:`histotransfer.workflow.run` makes them again (:func:`histotransfer.plain_data.made`) where a function's
 annotation names such a class. The plain form is also what result files store.
 
-Imports nothing but the standard library: it is used while jobs are planned.
+The kinds of feature sets are in :mod:`histotransfer.feature_kinds`. Imports nothing but the standard library: it is
+used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -445,23 +446,13 @@ class Selection:
     kind: Literal["rfe"] = "rfe"
 
 
-# ---- features
+# ---- files that travel together
 
 
 @dataclass(frozen=True)
-class Source:
-    """A network of the study, and the layer whose outputs are taken; None is the network's own."""
+class LearningTables:
+    """The tables that every method reads: the task's labels, the cohort's slides, the groups' sets and folds."""
 
-    network: str
-    layer: str | None = None
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Random windows of tiles of `px` pixels: how many of each, their edge, and their least and greatest share."""
-
-    px: int
-    windows: int = 20
-    window_px: int = 16
-    smallest: float = 0.25
-    largest: float = 1.0
+    labels: tuple[str, ...]
+    slides_table: str
+    split_file: str
