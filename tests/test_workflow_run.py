@@ -314,7 +314,8 @@ def rules(tmp_path_factory):
 
 
 def scripted(rules):
-    return {name: rule for name, rule in rules.items() if rule.script}
+    """Return the rules that run the script; `run_step` is what they have in common, and makes nothing itself."""
+    return {name: rule for name, rule in rules.items() if rule.script and name != "run_step"}
 
 
 def test_both_ways_to_features_are_among_the_rules(rules):
