@@ -24,7 +24,7 @@ _DIRECTIVE = re.compile(r"^ +(\w+):\n((?: {8,}.*\n)+)", re.MULTILINE)
 
 
 def written_rules(text: str) -> Iterator[re.Match]:
-    """Give each rule of a rule file as a match: its ``indent``, ``name``, ``body``, and the ``base`` that it extends."""
+    """Give each rule of a rule file as a match: ``indent``, ``name``, ``body``, and the ``base`` that it extends."""
     return _RULE.finditer(text)
 
 

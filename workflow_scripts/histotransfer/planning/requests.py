@@ -63,12 +63,13 @@ class Requests:
     study : Study
     rules : mapping, optional
         Names of rules in this run of Snakemake to those of :func:`histotransfer.planning.needs.of_files`: a module's
-        user may give rules other names. A rule that is not in it has its own name.
+        user may give rules other names. It is looked at when a job asks, and may be filled until then. A rule that is
+        not in it has its own name.
     """
 
     def __init__(self, study: Study, rules: Mapping[str, str] | None = None) -> None:
         self._study = study
-        self._rules = dict(rules or {})
+        self._rules: Mapping[str, str] = {} if rules is None else rules
         self._slides = sum(len(dataset.rows) for dataset in study.datasets.values())
         self._gpu = 1 if study.gpus else 0
 
