@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import config_factory
 import pytest
 import study_factory
 
@@ -32,3 +33,9 @@ def finished_tables(tmp_path_factory, workflow):
 def study(finished, tmp_path):
     """A copy of the finished study of slides."""
     return finished.copy_to(tmp_path / "study")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the sample sheets of the small config."""
+    return config_factory.write_sheets(tmp_path)

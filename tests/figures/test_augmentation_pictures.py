@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from test_image_files import picture as random_picture
-from test_image_files import write as write_images
-from test_tile_stream import noise, write_pixels
+from pixel_factory import noise, write_images, write_pixels
+from pixel_factory import picture as random_picture
 
 from histotransfer import canvas
 from histotransfer.figures import augmentation_pictures

@@ -5,15 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from config_factory import MAPS, load
 from learning_factory import phase, recipe, start
-from test_configuration import folder, load
-from test_segmenters import MAPS
 
 from histotransfer.report import contents
 from histotransfer.study.methods import Method
 from histotransfer.study.trained import TrainedNetwork
-
-__all__ = ["folder"]
 
 VARIED = {"flip": "both"}
 

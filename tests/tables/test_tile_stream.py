@@ -11,6 +11,7 @@ import cohort_factory
 import h5py
 import numpy as np
 import pytest
+from pixel_factory import noise, write_pixels
 
 from histotransfer import store
 from histotransfer.cohort import splits
@@ -18,21 +19,6 @@ from histotransfer.tables import tile_pixels, tile_table
 from histotransfer.tables.tile_pixels import open_tiles, stream
 
 PX = 8
-
-
-def noise(n, px=PX, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, px, px, 3), np.uint8)
-
-
-def write_pixels(path, tiles, *, chunked=False, **attributes):
-    """Write a pixel file as the rules do: of slides in one piece, of tables one tile a chunk."""
-    said = {"status": "ok", "reason": "", "px": tiles.shape[1], "tiles_digest": f"tiles of {path.stem}"}
-    with store.writing_hdf5(path, {**said, **attributes}) as file:
-        shape = {"maxshape": (None, *tiles.shape[1:]), "chunks": (1, *tiles.shape[1:])} if chunked else {}
-        file.create_dataset("tiles", data=tiles, **shape)
-        store.write_texts(file, "tile", [f"{k}_0" for k in range(len(tiles))])
-        store.write_texts(file, "image", [path.stem] * len(tiles))
-    return str(path)
 
 
 @pytest.fixture
