@@ -288,7 +288,7 @@ def test_defaults_are_filled_in():
     ("said", "message"),
     [
         (entry("ResNet18"), "architecture: legal are VGG16, .*, MobileNetV2, .*, JoyceCNN; found 'ResNet18'"),
-        (entry(depth=3), "unknown key 'depth'; legal are architecture, alpha, weights"),
+        (entry(depth=3), "depth: unknown key; legal are architecture, alpha, weights, .*; found 'depth'"),
         (entry("VGG16", alpha=0.5), "VGG16 comes in one width, so legal is none; found 0.5"),
         (entry(alpha=-1), "legal are numbers above 0; found -1"),
         (entry(alpha=0.6, weights="imagenet"), "exist for 0.35, 0.5, 0.75, 1, 1.3, 1.4; found 0.6"),

@@ -58,6 +58,11 @@ class Factors:
 
 # ---- splits and tasks
 
+#: What can be held out together, from fine to coarse.
+UNITS = ("tile", "image", "slide", "patient")
+#: The sets of a split, and the values of a sheet's column ``split``.
+SETS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Split:

@@ -194,7 +194,7 @@ def _table_row(name: str, image: _Image, reasons: dict[str, Counter[str]]) -> di
 
 def _rows_left_out(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one row a reason for which images were left out of a table, and say all of it in one line."""
-    log.info("%s", foreign_tables.said(summary))
+    log.info("%s", foreign_tables.in_one_line(summary))
     found = []
     for one in summary["left_out"]:
         first = f"; the first is row {one['first_row']}" + (f", {one['example']}" if one["example"] else "")

@@ -7,7 +7,7 @@ from typing import Any
 
 from histotransfer.networks import table
 
-#: The group of what is put on the start's layer.
+#: The last group of layers: what is put on the start's layer, and its auxiliary classifiers.
 HEAD = "head"
 #: The classifier of a trained network's own output.
 SOFTMAX = "softmax"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from histotransfer.networks.building import cut_point, pooled_maps
-from histotransfer.networks.specification import HEAD, PRECISIONS, NetworkSpec
+from histotransfer.networks.groups import HEAD
+from histotransfer.networks.specification import PRECISIONS, NetworkSpec
 
 
 def groups(trunk: Any, spec: NetworkSpec) -> dict[str, list[Any]]:
