@@ -180,7 +180,7 @@ def test_groups_of_vgg16_are_its_blocks():
         "block2": ["block2_conv1", "block2_conv2", "block2_pool"],
         "block3": ["block3_conv1", "block3_conv2", "block3_conv3", "block3_pool"],
     }
-    assert specification.group_names(said) == tuple(found)
+    assert spec.group_names == tuple(found)
 
 
 def test_groups_hold_every_layer_once_and_batch_normalisation_with_its_block():
@@ -188,7 +188,7 @@ def test_groups_hold_every_layer_once_and_batch_normalisation_with_its_block():
     spec = specification.specification(said)
     trunk = building.trunk(spec, seed=1)
     found = trained.groups(trunk, spec)
-    assert tuple(found) == specification.group_names(said) == spec.architecture.layers
+    assert tuple(found) == spec.group_names == spec.architecture.layers
     grouped = [layer for layers in found.values() for layer in layers]
     assert len(grouped) == len({id(layer) for layer in grouped}) == len(trunk.layers) - 1  # without the input
     assert [layer.name for layer in found["block_2"]] == [
@@ -226,14 +226,15 @@ def test_a_cut_point_before_a_named_layer_ends_its_group(layer):
 def test_group_names_are_asked_without_keras():
     code = (
         "import sys; from histotransfer.networks import specification; "
-        "print(specification.group_names({'architecture': 'GenderNet', 'weights': 'w.h5', 'layer': 'fc6'}), "
+        "spec = specification.specification({'architecture': 'GenderNet', 'weights': 'w.h5', 'layer': 'fc6'}); "
+        "print(spec.group_names, "
         "'keras' in sys.modules)"
     )
     path = SCRIPTS
     done = subprocess.run([sys.executable, "-c", code], cwd=path, capture_output=True, text=True)
     assert done.stdout.strip() == "('conv1', 'conv2', 'conv3', 'fc6') False", done.stderr
     with pytest.raises(ValueError, match="layer: legal for GenderNet are conv1, conv2, conv3, fc6, fc7; found 'fc8'"):
-        specification.group_names({"architecture": "GenderNet", "weights": "random", "layer": "fc8"})
+        specification.specification({"architecture": "GenderNet", "weights": "random", "layer": "fc8"})
 
 
 # before the trunk

@@ -9,6 +9,7 @@ import training_factory
 from training_factory import ADAM, START, phase, recipe
 
 from histotransfer import predictions, store
+from histotransfer.feature_kinds import Source
 from histotransfer.features import extraction
 from histotransfer.networks import building
 from histotransfer.networks.trained import load_trained
@@ -92,7 +93,8 @@ def test_a_head_learns_classes_that_lie_apart(trained):
 def test_the_saved_head_takes_features_and_gives_the_predictions(trained):
     model = load_trained(trained["head"])
     held_out, _, _ = predictions.read_predictions(trained["predictions"])
-    matrix = feature_matrix.open_matrix(manifests=trained["features"], sources=trained["feature_set"]["sources"])
+    sources = [Source(**source) for source in trained["feature_set"]["sources"]]
+    matrix = feature_matrix.open_matrix(manifests=trained["features"], sources=sources)
     place = {key: k for k, key in enumerate(zip(matrix.image, matrix.tile, strict=True))}
     rows = np.array([place[key] for key in zip(held_out.image, held_out.tile, strict=True)])
     found = model.predict(matrix.read(rows), verbose=0)

@@ -461,3 +461,12 @@ class LearningTables:
     labels: tuple[str, ...]
     slides_table: str
     split_file: str
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What the training of a classifier writes: ``model.skops``, ``predictions.h5``, ``tuning.tsv``."""
+
+    model: str
+    predictions: str
+    tuning: str

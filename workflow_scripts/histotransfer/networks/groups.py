@@ -7,7 +7,7 @@ from typing import Any
 
 from histotransfer.networks import table
 
-#: The last group of layers: what is put on the start's layer, and its auxiliary classifiers.
+#: The last group of layers: what is put on the start's layer, and the auxiliary classifiers.
 HEAD = "head"
 #: The classifier of a trained network's own output.
 SOFTMAX = "softmax"

@@ -125,7 +125,7 @@ def train_network(
     started = time.monotonic()
     spec = specification.specification(start)
     phases = [number for number, phase in enumerate(recipe["phases"]) if phase["on"] == "tiles"]
-    names = [*specification.group_names(start), HEAD]
+    names = [*spec.group_names, HEAD]
     factors_of = [optimisation.group_factors(names, phase) for phase in recipe["phases"]]
     head_file = _only(head)
     if (len(phases) < len(recipe["phases"])) != (head_file is not None):

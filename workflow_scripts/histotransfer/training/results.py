@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from histotransfer import seeds, store
-from histotransfer.cohort import splits
 from histotransfer.networks.groups import SOFTMAX
 from histotransfer.predictions import NO_LABEL, Predictions, write_predictions
 from histotransfer.tables import tile_table
@@ -167,7 +166,7 @@ def write_network_predictions(
         attributes={
             "unit": split["unit"],
             "group_unit": table.unit,
-            "share_groups": splits.reason_to_share(split),
+            "share_groups": split.get("share_groups") or "",
             "features_versions": table.attributes.get("versions", {}),
             "classifier": SOFTMAX,
             "recipe": recipe["name"],
