@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from histotransfer.definitions import GIVEN
 from histotransfer.networks.groups import SOFTMAX
 from histotransfer.problems import Problems, closest, listing
 from histotransfer.study import feature_sets, recipes, segmenters
@@ -173,7 +174,7 @@ def _check_weights(where: str, weights: str, folder: str | os.PathLike[str], pro
 
 def _check_split(where: str, split: Mapping[str, Any], problems: Problems) -> None:
     unit, reason = split["unit"], split["share_groups"]
-    if unit == "given":
+    if unit == GIVEN:
         if split["groups"] is None:
             legal = "the unit given needs `groups`, what is resampled and kept in one fold: patient, slide or image"
             problems.add(where, legal, "no groups")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from histotransfer import plain_data
-from histotransfer.definitions import UNITS, Canvas, Crop, Split, Task, Tiling
+from histotransfer.definitions import GIVEN, UNITS, Canvas, Crop, Split, Task, Tiling
 from histotransfer.problems import Problems
 from histotransfer.sheets import foreign_tables, samples
 from histotransfer.sheets.foreign_tables import ThirdPartyTable
@@ -183,8 +183,8 @@ def _labels(tasks: Collection[Task]) -> tuple[str, ...]:
 
 def _needed_columns(splits: Collection[Split]) -> tuple[str, ...]:
     """Return the columns that the splits need, besides those that every sheet of its kind has."""
-    units = {split.groups if split.unit == "given" else split.unit for split in splits}
-    given = any(split.unit == "given" for split in splits)
+    units = {split.groups if split.unit == GIVEN else split.unit for split in splits}
+    given = any(split.unit == GIVEN for split in splits)
     return (*(["patient"] if "patient" in units else []), *(["split"] if given else []))
 
 
@@ -192,7 +192,7 @@ def _given_units(splits: Collection[Split]) -> tuple[str, ...]:
     """Return the units whose groups must each be in one given set: the split's `groups` and all coarser ones."""
     units: set[str] = set()
     for split in splits:
-        if split.unit == "given" and split.groups is not None and not split.share_groups:
+        if split.unit == GIVEN and split.groups is not None and not split.share_groups:
             units.update(UNITS[UNITS.index(split.groups) :])
     return tuple(unit for unit in UNITS if unit in units)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from histotransfer.definitions import UNITS, Split, Task
+from histotransfer.definitions import GIVEN, UNITS, Split, Task
 from histotransfer.problems import Problems, counted, listing
 from histotransfer.sheets.samples import SlideRow
 
@@ -24,13 +24,13 @@ def check(rows: Sequence[SlideRow], tasks: Mapping[str, Task], splits: Mapping[s
         Of the sheet.
     """
     for name, split in splits.items():
-        unit = split.groups if split.unit == "given" else split.unit
+        unit = split.groups if split.unit == GIVEN else split.unit
         if split.unit in ("slide", "image") and not split.share_groups:
             _check_undivided(name, unit, rows, problems)
         # tiles are not cut yet, regions are not read yet, and given sets may share their groups for a reason
         if unit in (None, "tile") or any(row.annotation for row in rows):
             continue
-        if split.unit == "given" and split.share_groups:
+        if split.unit == GIVEN and split.share_groups:
             continue
         for task_name, task in tasks.items():
             for what, members in _strata(task_name, task, split, rows).items():
@@ -50,7 +50,7 @@ def _strata(name: str, task: Task, split: Split, rows: Sequence[SlideRow]) -> di
 
 def _check_enough(where: str, unit: str, split: Split, rows: Sequence[SlideRow], problems: Problems) -> None:
     folds = split.folds
-    if split.unit == "given":
+    if split.unit == GIVEN:
         held_out = {_group(row, unit) for row in rows if row.split == "test"}
         trained = {_group(row, unit) for row in rows if row.split != "test"}
         if len(trained) < folds or not held_out:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from histotransfer import plain_data
-from histotransfer.definitions import Recipe
+from histotransfer.definitions import GIVEN, Recipe
 from histotransfer.networks import table
 from histotransfer.networks.groups import HEAD, groups_of_start, head_layers, trained_groups
 from histotransfer.problems import closest, listing
@@ -137,7 +137,7 @@ def check_splits(where: str, recipe_name: str, catalogue: Catalogue) -> None:
         return
     for name in catalogue.chosen("splits"):
         split = catalogue.sound("splits", name)
-        if split is not None and split["unit"] != "given" and not split["validation"]:
+        if split is not None and split["unit"] != GIVEN and not split["validation"]:
             legal = (
                 f"recipe {recipe_name} has early_stopping, which needs validation tiles: give `validation`, the share "
                 "of the groups that are held out for it, above 0"
