@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 
-import numpy as np
 import pytest
 from study_factory import REPOSITORY
 
@@ -301,23 +300,6 @@ def test_the_header_is_checked_while_the_jobs_are_planned(tmp_path):
     assert lines("none.csv", columns) == [
         "sheet: must be a table with cells separated by commas, in UTF-8; found no such file"
     ]
-
-
-# ---- how it knows an image again
-
-
-def test_first_rows_are_found_across_blocks():
-    rng = np.random.default_rng(0)
-    images = [f"i{k}" for k in rng.integers(0, 300, 1000)]
-    given = [f"l{k}" for k in rng.integers(0, 2, 1000)]
-    first_label = {}
-    expected = [(image not in first_label, first_label.setdefault(image, label) == label)
-                for image, label in zip(images, given, strict=True)]  # fmt: skip
-    rows, found = hashes.FirstRows(), []
-    for start in range(0, 1000, 70):
-        is_first, same = rows.find(images[start : start + 70], given[start : start + 70])
-        found += zip(is_first.tolist(), same.tolist(), strict=True)
-    assert found == expected
 
 
 # ---- a million rows

@@ -90,8 +90,8 @@ class Catalogue:
 
     def all_networks(self) -> dict[str, dict[str, Any]]:
         """Return the networks without problems, by name."""
-        found = {name: self.network(name) for name in self.names("networks")}
-        return {name: one for name, one in found.items() if one is not None}
+        networks = {name: self.network(name) for name in self.names("networks")}
+        return {name: network for name, network in networks.items() if network is not None}
 
     def feature_set(self, name: str) -> dict[str, Any] | None:
         """Return a feature set, or None if it has problems. A network is also a feature set under its own name."""

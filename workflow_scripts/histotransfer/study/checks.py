@@ -210,8 +210,8 @@ def _used_networks(catalogue: Catalogue) -> dict[str, str]:
     names: dict[str, str] = {}
     for method in catalogue.chosen("methods"):
         spec = catalogue.feature_set(method.partition("+")[0]) or {}
-        one = [spec["network"]] if isinstance(spec.get("network"), str) else []
-        for name in (*one, *(spec.get("networks") or ())):
+        single = [spec["network"]] if isinstance(spec.get("network"), str) else []
+        for name in (*single, *(spec.get("networks") or ())):
             names.setdefault(name, method)
     return names
 

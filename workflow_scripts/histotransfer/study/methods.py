@@ -48,18 +48,19 @@ def methods_of(catalogue: Catalogue) -> dict[str, tuple[Method, ...]]:
         segmenters.check_fit(where, features, spec, settings, catalogue)
         sets = [features]
         if spec is not None and feature_sets.is_choice(spec, catalogue):
-            sets = [one.name for one in feature_sets.resolved(features, spec, catalogue.all_networks())]
-        methods[name] = tuple(Method(f"{one}+{classifier}", one, classifier) for one in sets)
+            resolved = feature_sets.resolved(features, spec, catalogue.all_networks())
+            sets = [feature_set.name for feature_set in resolved]
+        methods[name] = tuple(Method(f"{each}+{classifier}", each, classifier) for each in sets)
     return methods
 
 
 def _check_trained_method(where: str, network: str, catalogue: Catalogue) -> None:
-    found = catalogue.sound("networks", network)
-    if found is not None and found["recipe"] is not None:
+    entry = catalogue.sound("networks", network)
+    if entry is not None and entry["recipe"] is not None:
         return
     if not catalogue.known("networks") or ("networks", network) in catalogue.broken:
         return
-    trained = [name for name, one in catalogue.each("networks") if one["recipe"] is not None]
+    trained = [name for name, other in catalogue.each("networks") if other["recipe"] is not None]
     legal = f"softmax is the output of a trained network (one with start and recipe): {listing(trained)}"
     catalogue.problems.add(where, legal + closest(network, trained), repr(network))
 
@@ -97,7 +98,7 @@ def comparisons_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]
         asked = [
             {"name": "all-methods", "title": "All methods", "methods": "all", "each_layer": True, "reference": None}
         ]
-    found: dict[str, Comparison] = {}
+    comparisons: dict[str, Comparison] = {}
     for place, spec in enumerate(asked or ()):
         where = f"study.comparisons[{place}]"
         listed = list(methods) if spec["methods"] == "all" else spec["methods"]
@@ -109,10 +110,10 @@ def comparisons_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]
         if members and reference not in members:
             legal = f"must be one of the comparison's methods: {listing(members)}{closest(reference, members)}"
             catalogue.problems.add(f"{where}.reference", legal, repr(reference))
-        if spec["name"] in found:
+        if spec["name"] in comparisons:
             catalogue.problems.add(f"{where}.name", "names of comparisons must be unique", repr(spec["name"]))
-        found[spec["name"]] = Comparison(spec["name"], spec["title"] or spec["name"], tuple(members), reference)
-    return found
+        comparisons[spec["name"]] = Comparison(spec["name"], spec["title"] or spec["name"], tuple(members), reference)
+    return comparisons
 
 
 def strategies_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]]) -> dict[str, list[str]]:
@@ -124,22 +125,22 @@ def strategies_of(catalogue: Catalogue, methods: Mapping[str, Sequence[Method]])
     if asked == [] and len(methods) > 1:
         sets = {name: name.partition("+")[0] for name in methods}
         asked = [
-            {"name": one, "methods": [name for name in methods if sets[name] == one]}
-            for one in dict.fromkeys(sets.values())
+            {"name": features, "methods": [name for name in methods if sets[name] == features]}
+            for features in dict.fromkeys(sets.values())
         ]
-    found: dict[str, list[str]] = {}
+    strategies: dict[str, list[str]] = {}
     for place, spec in enumerate(asked or ()):
         where = f"study.strategies[{place}]"
-        if spec["name"] in found:
+        if spec["name"] in strategies:
             catalogue.problems.add(f"{where}.name", "names of strategies must be unique", repr(spec["name"]))
         # a choice gives one of its layers, so only the layers are variants
         variants = {name: several[1:] or several for name, several in methods.items()}
-        found[spec["name"]] = _expanded(f"{where}.methods", spec["methods"], variants, catalogue.problems)
+        strategies[spec["name"]] = _expanded(f"{where}.methods", spec["methods"], variants, catalogue.problems)
     for place, name in enumerate(catalogue.chosen("friedman") if asked is not None else ()):
-        if name not in found:
-            legal = f"must be one of `study.strategies`: {listing(found)}{closest(name, found)}"
+        if name not in strategies:
+            legal = f"must be one of `study.strategies`: {listing(strategies)}{closest(name, strategies)}"
             catalogue.problems.add(f"study.friedman[{place}]", legal, repr(name))
-    return found
+    return strategies
 
 
 def _listed(catalogue: Catalogue, key: str) -> list[dict[str, Any]] | None:
@@ -152,10 +153,10 @@ def _expanded(
 ) -> list[str]:
     """Return the names of listed methods; a method on a choice among layers becomes what `methods` has for it."""
     every = {*methods, *(method.name for several in methods.values() for method in several)}
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for place, name in enumerate(listed):
         if name not in every:
             legal = f"must be one of `study.methods`: {listing(methods)}{closest(name, methods)}"
             problems.add(f"{where}[{place}]", legal, repr(name))
-        found.update((method.name, None) for method in methods.get(name, (Method(name, "", ""),)))
-    return list(found)
+        names.update((method.name, None) for method in methods.get(name, (Method(name, "", ""),)))
+    return list(names)

@@ -102,7 +102,8 @@ def check_trained(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> N
         legal = f"must be above the edge of the input, {px} px, so that tiles can be cropped"
         add(f"{where}.recipe {spec['recipe']}.crop_from", legal, repr(recipe["crop_from"]))
     legal = [*groups[:-1], *head_layers(recipe)]
-    asked = [("layer", spec["layer"]), *(("layers", one) for one in spec["layers"] if spec["layers"] != "all")]
+    listed = [] if spec["layers"] == "all" else spec["layers"]
+    asked = [("layer", spec["layer"]), *(("layers", layer) for layer in listed)]
     for key, layer in asked:
         if layer is not None and layer not in legal:
             add(f"{where}.{key}", f"legal are {listing(legal, 60)}{closest(layer, legal)}", repr(layer))

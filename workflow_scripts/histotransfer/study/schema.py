@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from histotransfer.problems import Problems, as_number, closest, listing
+from histotransfer.problems import Problem, Problems, as_number, closest, listing
 
 _TYPES = {
     "object": "a table of keys",
@@ -85,8 +85,8 @@ class Defaults:
             yield from self._parts(value, self._referred(schema["$ref"]))
         for part in schema.get("allOf", ()):
             kind = part["if"]["properties"]["kind"]
-            found = value.get("kind") if isinstance(value, dict) else None
-            if found is not None and found in kind.get("enum", [kind.get("const")]):
+            given = value.get("kind") if isinstance(value, dict) else None
+            if given is not None and given in kind.get("enum", [kind.get("const")]):
                 yield from self._parts(value, part["then"])
 
     def _referred(self, reference: str) -> Mapping[str, Any]:
@@ -103,25 +103,25 @@ def refused(config: Mapping[str, Any], schema: Mapping[str, Any], problems: Prob
     from jsonschema import Draft202012Validator
 
     broken: set[tuple[str, ...]] = set()
-    told: set[tuple[str, str, str]] = set()
+    added: set[Problem] = set()
     errors = Draft202012Validator(schema).iter_errors(config)
     for error in sorted(errors, key=lambda error: ([str(key) for key in error.absolute_path], error.validator)):
         broken.add(tuple(str(key) for key in list(error.absolute_path)[:2]))
-        for problem in _sentences(error):
-            if problem not in told:
-                told.add(problem)
-                problems.add(*problem)
+        for problem in _problems(error):
+            if problem not in added:
+                added.add(problem)
+                problems.add(problem.place, problem.legal, problem.found)
     return broken
 
 
-def _sentences(error: Any) -> Iterator[tuple[str, str, str]]:
-    """Turn an error of jsonschema into (where, what is legal, what was found)."""
+def _problems(error: Any) -> Iterator[Problem]:
+    """Yield the problems that an error of jsonschema stands for."""
     where = _path(error.absolute_path)
     value, rule, schema = error.instance, error.validator_value, error.schema
     if error.validator == "additionalProperties":
         legal = sorted(schema["properties"])
         for key in sorted(set(value) - set(legal)):
-            yield (
+            yield Problem(
                 f"{where}.{key}".removeprefix("top level."),
                 f"unknown key; legal are {listing(legal, 50)}{closest(key, legal)}",
                 repr(key),
@@ -131,11 +131,11 @@ def _sentences(error: Any) -> Iterator[tuple[str, str, str]]:
             if key not in value:
                 meaning = schema.get("properties", {}).get(key, {}).get("description", "")
                 legal = f"the key {key!r} is missing" + (f" ({meaning.rstrip('.')})" if meaning else "")
-                yield where, legal, listing(value) if value else "no key"
+                yield Problem(where, legal, listing(value) if value else "no key")
     elif "propertyNames" in error.absolute_schema_path:
-        yield where, f"a name must be {schema.get('description', error.validator)}", repr(value)
+        yield Problem(where, f"a name must be {schema.get('description', error.validator)}", repr(value))
     else:
-        yield where, _legal(error.validator, rule, schema, value), shown(value)
+        yield Problem(where, _legal(error.validator, rule, schema, value), shown(value))
 
 
 def _legal(validator: str, rule: Any, schema: Mapping[str, Any], value: Any) -> str:
