@@ -311,7 +311,7 @@ import numpy as np
 
 from histotransfer import store
 from histotransfer.cohort import cohort, labels
-from histotransfer.sheets import foreign_tables, samples
+from histotransfer.sheets import foreign_tables, ids, samples
 
 folder, n = sys.argv[1], int(sys.argv[2])
 
@@ -323,7 +323,7 @@ def peak():
 
 
 def each_part(function):
-    for part in samples.part_ids(4):
+    for part in ids.part_ids(4):
         function(part)
 
 
@@ -341,7 +341,7 @@ each_part(lambda part: labels.label_part(
     table=f"{folder}/table.json", labels=f"{folder}/{part}.tsv", part=part, n_parts=4,
     classes={"Breast": "breast", "Renal": "renal"}, **sheet,
 ))
-labels.gather(label_files=[f"{folder}/{part}.tsv" for part in samples.part_ids(4)], labels=f"{folder}/labels.tsv")
+labels.gather(label_files=[f"{folder}/{part}.tsv" for part in ids.part_ids(4)], labels=f"{folder}/labels.tsv")
 found["labels"] = [time.process_time() - begun, peak() - before]
 with store.writing_hdf5(f"{folder}/cut.h5", dict(slide="part-00", status="ok", reason="")) as file:
     gone = file.create_group("excluded")
