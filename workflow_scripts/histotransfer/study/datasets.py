@@ -18,7 +18,7 @@ from histotransfer.sheets.foreign_tables import ThirdPartyTable
 from histotransfer.sheets.ids import bucket, part_ids
 from histotransfer.sheets.reading import SheetCheck
 from histotransfer.sheets.samples import SlideRow
-from histotransfer.study import checks, group_counts
+from histotransfer.study import checks, group_counts, paths
 from histotransfer.study.catalogue import Catalogue
 
 
@@ -133,7 +133,7 @@ def read(
     return Dataset(
         name=name,
         kind=kind,
-        sheet=sheet if table is None else f"results/{name}/sheet.tsv",
+        sheet=sheet if table is None else paths.SHEET.format(dataset=name),
         root=root,
         table=table,
         drawn=spec.get("drawn", False),
