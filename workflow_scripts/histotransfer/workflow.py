@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 import traceback
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,8 +58,7 @@ def run(snakemake: Any) -> None:
                 )
             arguments |= named
         arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
-        hints = typing.get_type_hints(function)
-        arguments = {name: plain_data.made(hints.get(name, Any), value) for name, value in arguments.items()}
+        arguments = plain_data.arguments_of(function, arguments)
         if "threads" in parameters:
             arguments["threads"] = snakemake.threads
         _limit_threads(snakemake.threads)
