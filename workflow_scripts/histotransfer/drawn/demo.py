@@ -4,7 +4,7 @@ A slide is drawn as two maps, how much hematoxylin and how much eosin lies on ea
 colours by the law of Beer and Lambert with the patient's own stain vectors [1]_. What belongs to the
 patient (stain, section thickness, size of nuclei, course of fibres, focus, how much of the slide is other
 tissue) is drawn by the patient's id alone, never by the label, so that colour tells nothing about the
-class and a held-out patient looks like nobody in the training set.
+class and a held-out patient looks like none of the training set.
 
 The numbers in this module were fixed by looking at pictures, before any method was run on the slides.
 
