@@ -173,7 +173,7 @@ def _check_copy(work: Path, part: Path) -> None:
 
 
 def arrived(path: str | Path) -> bool:
-    """Return whether a file is there; look again for :data:`LATENCY_S` s, since a shared disk may show new files late."""
+    """Return whether a file is there; wait up to :data:`LATENCY_S`, since a shared disk may show new files late."""
     path, until = Path(path), time.monotonic() + LATENCY_S
     while not path.is_file():
         if time.monotonic() > until:
