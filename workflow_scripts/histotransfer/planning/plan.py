@@ -427,8 +427,8 @@ def _notes(asked: Asked, plans: Mapping[int, Plan], known: Rates) -> list[str]:
     notes = [
         f"{asked.tiles:,} tiles a slide; {kinds} on each network, {asked.seeds} seed(s), {FOLDS} folds, learning from "
         f"{learnt}" + ("." if asked.train_tiles is None else f" (`train_tiles: {asked.train_tiles}` of the split)."),
-        f"Rates ({known.source}): tiles a processor second {rates_of}; cutting {known.cut_mpx_s:.3g} megapixels a processor "
-        "second.",
+        f"Rates ({known.source}): tiles a processor second {rates_of}; "
+        f"cutting {known.cut_mpx_s:.3g} megapixels a processor second.",
     ]
     if asked.gpus and any(one.gpu_h is None for one in plans.values()):
         notes.append("GPU hours: no GPU was measured for this table; give your own tiles a second (make bench-gpu).")
