@@ -98,7 +98,7 @@ class Measured:
 
 
 def call(what: str | Callable[..., Any], **arguments: Any) -> Any:
-    """Call a function as a rule does: with plain data, of which its annotations make objects.
+    """Call a function as a rule does: with files and plain data by name, of which its annotations make objects.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def call(what: str | Callable[..., Any], **arguments: Any) -> Any:
     **arguments : object
     """
     function = workflow.function_of(what) if isinstance(what, str) else what
-    return function(**plain_data.arguments_of(function, arguments))
+    return function(**workflow.arguments_of(function, arguments))
 
 
 def in_own_process(step: str, **arguments: Any) -> Measured:

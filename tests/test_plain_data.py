@@ -30,7 +30,7 @@ from histotransfer.definitions import (
     Unet,
 )
 from histotransfer.feature_kinds import FeatureSet, Layers, Reduction, SlideImage, Source
-from histotransfer.plain_data import arguments_of, made, plain
+from histotransfer.plain_data import made, plain
 
 CLASSES = [
     kind
@@ -218,15 +218,6 @@ class Numbered:
 
 def test_classes_of_other_modules_are_made_too():
     assert made(Numbered, {"numbers": [1, 2], "of": {"seed": 3}}) == Numbered((1, 2), Draw(3))
-
-
-def test_arguments_become_what_the_function_says():
-    def function(*, draw: Draw, sources: tuple[Source, ...], path: str, other=None):
-        pass
-
-    named = {"draw": {"seed": 1}, "sources": [{"network": "a"}], "path": "p", "other": {"seed": 1}}
-    made_of_them = {"draw": Draw(1), "sources": (Source("a"),), "path": "p", "other": {"seed": 1}}
-    assert arguments_of(function, named) == made_of_them
 
 
 @dataclass(frozen=True)

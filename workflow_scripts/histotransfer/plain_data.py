@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -81,12 +81,6 @@ def made(kind: type[Made] | Any, value: Any) -> Made:
         if origin in _MAPPINGS and isinstance(value, Mapping):
             return {key: made(inner[1], item) for key, item in value.items()}
     return value
-
-
-def arguments_of(function: Callable[..., Any], named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a function, made of plain data as :func:`made` does by the function's annotations."""
-    hints = typing.get_type_hints(function)
-    return {name: made(hints.get(name, Any), value) for name, value in named.items()}
 
 
 def _key(field: Field) -> str:
