@@ -12,7 +12,7 @@ from measuring import Row
 
 from histotransfer import store
 from histotransfer.drawn import demo
-from histotransfer.drawn.pyramid import encode_pyramid
+from histotransfer.drawn import pyramid as tiff
 from histotransfer.slides.grid import read_kept
 
 SIZE = (12000, 9000)
@@ -56,8 +56,7 @@ def _slides(folder: Path) -> tuple[Path, Path]:
     pyramid, flat = folder / "pyramid.tif", folder / "flat.tif"
     if not flat.exists():
         picture = demo.draw_pixels(slide="bench", patient="bench", label="glandular", master_seed=1, size=SIZE)
-        with store.replacing(pyramid) as part:
-            part.write_bytes(encode_pyramid(picture))
+        tiff.write_slide(pyramid, picture)
         image = pyvips.Image.new_from_array(picture)
         options = {"tile": True, "tile_width": 256, "tile_height": 256, "compression": "jpeg", "Q": 80, "resunit": "cm"}
         with store.replacing(flat) as part:

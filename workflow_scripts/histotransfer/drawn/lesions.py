@@ -44,7 +44,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from histotransfer import seeds, store
+from histotransfer import seeds
 from histotransfer.drawn import patients, pyramid
 from histotransfer.drawn.lesion_plan import PATCH, SIZE, Plan, lay_out
 from histotransfer.drawn.tissue import (
@@ -56,7 +56,8 @@ from histotransfer.drawn.tissue import (
     ellipses,
     enlarge,
     fibre_course,
-    mottle,
+    finished_maps,
+    scanned,
     scattered,
     smooth_noise,
     values_at,
@@ -105,11 +106,7 @@ def draw_lesions(
     """
     plan = lay_out(slide=slide, label=label, drawing=drawing, master_seed=master_seed, size=size)
     rgb = draw_pixels(plan, slide=slide, patient=patient, master_seed=master_seed, size=size)
-    content = pyramid.encode_pyramid(rgb)
-    if drawing == "truncated":
-        content = content[: len(content) // 2]
-    with store.replacing(slide_file) as part:
-        part.write_bytes(content)
+    pyramid.write_slide(slide_file, rgb, truncated=drawing == "truncated")
 
 
 def draw_pixels(plan: Plan, *, slide: str, patient: str, master_seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -122,11 +119,7 @@ def draw_pixels(plan: Plan, *, slide: str, patient: str, master_seed: int, size:
     stray = 0.35 * texture.stray_lymphocytes
     texture = dataclasses.replace(texture, nucleus=1.0, crowding=1.0, stray_lymphocytes=stray)
     hematoxylin, eosin = _stain_maps(rng, size, plan=plan, texture=texture)
-    # Dust, and the noise of the camera: a few hundredths of optical density, everywhere.
-    noise = np.frombuffer(rng.bytes(size[0] * size[1]), np.uint8).reshape(size[::-1])
-    hematoxylin += noise & 3
-    eosin += (noise >> 2) & 3
-    return patients.beer_lambert(hematoxylin, eosin, stain)
+    return scanned(rng, hematoxylin, eosin, stain)
 
 
 def level_of(grade: np.ndarray) -> np.ndarray:
@@ -157,18 +150,7 @@ def _stain_maps(
     inside = np.asarray(Image.fromarray(inside_half).resize(size, Image.Resampling.BILINEAR))
     # ASSUME The section is thicker in some places than in others, by a tenth, over some four patches.
     thickness = enlarge(128 * (1 + 0.1 * smooth_noise(rng, shape, 9)), (height, width)).astype(np.uint16)
-    maps = []
-    for drawn, depth in ((hematoxylin, texture.chromatin), (eosin, 0.25)):
-        amount = np.asarray(drawn).astype(np.uint16)
-        amount *= mottle(rng, (height, width), depth)
-        amount >>= 7
-        amount *= thickness
-        amount >>= 7
-        np.minimum(amount, 240, out=amount)
-        amount *= inside
-        amount >>= 8
-        maps.append(ndimage.gaussian_filter(amount.astype(np.uint8), texture.blur, truncate=2))
-    return maps[0], maps[1]
+    return finished_maps(rng, hematoxylin, eosin, inside=inside, texture=texture, thickness=thickness)
 
 
 def _patch_at(points: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -361,7 +361,7 @@ def _cut_mpx_s(seconds: float) -> float:
     with tempfile.TemporaryDirectory() as folder:
         slide, about, mask, grid = (str(Path(folder, name)) for name in ("s.tif", "s.json", "s.png", "s.h5"))
         picture = demo.draw_pixels(slide="plan", patient="plan", label="glandular", master_seed=1, size=(6000, 4500))
-        Path(slide).write_bytes(pyramid.encode_pyramid(picture))
+        pyramid.write_slide(slide, picture)
         named = {"slide": "plan", "image_in_sheet": "plan", "path": slide, "sheet_mpp": 0.5, "missing_mpp": "fail"}
         reader.inspect_slide(slide_file=slide, description=about, **named)
         found = {"mask": mask, "overlay": str(Path(folder, "s.jpg")), "threshold": "otsu", "exclude_pen": False}
