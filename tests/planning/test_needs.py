@@ -8,7 +8,7 @@ import pytest
 from resources_factory import asked_and_took
 from rule_texts import RULES, WORKING
 
-from histotransfer.classifiers import fitting, linear_svm
+from histotransfer.classifiers import kinds, linear_svm
 from histotransfer.networks import table
 from histotransfer.planning import needs, rates
 from histotransfer.planning.needs import Need
@@ -102,7 +102,7 @@ def test_every_network_has_its_rates(name):
 
 
 def test_kinds_and_limits_are_those_of_the_classifiers():
-    assert needs.CLASSIFIERS.keys() == fitting.KINDS.keys()
+    assert needs.CLASSIFIERS.keys() == kinds.KINDS.keys()
     assert needs.GRAM_ROWS == linear_svm.GRAM_ROWS
 
 

@@ -9,19 +9,25 @@ import numpy as np
 import pytest
 from pixel_factory import noise, write_pixels
 
+from histotransfer.feature_kinds import Windows
 from histotransfer.sheets import samples
 from histotransfer.slides import patches
 from histotransfer.tables import windows
 
-SETTINGS = {"windows": 6, "window_px": 4, "smallest": 0.25, "largest": 1.0, "master_seed": 2018}
+SETTINGS = {"windows": 6, "window_px": 4, "smallest": 0.25, "largest": 1.0}
 
 
-def opened(*paths, px=16, **changes):
-    return windows.open_windows(pixels=list(paths), px=px, **{**SETTINGS, **changes})
+def opened(*paths, px=16, master_seed=2018, **changes):
+    settings = Windows(px, **{**SETTINGS, **changes})
+    return windows.open_windows(pixels=list(paths), windows=settings, master_seed=master_seed)
+
+
+def places_of(image="a", tile="0_0", master_seed=1, **settings):
+    return windows.window_places(Windows(**settings), image=image, tile=tile, master_seed=master_seed)
 
 
 def test_windows_lie_inside_the_tile_and_have_every_size_and_place():
-    places = windows.window_places(image="a", tile="0_0", px=8, windows=4000, smallest=0.25, largest=0.5, master_seed=1)
+    places = places_of(px=8, windows=4000, smallest=0.25, largest=0.5)
     left, top, size = places.T
     assert set(size.tolist()) == {2, 3, 4}
     assert places[:, :2].min() == 0
@@ -38,21 +44,19 @@ def test_windows_lie_inside_the_tile_and_have_every_size_and_place():
     [(1.0, 1.0, {(0, 0, 8)}), (0.01, 0.01, {(x, y, 1) for x in range(8) for y in range(8)})],
 )
 def test_windows_as_large_as_the_tile_and_as_small_as_a_pixel(smallest, largest, expected):
-    places = windows.window_places(
-        image="a", tile="0_0", px=8, windows=1000, smallest=smallest, largest=largest, master_seed=1
-    )
+    places = places_of(px=8, windows=1000, smallest=smallest, largest=largest)
     assert set(map(tuple, places.tolist())) == expected
 
 
 def test_places_depend_on_the_seed_and_the_tiles_name_alone():
     said = {"px": 32, "windows": 5, "smallest": 0.25, "largest": 1.0}
-    first = windows.window_places(image="a", tile="0_0", master_seed=1, **said).tolist()
-    assert windows.window_places(image="a", tile="0_0", master_seed=1, **said).tolist() == first
-    more = windows.window_places(image="a", tile="0_0", master_seed=1, **{**said, "windows": 9}).tolist()
+    first = places_of(**said).tolist()
+    assert places_of(**said).tolist() == first
+    more = places_of(**{**said, "windows": 9}).tolist()
     assert more[:5] == first
     others = [("b", "0_0", 1), ("a", "0_1", 1), ("a", "0_0", 2)]
     for image, tile, seed in others:
-        assert windows.window_places(image=image, tile=tile, master_seed=seed, **said).tolist() != first
+        assert places_of(image, tile, seed, **said).tolist() != first
 
 
 def test_a_window_of_its_own_size_is_the_pixels_there_in_hue_saturation_and_value():
@@ -126,9 +130,7 @@ def test_a_tiles_windows_are_the_same_whatever_is_read_with_it(tmp_path):
 def test_each_row_is_the_windows_at_its_tiles_places(tmp_path):
     tiles = noise(3, px=16)
     index = opened(write_pixels(tmp_path / "a.h5", tiles))
-    places = windows.window_places(
-        image="a", tile="2_0", px=16, windows=6, smallest=0.25, largest=1.0, master_seed=2018
-    )
+    places = places_of("a", "2_0", 2018, px=16, windows=6, smallest=0.25, largest=1.0)
     assert (index.read(np.array([2])).reshape(6, 4, 4, 3) == windows.cut(tiles[2], places, 4)).all()
 
 
@@ -212,7 +214,7 @@ def test_files_that_cannot_be_read(tmp_path):
         index.read()
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.attrs["status"] = "ok"
-    with pytest.raises(ValueError, match=r"b\.h5 is damaged.*tiles"):
+    with pytest.raises(ValueError, match=r"b\.h5 is damaged.*found: .*'tile'"):
         opened(str(tmp_path / "b.h5"))
 
 
