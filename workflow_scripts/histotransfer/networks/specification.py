@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,8 @@ class NetworkSpec:
     layer: str
     layers: tuple[str, ...]
 
-    @classmethod
-    def from_plain(cls, network: Mapping[str, Any]) -> NetworkSpec:
-        """Return what :meth:`plain`, or an entry of ``networks``, describes; see :func:`specification`."""
-        return specification(network)
-
     def plain(self) -> dict[str, Any]:
-        """Return the entry with every key of :data:`KEYS`, as rules pass it on and files store it."""
+        """Return the entry, with the architecture by its name, as rules pass it on and files store it."""
         return {
             "architecture": self.architecture.name,
             "alpha": self.alpha,
@@ -65,6 +60,11 @@ class NetworkSpec:
             "layer": self.layer,
             "layers": list(self.layers),
         }
+
+    @classmethod
+    def from_plain(cls, entry: Mapping[str, Any]) -> NetworkSpec:
+        """Return what :func:`specification` makes of an entry, for :func:`histotransfer.plain_data.made`."""
+        return specification(entry)
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -109,46 +109,49 @@ class NetworkSpec:
 
 
 def given(network: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an entry of ``networks`` says about the network itself, without keys that are null or not of it."""
+    """Return what an entry of ``networks`` says about the network itself, without keys that are null or not its own."""
     return {key: value for key, value in network.items() if key in KEYS and value is not None}
 
 
 def problems(network: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong with an entry of ``networks``; an empty list if nothing is.
+    """Return what is wrong with an entry of ``networks``; each problem's place is the key.
 
     Parameters
     ----------
-    network : dict
-        ``architecture`` and ``weights``; as needed ``alpha``, ``px``, ``rescale`` (one of :data:`RESCALES`), ``layer``
-        (default: the last maps) and ``layers`` (inner cut points to store as well: a list, or ``all``: every one
-        that the network without its dense layers has).
-
-    Returns
-    -------
-    list of Problem
-        Their places are keys of the entry.
+    network : mapping
+        ``architecture`` and ``weights``; as needed ``alpha``, ``px``, ``rescale`` (see :data:`RESCALES`), ``layer``
+        (default: the last maps) and ``layers`` (inner cut points to store as well: a list, or ``all``: every cut point
+        except dense layers).
     """
-    unknown = [key for key in network if key not in KEYS]
-    wrong = [Problem("keys", f"legal are {', '.join(KEYS)}", repr(key)) for key in unknown]
-    row = ARCHITECTURES.get(network.get("architecture"))
+    unknown = [
+        Problem(key, f"unknown key; legal are {', '.join(KEYS)}", repr(key)) for key in network if key not in KEYS
+    ]
+    row = ARCHITECTURES.get(network.get("architecture") or "")
     if row is None:
         legal = f"legal are {', '.join(ARCHITECTURES)}"
-        return [*wrong, Problem("architecture", legal, repr(network.get("architecture")))]
-    checks = (_alpha_problem, _weights_problem, _rescale_problem)
-    wrong += [problem for check in checks if (problem := check(network, row)) is not None]
-    return [*wrong, *_layer_problems(network, row), *_px_problems(network, row)]
+        return [*unknown, Problem("architecture", legal, repr(network.get("architecture")))]
+    checks = (_alpha_problem, _weights_problem, _rescale_problem, _layer_problem)
+    single = [problem for check in checks if (problem := check(network, row)) is not None]
+    layers = network.get("layers")
+    wrong = _layers_problems(layers, row)
+    # a text that is not a list names no dense layers
+    named = layers if _is_list(layers) else ()
+    px = _px_problem(network, row, {network.get("layer"), *named} & set(row.dense))
+    return [*unknown, *single, *wrong, *([px] if px else [])]
 
 
 def _alpha_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
     alpha = network.get("alpha")
     if alpha is not None and not row.has_alpha:
-        return Problem("alpha", f"{row.name} comes in one width, so legal is none", repr(alpha))
-    if alpha is not None and (isinstance(alpha, (bool, str)) or not alpha > 0):
-        return Problem("alpha", "legal are numbers above 0", repr(alpha))
-    if row.has_alpha and network.get("weights") == "imagenet" and (alpha or 1.0) not in row.imagenet_alphas:
-        legal = ", ".join(f"{value:g}" for value in row.imagenet_alphas)
-        return Problem("alpha", f"ImageNet weights of {row.name} exist for {legal}", repr(alpha))
-    return None
+        legal = f"{row.name} comes in one width, so legal is none"
+    elif alpha is not None and (isinstance(alpha, (bool, str)) or not alpha > 0):
+        legal = "legal are numbers above 0"
+    elif row.has_alpha and network.get("weights") == "imagenet" and (alpha or 1.0) not in row.imagenet_alphas:
+        exist = ", ".join(f"{value:g}" for value in row.imagenet_alphas)
+        legal = f"ImageNet weights of {row.name} exist for {exist}"
+    else:
+        return None
+    return Problem("alpha", legal, repr(alpha))
 
 
 def _weights_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
@@ -160,48 +163,43 @@ def _weights_problem(network: Mapping[str, Any], row: Architecture) -> Problem |
     return None
 
 
-def _rescale_problem(network: Mapping[str, Any], _: Architecture) -> Problem | None:
+def _rescale_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
     rescale = network.get("rescale", "network")
     return None if rescale in RESCALES else Problem("rescale", f"legal are {', '.join(RESCALES)}", repr(rescale))
 
 
-def _listed_layers(network: Mapping[str, Any]) -> Sequence[str] | None:
-    """Return the inner cut points that are listed one by one; None where the value is no list."""
-    layers = network.get("layers")
-    if layers is None:
-        return ()
-    return layers if isinstance(layers, Sequence) and not isinstance(layers, str) else None
+def _layer_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
+    layer = network.get("layer")
+    if layer is None or layer in row.layers:
+        return None
+    return Problem("layer", f"legal for {row.name} are {', '.join(row.layers)}", repr(layer))
 
 
-def _layer_problems(network: Mapping[str, Any], row: Architecture) -> list[Problem]:
-    layer, layers, listed = network.get("layer"), network.get("layers"), _listed_layers(network)
-    wrong = []
-    if layer is not None and layer not in row.layers:
-        wrong.append(Problem("layer", f"legal for {row.name} are {', '.join(row.layers)}", repr(layer)))
-    if listed is None and layers != "all":
-        wrong.append(Problem("layers", f"legal is all or a list of cut points of {row.name}", repr(layers)))
+def _layers_problems(layers: Any, row: Architecture) -> list[Problem]:
+    if layers is None or layers == "all":
+        return []
+    if not _is_list(layers):
+        return [Problem("layers", f"legal is all or a list of cut points of {row.name}", repr(layers))]
     legal = f"legal for {row.name} are all or {', '.join(row.layers)}"
-    return [*wrong, *(Problem("layers", legal, repr(name)) for name in listed or () if name not in row.layers)]
+    return [Problem("layers", legal, repr(name)) for name in layers if name not in row.layers]
 
 
-def _px_problems(network: Mapping[str, Any], row: Architecture) -> list[Problem]:
+def _px_problem(network: Mapping[str, Any], row: Architecture, dense: Collection[str]) -> Problem | None:
     px = network.get("px", row.px)
     if not isinstance(px, int) or isinstance(px, bool) or px < row.min_px:
-        return [Problem("px", f"legal for {row.name} are integers of at least {row.min_px}", repr(px))]
-    dense = sorted({network.get("layer"), *(_listed_layers(network) or ())} & set(row.dense))
+        return Problem("px", f"legal for {row.name} are integers of at least {row.min_px}", repr(px))
     if dense and px != row.px and network.get("weights") != "random":
-        legal = f"{', '.join(dense)} of {row.name} takes {row.px} alone, unless weights are random"
-        return [Problem("px", legal, repr(px))]
-    return []
+        legal = f"{', '.join(sorted(dense))} of {row.name} takes {row.px} alone, unless weights are random"
+        return Problem("px", legal, repr(px))
+    return None
+
+
+def _is_list(layers: Any) -> bool:
+    return isinstance(layers, Sequence) and not isinstance(layers, str)
 
 
 def specification(network: Mapping[str, Any]) -> NetworkSpec:
     """Return an entry of ``networks`` with its defaults filled in.
-
-    Parameters
-    ----------
-    network : dict
-        See :func:`problems`.
 
     Raises
     ------
