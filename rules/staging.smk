@@ -23,11 +23,11 @@ use rule run_step as stage_patients with:
     wildcard_constraints:
         dataset=SLIDES,
     params:
-        **STUDY.staging,
+        **plain(STUDY.staging),
         **step("maps.staging.stage_patients"),
         **DRAW_PARAMS,
         metastases=get_metastases,
-        bootstrap=STUDY.evaluation["bootstrap"],
+        bootstrap=STUDY.evaluation.bootstrap,
     message:
         "Staging the patients of {wildcards.dataset} by {wildcards.features}+{wildcards.classifier}: {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from histotransfer import seeds
+from histotransfer.definitions import Augmentation, EndToEnd, ExtraTrees
 from histotransfer.networks import groups
+from histotransfer.plain_data import plain
 from histotransfer.study import paths, segmenters
 from histotransfer.study.configuration import Dataset, Study
+from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
 SHOWN_SLIDES = 40
@@ -63,15 +65,14 @@ class Contents:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._slides = {name: self._shown_slides(one) for name, one in study.datasets.items()}
-        layers = (one.layers for one in study.feature_sets.values() if one.layers)
-        of_layers = {name for each in layers for name in each.values()}
+        of_layers = {name for one in study.feature_sets.values() for name in layers_of(one).values()}
         #: Methods with pictures of their own: a single layer among many is a point of a curve.
         self.methods = [method for method in study.methods if method.features not in of_layers]
         #: Datasets of slides with their tasks whose labels come from drawn regions: those that are shown as maps.
         self.mapped = {
             name: tasks
             for name, one in study.datasets.items()
-            if (tasks := [task for task, definition in one.tasks.items() if definition["regions"]])
+            if (tasks := [task for task, definition in one.tasks.items() if definition.regions])
         }
 
     def _path(self, pattern: str, **about: Any) -> str:
@@ -137,7 +138,7 @@ class Contents:
                 {"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **home},
             )
             for task, definition in dataset.tasks.items()
-            for number, name in enumerate(definition["classes"])
+            for number, name in enumerate(definition.classes)
         ]
 
     def _of_split(self, dataset: str, task: str, split: str) -> list[Entry]:
@@ -155,18 +156,18 @@ class Contents:
 
     def _varied(self, dataset: Dataset) -> list[str]:
         """Return networks whose training varies the tiles, one for each way to do it."""
-        found: dict[str, str] = {}
+        found: dict[tuple[Augmentation | int | None, ...], str] = {}
         for name, one in self._study.trained.items():
-            varied = {key: one.recipe[key] for key in ("augmentation", "crop_from")}
-            if not one.head_only and any(varied.values()):
-                found.setdefault(json.dumps([varied, one.start["px"]], sort_keys=True), name)
+            varied = (one.recipe.augmentation, one.recipe.crop_from)
+            if not one.head_only and any(varied):
+                found.setdefault((*varied, one.start.px), name)
         return list(found.values())
 
     def _of_training(self, split: str) -> list[Entry]:
         """Return the learning curves of a split's trained networks, and what they look at with the first seed."""
         found: list[Entry] = []
         trained = self._study.trained
-        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
+        curves = {one.start.architecture.name: None for one in trained.values() if one.recipe.curve is not None}
         seed = next(iter(self._study.seeds))
         for dataset in self._study.datasets.values():
             for task in dataset.tasks:
@@ -232,7 +233,7 @@ class Contents:
     def segmentations(self, *kinds: str, split: str | None = None) -> list[dict[str, Any]]:
         """Return the factors of every segmentation network (of these kinds), whatever the labels come from."""
         wanted = kinds or segmenters.KINDS
-        methods = [one for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
+        methods = [one for one in self.methods if self._study.classifiers[one.classifier].kind in wanted]
         return [
             {
                 "dataset": dataset.name,
@@ -266,14 +267,15 @@ class Contents:
                 self._study.feature_sets[method.features],
                 self._study.classifiers[method.classifier],
             )
+            networks = [source.network for source in sources_of(features)]
             found.append(
                 {
                     "name": method.name,
-                    "kind": classifier["kind"],
-                    "cell_px": features.cell_px,
-                    "sources": [dict(source) for source in features.sources],
-                    "trained": [name for name in features.networks if name in self._study.trained],
-                    "start": classifier.get("start"),
+                    "kind": classifier.kind,
+                    "cell_px": cell_px_of(features),
+                    "sources": plain(sources_of(features)),
+                    "trained": [name for name in dict.fromkeys(networks) if name in self._study.trained],
+                    "start": classifier.start if isinstance(classifier, EndToEnd) else None,
                 }
             )
         return found
@@ -284,8 +286,7 @@ class Contents:
         return [
             (paths.KAPPA.format(**one), {**one, "rule": "stage_patients"})
             for one in self.map_runs(split=split)
-            if one["dataset"] in of_nodes
-            and len(self._study.datasets[one["dataset"]].tasks[one["task"]]["classes"]) == 2
+            if one["dataset"] in of_nodes and len(self._study.datasets[one["dataset"]].tasks[one["task"]].classes) == 2
         ]
 
     def trainings(self, split: str) -> list[dict[str, Any]]:
@@ -299,9 +300,9 @@ class Contents:
                 "features": name,
                 "classifier": groups.SOFTMAX,
                 "network": name,
-                "architecture": one.start["architecture"],
+                "architecture": one.start.architecture.name,
                 "start": one.start_name,
-                "recipe": one.recipe["name"],
+                "recipe": one.recipe.name,
                 "transfer": one.transfer,
             }
             for dataset in self._study.datasets.values()
@@ -316,9 +317,9 @@ class Contents:
                     **{name: value for name, value in one.items() if name != "method"},
                     "network": one["method"],
                     "architecture": "U-Net",
-                    "start": classifier.get("start") or one["features"],
-                    "recipe": classifier["recipe"]["name"],
-                    "transfer": classifier["kind"] == segmenters.END_TO_END,
+                    "start": classifier.start if isinstance(classifier, EndToEnd) else one["features"],
+                    "recipe": classifier.recipe.name,
+                    "transfer": isinstance(classifier, EndToEnd),
                 }
             )
         return found
@@ -326,19 +327,18 @@ class Contents:
     def trained(self) -> list[dict[str, Any]]:
         """What each trained network is, for the page to say in words."""
         return [
-            {"name": name, "start": one.start, "start_name": one.start_name, "recipe": one.recipe}
+            {"name": name, "start": plain(one.start), "start_name": one.start_name, "recipe": plain(one.recipe)}
             for name, one in self._study.trained.items()
         ]
 
     def architecture(self, name: str) -> str:
         """Return an architecture by its name in a path, which is in small letters."""
-        return {one.start["architecture"].lower(): one.start["architecture"] for one in self._study.trained.values()}[
-            name
-        ]
+        names = (one.start.architecture.name for one in self._study.trained.values())
+        return {architecture.lower(): architecture for architecture in names}[name]
 
     def tiles_explained(self, dataset: str, task: str) -> int:
         """Return how many test tiles of each class are shown with what a network looks at."""
-        classes = len(self._study.datasets[dataset].tasks[task]["classes"])
+        classes = len(self._study.datasets[dataset].tasks[task].classes)
         return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
 
     def tables(self) -> list[Entry]:
@@ -395,20 +395,20 @@ class Contents:
         found = []
         for method in self._study.methods:
             features = self._study.feature_sets[method.features]
-            trees = self._study.classifiers[method.classifier]["kind"] == "extratrees"
+            trees = isinstance(self._study.classifiers[method.classifier], ExtraTrees)
             about = {"split": split, "features": method.features, "classifier": method.classifier}
-            if features.layers:
+            if layers_of(features):
                 about |= {"section": "layers", "kind": "layers"}
                 stem = self._path(paths.LAYERS, **about)
                 found.append(Chapter(stem, about, "tabulate_layers", "draw_layers"))
-            elif features.merged and trees and features.selection is None:
+            elif len(sources_of(features)) > 1 and trees and selection_of(features) is None:
                 about |= {"section": "importance", "kind": "importance"}
                 stem = self._path(paths.IMPORTANCE, **about)
                 found.append(Chapter(stem, about, "share_importance", "draw_importance"))
         return found
 
     def _selections(self, split: str) -> list[Chapter]:
-        names = [one.name for one in self._study.feature_sets.values() if one.selection]
+        names = [one.name for one in self._study.feature_sets.values() if selection_of(one)]
         home = {"section": "selection", "split": split}
         found = []
         for name in names:

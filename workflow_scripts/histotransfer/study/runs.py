@@ -6,12 +6,15 @@ dictionary with the wildcards of :data:`histotransfer.study.paths.RUN`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from histotransfer.definitions import Classifier, EndToEnd, Softmax, Unet
 from histotransfer.networks.groups import SOFTMAX
+from histotransfer.plain_data import plain
 from histotransfer.study import paths, segmenters
 from histotransfer.study.configuration import Study
+from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 from histotransfer.study.methods import Method
 from histotransfer.study.trained import TrainedNetwork
 
@@ -46,14 +49,14 @@ class Runs:
 
     def of_layers(self, features: str, classifier: str, split: str) -> list[Factors]:
         """Return the factors, with ``layer``, of the runs behind a choice among layers."""
-        layers = {name: layer for layer, name in self._study.feature_sets[features].layers.items()}
+        layers = {name: layer for layer, name in layers_of(self._study.feature_sets[features]).items()}
         methods = [f"{name}+{classifier}" for name in layers]
         return [{**run, "layer": layers[run["features"]]} for run in self.factors(methods, split)]
 
     def models(self) -> list[str]:
         """Return the file of every trained model: Keras' own format, or skops for those of scikit-learn."""
         by_keras = (SOFTMAX, *segmenters.KINDS)
-        kinds = {name: classifier["kind"] for name, classifier in self._study.classifiers.items()}
+        kinds = {name: classifier.kind for name, classifier in self._study.classifiers.items()}
         return [
             f"{paths.RUN}/model.{'keras' if kinds[run['classifier']] in by_keras else 'skops'}".format(**run)
             for run in self.factors()
@@ -65,7 +68,7 @@ class Runs:
 
     def selections(self, split: str, features: str | None = None) -> list[Factors]:
         """Return the factors, without a classifier, of the selections of a split, or of those of one feature set."""
-        selected = [name for name, feature_set in self._study.feature_sets.items() if feature_set.selection]
+        selected = [name for name, feature_set in self._study.feature_sets.items() if selection_of(feature_set)]
         return [
             {**draw, "features": name} for name in selected if features in (None, name) for draw in self._draws(split)
         ]
@@ -91,7 +94,7 @@ def variants(study: Study) -> list[str]:
 
 def kinds(study: Study, methods: Sequence[str]) -> dict[str, str]:
     """Return the kind of classifier of each of these methods."""
-    of_all = {method.name: study.classifiers[method.classifier]["kind"] for method in study.methods}
+    of_all = {method.name: study.classifiers[method.classifier].kind for method in study.methods}
     return {name: of_all[name] for name in methods}
 
 
@@ -107,29 +110,31 @@ def parts(study: Study, method: Method) -> dict[str, Any]:
         is trained for it).
     """
     features = study.feature_sets[method.features]
-    choice = list((features.layers or {}).values())
-    sources = [source for name in choice for source in study.feature_sets[name].sources] or list(features.sources)
-    trained = sorted({source["network"] for source in sources} & study.trained.keys())
+    choice = list(layers_of(features).values())
+    read = [study.feature_sets[name] for name in choice] or [features]
+    sources = [source for feature_set in read for source in sources_of(feature_set)]
+    trained = sorted({source.network for source in sources} & study.trained.keys())
     return {
         "features": method.features,
         "classifier": method.classifier,
-        "sources": [] if method.classifier == SOFTMAX else sources,
-        "selection": features.selection is not None,
+        "sources": [] if method.classifier == SOFTMAX else plain(sources),
+        "selection": selection_of(features) is not None,
         "choice": choice,
         "fitted": _fitted(study.classifiers[method.classifier], method.classifier, choosing=bool(choice)),
-        "cell_px": features.cell_px,
+        "cell_px": cell_px_of(features),
         "trained": [_training(study.trained[name]) for name in trained],
     }
 
 
-def _fitted(settings: Mapping[str, Any], classifier: str, *, choosing: bool) -> list[tuple[str, str]]:
-    if settings["kind"] == SOFTMAX:
-        return []
-    if settings["kind"] == segmenters.END_TO_END:
-        return [("train_unet", settings["start"]), ("train_end_to_end", classifier)]
-    if settings["kind"] == segmenters.UNET:
-        return [("train_unet", classifier)]
-    return [("choose_layer" if choosing else "train_classifier", classifier)]
+def _fitted(classifier: Classifier, name: str, *, choosing: bool) -> list[tuple[str, str]]:
+    match classifier:
+        case Softmax():
+            return []
+        case EndToEnd():
+            return [("train_unet", classifier.start), ("train_end_to_end", name)]
+        case Unet():
+            return [("train_unet", name)]
+    return [("choose_layer" if choosing else "train_classifier", name)]
 
 
 def _training(network: TrainedNetwork) -> dict[str, Any]:
