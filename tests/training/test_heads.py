@@ -11,8 +11,9 @@ from training_factory import ADAM, START, phase, recipe
 from histotransfer import predictions, store
 from histotransfer.feature_kinds import Source
 from histotransfer.features import extraction
-from histotransfer.networks import building
+from histotransfer.networks import building, specification
 from histotransfer.networks.trained import load_trained
+from histotransfer.settings import Extraction
 from histotransfer.tables import feature_matrix
 from histotransfer.training import head, head_on_features, network_on_tiles, results
 
@@ -150,11 +151,9 @@ def of_pixels(tmp_path_factory):
         weights_file=[],
         manifest=manifest,
         network_name="net",
-        network=START,
+        network=specification.specification(START),
         shard="part-00",
-        engine="keras",
-        precision="float32",
-        batch=16,
+        extraction=Extraction(batch=16),
         master_seed=2018,
         code="c",
         threads=2,
