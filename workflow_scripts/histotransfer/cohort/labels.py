@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -109,10 +108,8 @@ def label_regions(
     tile_labels = _first_that_holds(shares, regions.rules, len(names))
     same = {"image": kept.attributes["slide"], **group}
     store.write_table(fractions, ("tile", *class_names), _fraction_rows(names, shares))
-    rows = (
-        {"tile": name, **same, "label": name_of_class} for name, name_of_class in zip(names, tile_labels, strict=True)
-    )
-    store.write_table(labels, COLUMNS, rows)
+    pairs = zip(names, tile_labels, strict=True)
+    store.write_table(labels, COLUMNS, ({"tile": tile, **same, "label": tile_label} for tile, tile_label in pairs))
     if names:
         log.info("%s: %s", kept.attributes["slide"], _summary(tile_labels, shares, regions.rules))
 
@@ -137,7 +134,7 @@ def _first_that_holds(shares: Mapping[str, np.ndarray], rules: Sequence[RegionRu
     return tile_labels.tolist()
 
 
-def _fraction_rows(names: Sequence[str], shares: Mapping[str, np.ndarray]) -> Any:
+def _fraction_rows(names: Sequence[str], shares: Mapping[str, np.ndarray]) -> Iterator[dict[str, str]]:
     for place, name in enumerate(names):
         yield {"tile": name, **{class_name: f"{share[place]:.6f}" for class_name, share in shares.items()}}
 
