@@ -187,8 +187,9 @@ def gather(*, label_files: Sequence[str], labels: str) -> None:
         table.write(header)
         for path in label_files:
             with open(path, encoding="utf-8", newline="") as file:
-                found = file.readline()
-                if found != header:
-                    raise ValueError(f"{path}: must begin with the columns {', '.join(COLUMNS)}; found {found.split()}")
+                columns = file.readline()
+                if columns != header:
+                    legal = f"must begin with the columns {', '.join(COLUMNS)}"
+                    raise ValueError(f"{path}: {legal}; found {columns.split()}")
                 # copied as it is: a million rows are not held
                 shutil.copyfileobj(file, table)

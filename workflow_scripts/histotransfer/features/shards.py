@@ -198,7 +198,7 @@ def _made(source: TileSource, target: Path, digest: str) -> dict[str, Any]:
 
 
 def _is_made(target: Path, digest: str, n: int) -> bool:
-    """Tell whether a feature file is there, whole, and what would be made now."""
+    """Return whether a feature file is there, whole, and the one that would be made now."""
     import h5py
 
     if not target.is_file():

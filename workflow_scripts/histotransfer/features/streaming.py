@@ -75,10 +75,10 @@ def extract_from_slides(
     weights_file, manifest, network_name, network, shard, extraction, master_seed, code, threads
         See :func:`histotransfer.features.extraction.extract`.
     """
-    there = set(slides.slide_files)
+    existing = set(slides.slide_files)
     sources = [
         StreamedSlide(
-            slide_file=path if path in there else [], grid=grid, px=network.px, tiling=tiling, threads=threads
+            slide_file=path if path in existing else [], grid=grid, px=network.px, tiling=tiling, threads=threads
         )
         for grid, path in zip(slides.grids, slides.paths, strict=True)
     ]

@@ -227,5 +227,5 @@ def _describe(file: Any, source: SlideTiles, n: int, status: str, reason: str, c
     file.create_dataset("coords", data=source.coords()[:n])
     made_by = f"{source.digest}\n{code}" if status == source.status else f"{status}: {reason}"
     digest = hashlib.sha256(made_by.encode()).hexdigest()
-    said = {"slide": source.slide, "status": status, "reason": reason, "digest": digest, **source.attributes}
-    store.set_attributes(file, said)
+    about = {"slide": source.slide, "status": status, "reason": reason, "digest": digest}
+    store.set_attributes(file, {**about, **source.attributes})

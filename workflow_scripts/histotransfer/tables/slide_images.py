@@ -132,8 +132,8 @@ def write_slide_image(
     kept = read_kept(grid)
     known = kept.attributes
     status, reason = known["status"], known["reason"]
-    said = {name: known.get(name, "") for name in ("slide", "image_in_sheet", "tiles_digest", "notice", "mpp")}
-    said |= {"cell_px": cell_px, "kernel": KERNEL, "grayscale": tiling.grayscale}
+    attributes = {name: known.get(name, "") for name in ("slide", "image_in_sheet", "tiles_digest", "notice", "mpp")}
+    attributes |= {"cell_px": cell_px, "kernel": KERNEL, "grayscale": tiling.grayscale}
     if status == "ok":
         place = _Place.read(grid, known, cell_px)
         if not tiling.upsample:
@@ -145,20 +145,20 @@ def write_slide_image(
                 pixels = file.create_dataset("pixels", shape, np.uint8)
                 for rows, columns, block in _blocks(slide, index, place):
                     pixels[rows, columns] = in_grey(block) if tiling.grayscale else block
-                said |= {
+                attributes |= {
                     "l0_x": place.l0_x,
                     "l0_y": place.l0_y,
                     "l0_step": place.l0_step,
                     "downsample": place.downsample,
                     "level": index,
                 }
-                _describe(file, kept, said, status, reason, tiling, code)
+                _describe(file, kept, attributes, status, reason, tiling, code)
             return
         except reader.UnreadableSlideError as error:
             status, reason = "unreadable", str(error)
     with store.writing_hdf5(image, {}) as file:
         file.create_dataset("pixels", (0, 0, 3), np.uint8)
-        _describe(file, None, said, status, reason, tiling, code)
+        _describe(file, None, attributes, status, reason, tiling, code)
 
 
 def open_images(images: Sequence[str | Path], *, cell_px: int) -> ImageIndex:
@@ -314,15 +314,15 @@ def _whole(edges: np.ndarray, length: int) -> tuple[int, int]:
 
 
 def _describe(
-    file: Any, kept: KeptTiles | None, said: dict[str, Any], status: str, reason: str, tiling: Tiling, code: str
+    file: Any, kept: KeptTiles | None, attributes: dict[str, Any], status: str, reason: str, tiling: Tiling, code: str
 ) -> None:
-    own = [] if kept is None else kept.tile
-    store.write_texts(file, "tile", own)
-    store.write_texts(file, "image", [said["slide"]] * len(own))
+    tile = [] if kept is None else kept.tile
+    store.write_texts(file, "tile", tile)
+    store.write_texts(file, "image", [attributes["slide"]] * len(tile))
     file.create_dataset("coords", data=np.empty((0, 2), np.int64) if kept is None else kept.coords)
     made_by = [
-        said["tiles_digest"],
-        said["cell_px"],
+        attributes["tiles_digest"],
+        attributes["cell_px"],
         tiling.level,
         tiling.grayscale,
         KERNEL,
@@ -331,4 +331,4 @@ def _describe(
         code,
     ]
     digest = hashlib.sha256("\n".join(map(str, made_by)).encode()).hexdigest()
-    store.set_attributes(file, {**said, "status": status, "reason": reason, "digest": digest})
+    store.set_attributes(file, {**attributes, "status": status, "reason": reason, "digest": digest})

@@ -242,7 +242,7 @@ def check_features_vary(table: TileTable) -> None:
     for start in range(0, len(rows), _BLOCK):
         if (table.features[rows[start : start + _BLOCK]] != table.features[rows[0]]).any():
             return
-    names = ", ".join(f"layer {own.layer} of {own.network}" for own in table.columns)
+    names = ", ".join(f"layer {part.layer} of {part.network}" for part in table.columns)
     raise ValueError(
         f"training needs a feature that differs between tiles; found every feature of {names} constant over "
         f"{len(rows)} training tiles"
