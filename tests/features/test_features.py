@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,7 @@ from histotransfer.features import extraction, progress
 from histotransfer.features.sources import PixelFileSource, SourceError
 from histotransfer.networks import building, specification, weights
 from histotransfer.networks.trained import load_trained
+from histotransfer.plain_data import made
 from histotransfer.settings import Extraction
 from histotransfer.tables import feature_matrix
 
@@ -75,8 +77,10 @@ def objects(arguments):
     """Return plain arguments as the functions take them."""
     left = dict(arguments)
     how = Extraction(*map(left.pop, ("engine", "precision", "batch")))
-    networks = {name: specification.specification(left[name]) for name in ("network", "start") if name in left}
-    return {**left, **networks, "extraction": how}
+    if "start" in left:
+        return {**left, "start": specification.specification(left["start"]), "extraction": how}
+    job = {field.name: left.pop(field.name) for field in fields(extraction.ShardJob)}
+    return {**left, "job": made(extraction.ShardJob, job), "extraction": how}
 
 
 def extract(folder, tiles, **changed):
@@ -416,7 +420,7 @@ def test_a_slide_that_stands_twice_is_an_error(tmp_path):
 JOB = """
 import json, sys, time
 from histotransfer.features import extraction, sources as tile_sources
-from histotransfer.networks.specification import specification
+from histotransfer.plain_data import made
 from histotransfer.settings import Extraction
 
 class Stuck(tile_sources.PixelFileSource):

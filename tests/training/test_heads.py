@@ -148,14 +148,16 @@ def of_pixels(tmp_path_factory):
     manifest = str(folder / "features/net/part-00.json")
     extraction.extract(
         tiles=cohort["pixels"],
-        weights_file=[],
-        manifest=manifest,
-        network_name="net",
-        network=specification.specification(START),
-        shard="part-00",
+        job=extraction.ShardJob(
+            network_name="net",
+            network=specification.specification(START),
+            weights_file=None,
+            manifest=manifest,
+            shard="part-00",
+            master_seed=2018,
+            code="c",
+        ),
         extraction=Extraction(batch=16),
-        master_seed=2018,
-        code="c",
         threads=2,
     )
     first = phase(on="features", train="head", epochs=4, rate=0.02, optimiser=ADAM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +20,45 @@ from histotransfer.settings import Extraction
 log = logging.getLogger("histotransfer")
 
 
-def extract(
-    *,
-    tiles: Sequence[str],
-    weights_file: str | Sequence[str] | None,
-    manifest: str,
-    network_name: str,
-    network: NetworkSpec,
-    shard: str,
-    extraction: Extraction,
-    master_seed: int,
-    code: str,
-    threads: int,
-) -> None:
+@dataclass(frozen=True)
+class ShardJob:
+    """A network as the config defines it, and the shard whose features it makes.
+
+    Attributes
+    ----------
+    network_name : str
+        The entry's name in the config.
+    network : NetworkSpec
+    weights_file : path, tuple of path or None
+        The network's weights where the config gives a path; empty otherwise.
+    manifest : path
+        The JSON file to write; beside it come ``{slide}.h5`` files.
+    shard : str
+        The shard's name.
+    master_seed : int
+        The study's seed, which random weights are drawn from.
+    code : str
+        Digest of the code that makes the features.
+    """
+
+    network_name: str
+    network: NetworkSpec
+    weights_file: str | tuple[str, ...] | None
+    manifest: str
+    shard: str
+    master_seed: int
+    code: str
+
+
+def extract(*, tiles: Sequence[str], job: ShardJob, extraction: Extraction, threads: int) -> None:
     """Extract the features of one shard from its pixel files.
 
     Parameters
     ----------
     tiles : list of path
         The pixel files of the shard's slides.
-    weights_file : path, list of path or None
-        The network's weights where the config gives a path; empty otherwise.
-    manifest : path
-        The JSON file to write; beside it come ``{slide}.h5`` files.
-    network_name : str
-        The entry's name in the config.
-    network : NetworkSpec
-    shard : str
-        The shard's name.
+    job : ShardJob
     extraction : Extraction
-    master_seed : int
-        The study's seed, which random weights are drawn from.
-    code : str
-        Digest of the code that makes the features.
     threads : int
         Of the backend.
 
@@ -62,41 +69,22 @@ def extract(
     OSError
         If a file cannot be read or written, or weights cannot be had.
     """
-    extract_from_sources(
-        sources=[PixelFileSource(path) for path in tiles],
-        weights_file=weights_file,
-        manifest=manifest,
-        network_name=network_name,
-        network=network,
-        shard=shard,
-        extraction=extraction,
-        master_seed=master_seed,
-        code=code,
-        threads=threads,
-    )
+    sources = [PixelFileSource(path) for path in tiles]
+    extract_from_sources(sources=sources, job=job, extraction=extraction, threads=threads)
 
 
-def extract_from_sources(
-    *,
-    sources: Sequence[TileSource],
-    weights_file: str | Sequence[str] | None,
-    manifest: str,
-    network_name: str,
-    network: NetworkSpec,
-    shard: str,
-    extraction: Extraction,
-    master_seed: int,
-    code: str,
-    threads: int,
-) -> None:
+def extract_from_sources(*, sources: Sequence[TileSource], job: ShardJob, extraction: Extraction, threads: int) -> None:
     """Extract the features of one shard from any :class:`TileSource`; the other parameters are those of `extract`."""
     shards.check(extraction)
+    network = job.network
     if network.untrained:
-        log.warning("untrained network: %s has random weights, and its features are those of no training", network_name)
-    file, sha256 = weights.file_of(network, weights_file)
-    seed = seeds.integer(master_seed, "weights", network_name)
+        log.warning(
+            "untrained network: %s has random weights, and its features are those of no training", job.network_name
+        )
+    file, sha256 = weights.file_of(network, job.weights_file)
+    seed = seeds.integer(job.master_seed, "weights", job.network_name)
     plan = shards.Plan(
-        network_name=network_name,
+        network_name=job.network_name,
         px=network.px,
         layer=network.layer,
         layers=network.layers,
@@ -117,10 +105,10 @@ def extract_from_sources(
         },
         build=lambda: building.build(network, weights_file=file, seed=seed, precision=extraction.precision),
         extraction=extraction,
-        code=code,
+        code=job.code,
         threads=threads,
     )
-    shards.extract(sources, plan, manifest=manifest, shard=shard)
+    shards.extract(sources, plan, manifest=job.manifest, shard=job.shard)
 
 
 def extract_trained(

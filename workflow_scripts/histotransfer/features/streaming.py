@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from histotransfer.definitions import Tiling
-from histotransfer.features.extraction import extract_from_sources
+from histotransfer.features.extraction import ShardJob, extract_from_sources
 from histotransfer.features.sources import SourceError
-from histotransfer.networks.specification import NetworkSpec
 from histotransfer.settings import Extraction
 from histotransfer.slides import pixels, reader
 
@@ -52,18 +51,7 @@ class ShardSlides:
 
 
 def extract_from_slides(
-    *,
-    slides: ShardSlides,
-    tiling: Tiling,
-    weights_file: str | Sequence[str] | None,
-    manifest: str,
-    network_name: str,
-    network: NetworkSpec,
-    shard: str,
-    extraction: Extraction,
-    master_seed: int,
-    code: str,
-    threads: int,
+    *, slides: ShardSlides, tiling: Tiling, job: ShardJob, extraction: Extraction, threads: int
 ) -> None:
     """Extract the features of one shard from its slides, by the same pixels as cached ones.
 
@@ -72,25 +60,18 @@ def extract_from_slides(
     slides : ShardSlides
     tiling : Tiling
         See :class:`histotransfer.slides.pixels.SlideTiles`.
-    weights_file, manifest, network_name, network, shard, extraction, master_seed, code, threads
+    job, extraction, threads
         See :func:`histotransfer.features.extraction.extract`.
     """
     existing = set(slides.slide_files)
     sources = [
         StreamedSlide(
-            slide_file=path if path in existing else [], grid=grid, px=network.px, tiling=tiling, threads=threads
+            slide_file=path if path in existing else [],
+            grid=grid,
+            px=job.network.px,
+            tiling=tiling,
+            threads=threads,
         )
         for grid, path in zip(slides.grids, slides.paths, strict=True)
     ]
-    extract_from_sources(
-        sources=sources,
-        weights_file=weights_file,
-        manifest=manifest,
-        network_name=network_name,
-        network=network,
-        shard=shard,
-        extraction=extraction,
-        master_seed=master_seed,
-        code=code,
-        threads=threads,
-    )
+    extract_from_sources(sources=sources, job=job, extraction=extraction, threads=threads)
