@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 from repository import SCRIPTS
 
-from histotransfer import provenance, seeds, store
+from histotransfer import plain_data, provenance, seeds, store
 from histotransfer.backends import compiled, process
 from histotransfer.feature_kinds import Source
 from histotransfer.features import extraction, progress
 from histotransfer.features.sources import PixelFileSource, SourceError
 from histotransfer.networks import building, specification, weights
 from histotransfer.networks.trained import load_trained
-from histotransfer.plain_data import made
 from histotransfer.settings import Extraction
 from histotransfer.tables import feature_matrix
 
@@ -80,7 +79,7 @@ def objects(arguments):
     if "start" in left:
         return {**left, "start": specification.specification(left["start"]), "extraction": how}
     job = {field.name: left.pop(field.name) for field in fields(extraction.ShardJob)}
-    return {**left, "job": made(extraction.ShardJob, job), "extraction": how}
+    return {**left, "job": plain_data.made(extraction.ShardJob, job), "extraction": how}
 
 
 def extract(folder, tiles, **changed):
@@ -420,7 +419,7 @@ def test_a_slide_that_stands_twice_is_an_error(tmp_path):
 JOB = """
 import json, sys, time
 from histotransfer.features import extraction, sources as tile_sources
-from histotransfer.plain_data import made
+from histotransfer import plain_data
 from histotransfer.settings import Extraction
 
 class Stuck(tile_sources.PixelFileSource):
