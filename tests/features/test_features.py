@@ -430,9 +430,10 @@ class Stuck(tile_sources.PixelFileSource):
 arguments = json.loads(sys.argv[1])
 tiles, stuck = arguments.pop("tiles"), arguments.pop("stuck")
 how = Extraction(*map(arguments.pop, ("engine", "precision", "batch")))
-arguments |= {"network": specification(arguments["network"]), "extraction": how}
+threads = arguments.pop("threads")
+job = plain_data.made(extraction.ShardJob, arguments)
 sources = [(Stuck if stuck in path else tile_sources.PixelFileSource)(path) for path in tiles]
-extraction.extract_from_sources(sources=sources, **arguments)
+extraction.extract_from_sources(sources=sources, job=job, extraction=how, threads=threads)
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import training_factory
 from PIL import Image
 from pixel_factory import noise, write_images, write_pixels
 from pixel_factory import picture as random_picture
@@ -31,7 +32,7 @@ def draw(folder, pixels, *, px=8, crop_from=None, suffix="png", seed=1, **wanted
     statement = augmentation_pictures.draw_augmentation(
         pixels=pixels,
         figure=figure,
-        recipe={"augmentation": {**NOTHING, **wanted}, "crop_from": crop_from},
+        recipe=training_factory.recipe(augmentation={**NOTHING, **wanted}, crop_from=crop_from),
         px=px,
         master_seed=seed,
     )

@@ -276,7 +276,7 @@ class Inverse:
 
 @dataclass(frozen=True)
 class Cosine:
-    """A rise over the share `warm_up` of the steps, then a half cosine down to the share `floor` of the rate."""
+    """A rise over the first `warm_up` epochs, then a half cosine down to the share `floor` of the rate."""
 
     warm_up: float = 0
     floor: float = 0

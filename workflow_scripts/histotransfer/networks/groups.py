@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from histotransfer.networks import table
@@ -13,9 +13,15 @@ HEAD = "head"
 SOFTMAX = "softmax"
 
 
-def head_layers(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the names of the head's dense layers, which can be taken for features: ``head_1`` and on."""
-    return [f"{HEAD}_{number}" for number in range(1, len(recipe["head"]["dense"]) + 1)]
+def head_layers(dense: Sequence[int]) -> list[str]:
+    """Return the names of a head's dense layers, whose outputs can be taken for features: ``head_1`` and on.
+
+    Parameters
+    ----------
+    dense : sequence of int
+        Units of each: a recipe's ``head.dense``.
+    """
+    return [f"{HEAD}_{number}" for number in range(1, len(dense) + 1)]
 
 
 def trained_groups(asked: str | int, groups: list[str]) -> list[str]:
