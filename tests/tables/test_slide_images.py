@@ -10,7 +10,7 @@ import pytest
 import slide_factory
 
 from histotransfer import store
-from histotransfer.definitions import Split, Tiling
+from histotransfer.definitions import LearningTables, Split, Tiling
 from histotransfer.feature_kinds import Reduction, SlideImage
 from histotransfer.slides import reader, tissue
 from histotransfer.slides.grid import read_kept, write_grid
@@ -154,9 +154,7 @@ def test_the_table_has_the_tiles_of_slide_images_as_of_features(tmp_path, slide)
     store.write_table(tmp_path / "split.tsv", list(place), [place])
     index = tile_table.read(
         features=[slide["image"]],
-        labels=[str(tmp_path / "labels.tsv")],
-        slides_table=table,
-        split_file=str(tmp_path / "split.tsv"),
+        tables=LearningTables((str(tmp_path / "labels.tsv"),), table, str(tmp_path / "split.tsv")),
         split=Split(unit="patient", folds=2),
         feature_set=SlideImage(Reduction(8)),
         classes=["a"],
