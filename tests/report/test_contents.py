@@ -8,7 +8,12 @@ import pytest
 from config_factory import MAPS, load
 from learning_factory import phase, recipe, start
 
+from histotransfer.definitions import Recipe, Softmax, Task
+from histotransfer.feature_kinds import Layers, Source
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import made
 from histotransfer.report import contents
+from histotransfer.study.feature_sets import LayerFeatures
 from histotransfer.study.methods import Method
 from histotransfer.study.trained import TrainedNetwork
 
@@ -17,14 +22,14 @@ VARIED = {"flip": "both"}
 
 def contents_of(*trained, kind="patches", pixels="cache", classes=("a", "b"), seeds=(7, 8)):
     """Return the contents of a study of one dataset, task and split."""
-    task = {"classes": list(classes), "labels": {}, "leave_out": [], "regions": None}
+    task = Task(classes=tuple(classes), labels={})
     dataset = SimpleNamespace(name="nuclei", kind=kind, tasks={"type": task}, parts=[], rows={})
     study = SimpleNamespace(
         name="s",
         datasets={"nuclei": dataset},
         methods=(Method("fine+softmax", "fine", "softmax"),),
-        feature_sets={"fine": SimpleNamespace(name="fine", layers=None, merged=False, selection=None)},
-        classifiers={"softmax": {"kind": "softmax"}},
+        feature_sets={"fine": LayerFeatures("fine", Layers((Source("fine"),)))},
+        classifiers={"softmax": Softmax()},
         **{"comparisons": {}, "strategies": {}, "splits": {"by-image": {}}, "seeds": seeds, "master_seed": 1},
         pixels=pixels,
         trained={one.name: one for one in trained},
@@ -33,7 +38,8 @@ def contents_of(*trained, kind="patches", pixels="cache", classes=("a", "b"), se
 
 
 def network(name, start_of=None, **changes):
-    return TrainedNetwork(name, "mobilenetv2", start_of or start(), recipe(**changes))
+    spec, trained_by = made(NetworkSpec, start_of or start()), made(Recipe, recipe(**changes))
+    return TrainedNetwork(name, "mobilenetv2", spec, trained_by)
 
 
 def of_training(entries, kind):
@@ -41,7 +47,8 @@ def of_training(entries, kind):
 
 
 def test_each_network_has_its_curves_and_what_it_looks_at_with_the_first_seed():
-    made = contents_of(network("fine"), network("scratch", start(weights="random")), network("alex", start("AlexNet")))
+    alexnet = start("AlexNet", "random", alpha=None, layer="fc6", px=227)
+    made = contents_of(network("fine"), network("scratch", start(weights="random")), network("alex", alexnet))
     figures = made.figures()
     home = "results/studies/s/training/by-image/nuclei/type"
     # one plot an architecture: transfer and full training stand in the same one

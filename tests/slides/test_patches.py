@@ -14,7 +14,7 @@ from PIL import Image
 
 from histotransfer import store
 from histotransfer.definitions import Crop
-from histotransfer.sheets import samples
+from histotransfer.sheets import ids, samples
 from histotransfer.slides import patches, pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
@@ -354,7 +354,7 @@ def test_a_part_without_a_tile_says_so(tmp_path):
     assert (found["tiles"].shape, found["coords"].shape, found["tile"]) == ((0, 32, 32, 3), (0, 2), [])
     assert gone == [("a", "a", "no such file")]
     assert (said["status"], said["reason"]) == ("no tiles", "none of 1 rows gave a tile")
-    empty = samples.part_ids(2)[1 - samples.bucket("a", 2)]
+    empty = ids.part_ids(2)[1 - ids.bucket("a", 2)]
     _, gone, said = write_part(tmp_path, sheet, part=empty, n_parts=2)
     assert (gone, said["status"], said["reason"]) == ([], "no tiles", "no rows")
 
@@ -366,7 +366,7 @@ def test_parts_have_every_row_once_and_no_image_twice(tmp_path, kind):
     whole, *_ = write_part(tmp_path, tmp_path / "sheet.tsv", kind=kind, px=16)
     parts = [
         write_part(tmp_path, tmp_path / "sheet.tsv", kind=kind, px=16, part=part, n_parts=3)[0]
-        for part in samples.part_ids(3)
+        for part in ids.part_ids(3)
     ]
     assert sorted(tile for part in parts for tile in part["tile"]) == sorted(whole["tile"])
     images = [set(part["image"]) for part in parts]

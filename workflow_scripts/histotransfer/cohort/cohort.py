@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from histotransfer import store
-from histotransfer.sheets import foreign_tables, samples
+from histotransfer.sheets import foreign_tables, ids, samples
 from histotransfer.slides.grid import read_kept
 
 log = logging.getLogger("histotransfer")
@@ -137,7 +137,7 @@ def gather_table(
     images: dict[str, _Image] = {}
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     one_of: dict[Any, Any] = {}
-    every = samples.part_ids(1)[0]
+    every = ids.part_ids(1)[0]
     for row in samples.rows_of_part(sheet=sheet, kind=kind, root=root, part=every, n_parts=1):
         image = images.get(row.image)
         if image is None:
@@ -194,7 +194,7 @@ def _table_row(name: str, image: _Image, reasons: dict[str, Counter[str]]) -> di
 
 def _rows_left_out(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one row a reason for which images were left out of a table, and log all of them in one line."""
-    log.info("%s", foreign_tables.said(summary))
+    log.info("%s", foreign_tables.in_one_line(summary))
     rows = []
     for group in summary["left_out"]:
         first = f"; the first is row {group['first_row']}" + (f", {group['example']}" if group["example"] else "")

@@ -16,14 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from histotransfer import seeds, store
-from histotransfer.definitions import Split
-
-#: What can be held out together, from fine to coarse. ``given`` takes the sheet's own sets.
-UNITS = ("tile", "image", "slide", "patient")
-GIVEN = "given"
-
-#: The sets of a split; validation may be empty.
-SETS = ("train", "validation", "test")
+from histotransfer.definitions import GIVEN, SETS, UNITS, Split
 
 COLUMNS = ("group", "unit", "stratum", "set", "fold")
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import metrics, seeds, store
-from histotransfer.cohort.splits import GIVEN, SETS
+from histotransfer.definitions import GIVEN, SETS
 from histotransfer.evaluation import scores
 from histotransfer.maps.metastases import (
     SLIDE_CLASSES,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from histotransfer import seeds
+from histotransfer.definitions import Augmentation, EndToEnd, ExtraTrees
 from histotransfer.networks import groups
-from histotransfer.study import segmenters
+from histotransfer.plain_data import plain
+from histotransfer.study import paths, segmenters
 from histotransfer.study.configuration import Dataset, Study
+from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
 SHOWN_SLIDES = 40
@@ -62,18 +64,20 @@ class Contents:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._folder = f"results/studies/{study.name}"
         self._slides = {name: self._shown_slides(one) for name, one in study.datasets.items()}
-        layers = (one.layers for one in study.feature_sets.values() if one.layers)
-        of_layers = {name for each in layers for name in each.values()}
+        of_layers = {name for one in study.feature_sets.values() for name in layers_of(one).values()}
         #: Methods with pictures of their own: a single layer among many is a point of a curve.
         self.methods = [method for method in study.methods if method.features not in of_layers]
         #: Datasets of slides with their tasks whose labels come from drawn regions: those that are shown as maps.
         self.mapped = {
             name: tasks
             for name, one in study.datasets.items()
-            if (tasks := [task for task, definition in one.tasks.items() if definition["regions"]])
+            if (tasks := [task for task, definition in one.tasks.items() if definition.regions])
         }
+
+    def _path(self, pattern: str, **about: Any) -> str:
+        """Return a path of :mod:`histotransfer.study.paths` in this study."""
+        return pattern.format(study=self._study.name, **about)
 
     def _shown_slides(self, dataset: Dataset) -> list[str]:
         if dataset.kind != "slides":
@@ -83,7 +87,7 @@ class Contents:
     def descriptions(self) -> list[Entry]:
         """What is known of each slide that is shown."""
         return [
-            (f"results/{name}/slides/{slide}.json", {"dataset": name})
+            (paths.DESCRIPTION.format(dataset=name, slide=slide), {"dataset": name})
             for name, slides in self._slides.items()
             for slide in slides
         ]
@@ -91,14 +95,12 @@ class Contents:
     def split_counts(self) -> list[Entry]:
         """The tables of groups and tiles, one for each dataset, task, split and seed."""
         return [
-            (
-                f"results/{name}/counts/{task}/{split}/{seed}.tsv",
-                {"dataset": name, "task": task, "split": split, "seed": str(seed)},
-            )
+            (paths.SPLIT_COUNTS.format(**about), about)
             for name, dataset in self._study.datasets.items()
             for task in dataset.tasks
             for split in self._study.splits
             for seed in self._study.seeds
+            for about in [{"dataset": name, "task": task, "split": split, "seed": str(seed)}]
         ]
 
     def figures(self) -> list[Entry]:
@@ -118,80 +120,76 @@ class Contents:
         return found + self._of_maps()
 
     def _of_dataset(self, dataset: Dataset) -> list[Entry]:
-        home, folder = {"dataset": dataset.name}, f"results/{dataset.name}/figures"
-        found = [(f"{folder}/attrition.svg", {"section": "attrition", "rule": "draw_attrition", **home})]
-        found += [
-            (
-                f"{folder}/augmentation/{name}.jpg",
-                {"section": "training", "kind": "augmentation", "rule": "draw_augmentation", "network": name, **home},
-            )
-            for name in self._varied(dataset)
+        home = {"dataset": dataset.name}
+        found = [
+            (paths.ATTRITION_FIGURE.format(**home), {"section": "attrition", "rule": "draw_attrition", **home}),
         ]
-        found += [
-            (f"{folder}/slides/{slide}.jpg", {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home})
-            for slide in self._slides[dataset.name]
-        ]
+        for name in self._varied(dataset):
+            about = {"kind": "augmentation", "rule": "draw_augmentation", "network": name, **home}
+            found.append((paths.AUGMENTATION_PICTURE.format(**about), {"section": "training", **about}))
+        for slide in self._slides[dataset.name]:
+            about = {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home}
+            found.append((paths.SLIDE_PICTURE.format(**about), about))
         if self._study.pixels == "stream" and dataset.kind == "slides":
             return found
         return found + [
             (
-                f"{folder}/{task}/tiles-{number}.jpg",
+                paths.TILES_PICTURE.format(task=task, class_number=number, **home),
                 {"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **home},
             )
             for task, definition in dataset.tasks.items()
-            for number, name in enumerate(definition["classes"])
+            for number, name in enumerate(definition.classes)
         ]
 
     def _of_split(self, dataset: str, task: str, split: str) -> list[Entry]:
         key = {"dataset": dataset, "task": task, "split": split}
-        scores = f"{self._folder}/figures/{dataset}/{task}/{split}/scores.svg"
+        scores = self._path(paths.SCORES_FIGURE, **key)
         found = [(scores, {"section": "scores", "rule": "draw_scores", **key})]
         for seed in self._study.seeds:
-            path = f"results/{dataset}/figures/{task}/{split}/{seed}/split.svg"
-            found.append((path, {"section": "splits", "rule": "draw_splits", "seed": str(seed), **key}))
+            about = {"section": "splits", "rule": "draw_splits", "seed": str(seed), **key}
+            found.append((paths.SPLIT_FIGURE.format(**about), about))
             about = {"section": "confusion", "rule": "draw_confusion", "seed": str(seed), **key}
-            folder = f"results/{dataset}/models/{task}/{split}/{seed}"
-            found += [(f"{folder}/{one.features}/{one.classifier}/confusion.svg", about) for one in self.methods]
+            for method in self.methods:
+                of_method = {"features": method.features, "classifier": method.classifier}
+                found.append((paths.CONFUSION_FIGURE.format(**of_method, **about), about))
         return found
 
     def _varied(self, dataset: Dataset) -> list[str]:
         """Return networks whose training varies the tiles, one for each way to do it."""
-        found: dict[str, str] = {}
+        found: dict[tuple[Augmentation | int | None, ...], str] = {}
         for name, one in self._study.trained.items():
-            varied = {key: one.recipe[key] for key in ("augmentation", "crop_from")}
-            if not one.head_only and any(varied.values()):
-                found.setdefault(json.dumps([varied, one.start["px"]], sort_keys=True), name)
+            varied = (one.recipe.augmentation, one.recipe.crop_from)
+            if not one.head_only and any(varied):
+                found.setdefault((*varied, one.start.px), name)
         return list(found.values())
 
     def _of_training(self, split: str) -> list[Entry]:
         """Return the learning curves of a split's trained networks, and what they look at with the first seed."""
         found: list[Entry] = []
         trained = self._study.trained
-        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
+        curves = {one.start.architecture.name: None for one in trained.values() if one.recipe.curve is not None}
         seed = next(iter(self._study.seeds))
         for dataset in self._study.datasets.values():
             for task in dataset.tasks:
                 home = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
-                folder = f"{self._folder}/training/{split}/{dataset.name}/{task}"
                 for name in curves:
                     about = {"kind": "iterations", "rule": "draw_iterations", "architecture": name, **home}
-                    found.append((f"{folder}/iterations/{name.lower()}.svg", about))
+                    named = {**about, "architecture": name.lower()}
+                    found.append((self._path(paths.ITERATIONS_FIGURE, **named), about))
                 for name, one in trained.items():
                     about = {"kind": "epochs", "rule": "draw_epochs", "network": name, **home}
-                    found.append((f"{folder}/epochs/{name}.svg", about))
+                    found.append((self._path(paths.EPOCHS_FIGURE, **about), about))
                     if one.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
                         # no tiles are stored for it, and a picture is not worth cutting all of them
                         continue
                     about = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": str(seed), **home}
-                    path = f"results/{dataset.name}/models/{task}/{split}/{seed}/{name}/softmax/grad_cam.svg"
-                    found.append((path, about))
+                    found.append((paths.GRAD_CAM.format(**about), about))
         for one in self.segmentations(split=split):
             if one["seed"] != seed:
                 continue
             about = {"kind": "epochs", "rule": "draw_segmentation_epochs", "network": one["method"]}
             about |= {"section": "training", **{name: one[name] for name in ("dataset", "task", "split")}}
-            place = f"{self._folder}/training/{split}/{one['dataset']}/{one['task']}/epochs"
-            found.append((f"{place}/{one['features']}/{one['classifier']}.svg", about))
+            found.append((self._path(paths.SEGMENTATION_EPOCHS_FIGURE, **one), about))
         return found
 
     def _of_maps(self) -> list[Entry]:
@@ -203,11 +201,11 @@ class Contents:
                 home = {"dataset": name, "task": task}
                 for slide in self._slides[name]:
                     about = {"section": "annotations", "rule": "draw_annotation", "slide": slide, **home}
-                    found.append((f"results/{name}/figures/annotations/{task}/{slide}.jpg", about))
+                    found.append((paths.ANNOTATION_PICTURE.format(**about), about))
                 for split in self._study.splits:
                     about = {"section": "maps", "kind": "maps", "rule": "draw_maps", "split": split, **home}
-                    path = f"{self._folder}/maps/{split}/{name}/{task}/{seed}.svg"
-                    found.append((path, {**about, "seed": str(seed)}))
+                    about["seed"] = str(seed)
+                    found.append((self._path(paths.MAPS_FIGURE, **about), about))
         return found
 
     def map_runs(
@@ -235,7 +233,7 @@ class Contents:
     def segmentations(self, *kinds: str, split: str | None = None) -> list[dict[str, Any]]:
         """Return the factors of every segmentation network (of these kinds), whatever the labels come from."""
         wanted = kinds or segmenters.KINDS
-        methods = [one for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
+        methods = [one for one in self.methods if self._study.classifiers[one.classifier].kind in wanted]
         return [
             {
                 "dataset": dataset.name,
@@ -256,9 +254,8 @@ class Contents:
 
     def maps(self) -> list[str]:
         """The indexes of the maps' files: with the first seed, since GeoJSON of a whole study takes gigabytes."""
-        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
         seed = next(iter(self._study.seeds))
-        return [f"{folder}/maps.json".format(**one) for one in self.map_runs(seed=seed)]
+        return [paths.MAPS_INDEX.format(**one) for one in self.map_runs(seed=seed)]
 
     def map_methods(self) -> list[dict[str, Any]]:
         """What each method of the chapter of maps is, for the page to say in words."""
@@ -270,14 +267,15 @@ class Contents:
                 self._study.feature_sets[method.features],
                 self._study.classifiers[method.classifier],
             )
+            networks = [source.network for source in sources_of(features)]
             found.append(
                 {
                     "name": method.name,
-                    "kind": classifier["kind"],
-                    "cell_px": features.cell_px,
-                    "sources": [dict(source) for source in features.sources],
-                    "trained": [name for name in features.networks if name in self._study.trained],
-                    "start": classifier.get("start"),
+                    "kind": classifier.kind,
+                    "cell_px": cell_px_of(features),
+                    "sources": plain(sources_of(features)),
+                    "trained": [name for name in dict.fromkeys(networks) if name in self._study.trained],
+                    "start": classifier.start if isinstance(classifier, EndToEnd) else None,
                 }
             )
         return found
@@ -285,12 +283,10 @@ class Contents:
     def stagings(self, split: str) -> list[Entry]:
         """How the stages of patients agree with the truth, for each model on slides of lymph nodes."""
         of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
-        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
         return [
-            (f"{folder}/staging/kappa.json".format(**one), {**one, "rule": "stage_patients"})
+            (paths.KAPPA.format(**one), {**one, "rule": "stage_patients"})
             for one in self.map_runs(split=split)
-            if one["dataset"] in of_nodes
-            and len(self._study.datasets[one["dataset"]].tasks[one["task"]]["classes"]) == 2
+            if one["dataset"] in of_nodes and len(self._study.datasets[one["dataset"]].tasks[one["task"]].classes) == 2
         ]
 
     def trainings(self, split: str) -> list[dict[str, Any]]:
@@ -304,9 +300,9 @@ class Contents:
                 "features": name,
                 "classifier": groups.SOFTMAX,
                 "network": name,
-                "architecture": one.start["architecture"],
+                "architecture": one.start.architecture.name,
                 "start": one.start_name,
-                "recipe": one.recipe["name"],
+                "recipe": one.recipe.name,
                 "transfer": one.transfer,
             }
             for dataset in self._study.datasets.values()
@@ -321,9 +317,9 @@ class Contents:
                     **{name: value for name, value in one.items() if name != "method"},
                     "network": one["method"],
                     "architecture": "U-Net",
-                    "start": classifier.get("start") or one["features"],
-                    "recipe": classifier["recipe"]["name"],
-                    "transfer": classifier["kind"] == segmenters.END_TO_END,
+                    "start": classifier.start if isinstance(classifier, EndToEnd) else one["features"],
+                    "recipe": classifier.recipe.name,
+                    "transfer": isinstance(classifier, EndToEnd),
                 }
             )
         return found
@@ -331,19 +327,18 @@ class Contents:
     def trained(self) -> list[dict[str, Any]]:
         """What each trained network is, for the page to say in words."""
         return [
-            {"name": name, "start": one.start, "start_name": one.start_name, "recipe": one.recipe}
+            {"name": name, "start": plain(one.start), "start_name": one.start_name, "recipe": plain(one.recipe)}
             for name, one in self._study.trained.items()
         ]
 
     def architecture(self, name: str) -> str:
         """Return an architecture by its name in a path, which is in small letters."""
-        return {one.start["architecture"].lower(): one.start["architecture"] for one in self._study.trained.values()}[
-            name
-        ]
+        names = (one.start.architecture.name for one in self._study.trained.values())
+        return {architecture.lower(): architecture for architecture in names}[name]
 
     def tiles_explained(self, dataset: str, task: str) -> int:
         """Return how many test tiles of each class are shown with what a network looks at."""
-        classes = len(self._study.datasets[dataset].tasks[task]["classes"])
+        classes = len(self._study.datasets[dataset].tasks[task].classes)
         return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
 
     def tables(self) -> list[Entry]:
@@ -353,7 +348,7 @@ class Contents:
     def friedman_tests(self) -> list[Entry]:
         """The result of Friedman's test on each split."""
         splits = self._study.splits if self._study.strategies else ()
-        return [(f"{self._folder}/strategies/{split}/friedman.json", {"split": split}) for split in splits]
+        return [(self._path(paths.FRIEDMAN, split=split), {"split": split}) for split in splits]
 
     def chapters(self) -> list[Chapter]:
         """Every table that compares methods, in the order of the page."""
@@ -362,20 +357,20 @@ class Contents:
             found += self._comparisons(split)
             if self._study.strategies:
                 about = {"section": "strategies", "kind": "strategies", "split": split}
-                found.append(Chapter(f"{self._folder}/strategies/{split}/strategies", about, "tabulate_strategies"))
+                found.append(Chapter(self._path(paths.STRATEGIES, split=split), about, "tabulate_strategies"))
             for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
                 about = {"section": "training", "kind": kind, "split": split}
-                found.append(Chapter(f"{self._folder}/training/{split}/{kind}", about, "tabulate_training"))
+                found.append(Chapter(f"{self._path(paths.CURVES, split=split)}/{kind}", about, "tabulate_training"))
             found += self._layers_and_importances(split)
             found += self._selections(split)
             found += self._maps(split)
         if self.segmentations():
             about = {"section": "maps", "kind": "canvases"}
-            found.append(Chapter(f"{self._folder}/maps/canvases", about, "tabulate_canvases"))
+            found.append(Chapter(f"{self._path(paths.STUDY_MAPS)}/canvases", about, "tabulate_canvases"))
         return found
 
     def _maps(self, split: str) -> list[Chapter]:
-        place, found = f"{self._folder}/maps/{split}", []
+        place, found = self._path(paths.MAPS, split=split), []
         rules = {"methods": "tabulate_map_methods", "points": "tabulate_points"} if self.mapped else {}
         if self.segmentations(segmenters.END_TO_END):
             rules["moved"] = "tabulate_moved"
@@ -383,43 +378,44 @@ class Contents:
             found.append(Chapter(f"{place}/{kind}", {"section": "maps", "kind": kind, "split": split}, rule))
         for kind in ("stages", "left_out") if self.stagings(split) else ():
             about = {"section": "staging", "kind": kind, "split": split}
-            found.append(Chapter(f"{self._folder}/staging/{split}/{kind}", about, "collect_staging"))
+            found.append(Chapter(f"{self._path(paths.STAGES, split=split)}/{kind}", about, "collect_staging"))
         return found
 
     def _comparisons(self, split: str) -> list[Chapter]:
         found = []
         for name, one in self._study.comparisons.items():
             home = {"section": "comparison", "split": split, "comparison": name, "title": one.title}
-            stem = f"{self._folder}/comparisons/{name}/{split}"
-            found.append(Chapter(f"{stem}/ranks", {"kind": "ranks", **home}, "rank_methods", "draw_ranks"))
+            about = {"kind": "ranks", **home}
+            found.append(Chapter(self._path(paths.RANKS, **home), about, "rank_methods", "draw_ranks"))
             about = {"kind": "differences", **home}
-            found.append(Chapter(f"{stem}/differences", about, "compare_methods", "draw_differences"))
+            found.append(Chapter(self._path(paths.DIFFERENCES, **home), about, "compare_methods", "draw_differences"))
         return found
 
     def _layers_and_importances(self, split: str) -> list[Chapter]:
         found = []
         for method in self._study.methods:
             features = self._study.feature_sets[method.features]
-            trees = self._study.classifiers[method.classifier]["kind"] == "extratrees"
+            trees = isinstance(self._study.classifiers[method.classifier], ExtraTrees)
             about = {"split": split, "features": method.features, "classifier": method.classifier}
-            place = f"{split}/{method.features}/{method.classifier}"
-            if features.layers:
+            if layers_of(features):
                 about |= {"section": "layers", "kind": "layers"}
-                found.append(Chapter(f"{self._folder}/layers/{place}", about, "tabulate_layers", "draw_layers"))
-            elif features.merged and trees and features.selection is None:
+                stem = self._path(paths.LAYERS, **about)
+                found.append(Chapter(stem, about, "tabulate_layers", "draw_layers"))
+            elif len(sources_of(features)) > 1 and trees and selection_of(features) is None:
                 about |= {"section": "importance", "kind": "importance"}
-                stem = f"{self._folder}/importance/{place}"
+                stem = self._path(paths.IMPORTANCE, **about)
                 found.append(Chapter(stem, about, "share_importance", "draw_importance"))
         return found
 
     def _selections(self, split: str) -> list[Chapter]:
-        names = [one.name for one in self._study.feature_sets.values() if one.selection]
+        names = [one.name for one in self._study.feature_sets.values() if selection_of(one)]
         home = {"section": "selection", "split": split}
         found = []
         for name in names:
             about: dict[str, Any] = {"kind": "curve", "features": name, **home}
-            found.append(Chapter(f"{self._folder}/selection/{split}/{name}", about, "tabulate_curve", "draw_selection"))
+            stem = self._path(paths.SELECTION_CURVE, **about)
+            found.append(Chapter(stem, about, "tabulate_curve", "draw_selection"))
         for kind in ("kept", "pairs", "common") if names else ():
-            stem = f"{self._folder}/selection/{split}/overlap/{kind}"
+            stem = f"{self._path(paths.OVERLAP, split=split)}/{kind}"
             found.append(Chapter(stem, {"kind": kind, **home}, "tabulate_overlap"))
         return found
