@@ -165,7 +165,7 @@ def get_moved(wildcards):
 
 # ---- what several rules take
 
-# Which data a job is of, and with what is learnt from them.
+# Which data a job is of; what learns from them; and trainings of networks.
 DRAW_PARAMS = dict(
     dataset="{dataset}",
     task="{task}",
@@ -173,4 +173,5 @@ DRAW_PARAMS = dict(
     split_seed=get_number("seed"),
     master_seed=STUDY.master_seed,
 )
-LEARNING_PARAMS = dict(**DRAW_PARAMS, classes=get_classes, split=pick(get_split))
+LEARNING_PARAMS = dict(factors=get_factors, classes=get_classes, split=pick(get_split), master_seed=STUDY.master_seed)
+TRAINING_PARAMS = dict(**LEARNING_PARAMS, arithmetic_threads=STUDY.training.threads, resume=paths.CHECKPOINTS)
