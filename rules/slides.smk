@@ -51,7 +51,7 @@ use rule run_step as draw_regions with:
         format="xml|geojson|png",
     params:
         **DRAWING,
-        **step("drawn.lesions.draw_regions"),
+        **step("drawn.lesion_regions.draw_regions"),
     message:
         "Annotating the drawn slide {wildcards.slide}"
 

@@ -24,7 +24,7 @@ from histotransfer.feature_kinds import Reduction, SlideImage
 from histotransfer.networks.trained import load_trained
 from histotransfer.segmentation import cells as segmentation_cells
 from histotransfer.segmentation import feature_maps, predicting, unet, unet_training
-from histotransfer.segmentation.cells import FeatureCells, batches, mean_and_deviation, padded, turned
+from histotransfer.segmentation.cells import FeatureCells, Turn, batches, mean_and_deviation, padded
 from histotransfer.segmentation.maps import lay_out
 from histotransfer.segmentation.network import attach, load
 from histotransfer.tables import tile_table
@@ -439,9 +439,9 @@ def test_turns_and_flips_move_a_map_and_its_labels_alike(inputs, augmentation):
 
 def test_a_turn_is_against_the_clock_and_comes_before_the_flips():
     map_ = np.array([[1, 2], [3, 4]])
-    assert turned(map_, quarter_turns=1, left_right=False, up_down=False).tolist() == [[2, 4], [1, 3]]
-    assert turned(map_, quarter_turns=1, left_right=True, up_down=False).tolist() == [[4, 2], [3, 1]]
-    assert turned(map_, quarter_turns=0, left_right=False, up_down=True).tolist() == [[3, 4], [1, 2]]
+    assert Turn(1).apply(map_).tolist() == [[2, 4], [1, 3]]
+    assert Turn(1, left_right=True).apply(map_).tolist() == [[4, 2], [3, 1]]
+    assert Turn(up_down=True).apply(map_).tolist() == [[3, 4], [1, 2]]
 
 
 def test_maps_of_a_batch_stand_in_the_middle_of_the_largest():
