@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
 from histotransfer import __version__ as VERSION, provenance, store
 from histotransfer.networks.table import ARCHITECTURES
+from histotransfer.plain_data import plain
 from histotransfer.planning import needs
 from histotransfer.report import contents
 from histotransfer.study import configuration

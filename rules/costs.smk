@@ -121,9 +121,7 @@ rule draw_method_costs:
 
 rule write_run_page:
     input:
-        cost=f"results/studies/{STUDY.name}/cost.tsv",
-        figures=list(filter(None, [f"results/studies/{STUDY.name}/figures/cost.svg", method_costs("svg")])),
-        method_costs=method_costs("csv"),
+        files=[entry.path for entry in CONTENTS.costs()],
         templates=TEMPLATES,
     output:
         page=report(f"results/studies/{STUDY.name}/run.html", caption="report/run.rst", category="Report"),
@@ -134,14 +132,10 @@ rule write_run_page:
     resources:
         **by_files("write_run_page"),
     params:
-        figures_of=[
-            {"section": "cost", "rule": "draw_cost"},
-            *([{"section": "method_costs", "rule": "draw_method_costs"}] if method_costs("svg") else []),
-        ],
-        rules={"cost": "collect_costs", "method_costs": "cost_methods"},
-        study=STUDY.config["study"],
+        entries=plain(CONTENTS.costs()),
+        study=STUDY.name,
         code_version=VERSION,
-        **step("report.pages.write_run_page"),
+        **step("report.run_page.write_run_page"),
     message:
         "Writing what the run cost"
     script:

@@ -3,15 +3,7 @@
 
 rule write_report:
     input:
-        scores=f"results/studies/{STUDY.name}/scores.tsv",
-        slides_tables=expand("results/{dataset}/slides.tsv", dataset=STUDY.datasets),
-        split_counts=paths(CONTENTS.split_counts()),
-        descriptions=paths(CONTENTS.descriptions()),
-        predictions=each_run(f"{RUN}/predictions.h5"),
-        figures=paths(CONTENTS.figures()),
-        tables=paths(CONTENTS.tables()),
-        friedman=paths(CONTENTS.friedman_tests()),
-        maps=CONTENTS.maps(),
+        files=[entry.path for entry in CONTENTS.entries()],
         templates=TEMPLATES,
     output:
         page=report(f"results/studies/{STUDY.name}/report.html", caption="report/report.rst", category="Report"),
@@ -24,25 +16,9 @@ rule write_report:
     resources:
         **by_files("write_report"),
     params:
-        datasets=list(STUDY.datasets),
-        split_counts_of=abouts(CONTENTS.split_counts()),
-        descriptions_of=[about["dataset"] for about in abouts(CONTENTS.descriptions())],
-        figures_of=abouts(CONTENTS.figures()),
-        tables_of=abouts(CONTENTS.tables()),
-        friedman_of=abouts(CONTENTS.friedman_tests()),
-        rules={
-            "scores": "collect_scores",
-            "slides_tables": "cohort",
-            "split_counts": "count_split",
-            "descriptions": "inspect_slide",
-            "predictions": "train_classifier",
-            "friedman": "friedman_test",
-            "training": "train_network, attach_head",
-            "maps": "write_maps",
-        },
-        trained=CONTENTS.trained(),
-        map_methods=CONTENTS.map_methods(),
-        study=STUDY.config["study"],
+        entries=plain(CONTENTS.entries()),
+        trained=plain(CONTENTS.described_networks()),
+        map_methods=plain(CONTENTS.described_methods()),
         config=STUDY.config,
         metric=HEADLINE,
         code_version=VERSION,

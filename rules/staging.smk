@@ -44,7 +44,7 @@ rule stage_patients:
 
 rule collect_staging:
     input:
-        kappas=lambda wildcards: paths(CONTENTS.stagings(wildcards.split)),
+        kappas=lambda wildcards: CONTENTS.stagings(wildcards.split),
     output:
         table="results/studies/{study}/staging/{split}/stages.csv",
         left_out="results/studies/{study}/staging/{split}/left_out.csv",

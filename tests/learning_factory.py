@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from histotransfer import canvas, predictions, store
+from histotransfer.definitions import Recipe
 from histotransfer.evaluation import learning_curves
 from histotransfer.figures import grad_cam, training_figures
+from histotransfer.plain_data import made
+from histotransfer.report.entries import DescribedNetwork, Entry
 
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 
@@ -170,16 +173,18 @@ NETWORKS = {
 
 def write_chapter(
     folder: Path, *, datasets: Sequence[tuple[str, str]], split: str, seeds: Sequence[int] = (1, 2, 3)
-) -> tuple[list[tuple[Path, dict[str, str]]], list[tuple[Path, dict[str, str]]]]:
-    """Write the tables and figures of the chapter of trained networks for one split; return both with what they are."""
+) -> tuple[list[Entry], list[Entry]]:
+    """Write the tables and figures of the chapter of trained networks for one split; return both as entries."""
     from PIL import Image
 
     home = folder / f"training/{split}"
     files = write_networks(folder / "runs", NETWORKS, seeds=seeds, datasets=datasets, split=split)
     paths = {"epochs": home / "epochs.csv", "steps": home / "steps.csv", "accuracy": home / "accuracy.csv"}
     learning_curves.tabulate(**files, epochs=paths["epochs"], steps=paths["steps"], table=paths["accuracy"])
-    about = {"section": "training", "rule": "tabulate_training", "split": split}
-    tables = [(paths[kind], {"kind": kind, **about}) for kind in ("accuracy", "epochs", "steps")]
+    tables = [
+        Entry(str(paths[kind]), "tabulate_training", "training", kind, split=split)
+        for kind in ("accuracy", "epochs", "steps")
+    ]
     figures = []
     noise = np.random.default_rng(3)
     for dataset, task in datasets:
@@ -188,11 +193,12 @@ def write_chapter(
             path = home / f"{dataset}/{task}/iterations/{architecture.lower()}.svg"
             what = {"dataset": dataset, "task": task, "architecture": architecture}
             training_figures.draw_iterations(table=paths["steps"], figure=path, **what)
-            figures.append((path, {"kind": "iterations", "rule": "draw_iterations", **what, **where}))
+            entry = Entry(str(path), "draw_iterations", kind="iterations", architecture=architecture, **where)
+            figures.append(entry)
         for name in NETWORKS:
             path = home / f"{dataset}/{task}/epochs/{name}.svg"
             training_figures.draw_epochs(table=paths["epochs"], figure=path, dataset=dataset, task=task, network=name)
-            figures.append((path, {"kind": "epochs", "rule": "draw_epochs", "network": name, **where}))
+            figures.append(Entry(str(path), "draw_epochs", kind="epochs", network=name, **where))
             samples = {}
             for true in CLASSES:
                 tiles = noise.integers(120, 250, (3, 24, 24, 3)).astype(np.uint8)
@@ -203,20 +209,20 @@ def write_chapter(
                 ]
             path = home / f"{dataset}/{task}/{name}/grad_cam.svg"
             grad_cam.draw_samples(samples, path, f"{name}: 9 test tiles, 3 of them right.")
-            said = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": "1", **where}
-            figures.append((path, said))
+            figures.append(Entry(str(path), "grad_cam", kind="grad_cam", network=name, seed=1, **where))
         path = home / f"{dataset}/augmentation.jpg"
         if not path.exists():
             picture = Image.fromarray(noise.integers(0, 255, (20, 30, 3)).astype(np.uint8)).resize((300, 200))
             canvas.save_picture(picture, path, "What training does to a tile: quarter turns, flips, saturation")
         name = "mobilenet-everything-with-rates-by-layer"
-        said = {"section": "training", "kind": "augmentation", "rule": "draw_augmentation", "network": name}
-        figures.append((path, {**said, "dataset": dataset}))
+        what = ("draw_augmentation", "training", "augmentation")
+        figures.append(Entry(str(path), *what, network=name, dataset=dataset))
     return tables, figures
 
 
-def described() -> list[dict[str, Any]]:
+def described() -> tuple[DescribedNetwork, ...]:
     """Return the networks as the report is told of them."""
-    return [
-        {"name": name, **{key: one[key] for key in ("start", "start_name", "recipe")}} for name, one in NETWORKS.items()
-    ]
+    return tuple(
+        DescribedNetwork(name, one["start"], one["start_name"], made(Recipe, one["recipe"]))
+        for name, one in NETWORKS.items()
+    )

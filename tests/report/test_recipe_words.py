@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from learning_factory import phase, recipe, start
 
+from histotransfer.definitions import Recipe
+from histotransfer.plain_data import made
 from histotransfer.report import recipe_words
 
 
 def words(start_of=None, **changes):
-    return dict(recipe_words.describe(start_of or start(), "mobilenetv2", recipe(**changes)))
+    return dict(recipe_words.describe(start_of or start(), "mobilenetv2", made(Recipe, recipe(**changes))))
 
 
 def test_mormonts_fine_tuning():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from histotransfer import canvas, store
-from histotransfer.evaluation import scoreboard
+from histotransfer.problems import counted
 
 #: Parts of the information in which importances are split, in percent, and their colours (the paper's figure 5).
 INFORMATION = (
@@ -111,16 +111,19 @@ def notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
     return list(dict.fromkeys(note for row in rows if (note := (row.get("note") or "").strip())))
 
 
-def shares(tasks: Sequence[RankedTask]) -> bool:
-    """Return whether a dataset stands for several tasks."""
+def share_datasets(tasks: Sequence[RankedTask]) -> bool:
+    """Return whether several of the tasks are of one dataset."""
     return len({task.dataset for task in tasks}) < len(tasks)
 
 
-def over(tasks: Sequence[RankedTask]) -> str:
-    """Return in words what ranks are averaged over; tasks of one dataset are an illustration."""
+def tasks_in_words(tasks: Sequence[RankedTask]) -> str:
+    """Return in words what ranks are averaged over, for example ``3 datasets``.
+
+    An average over tasks of one dataset is called an illustration, since they share their tiles.
+    """
     datasets = len({task.dataset for task in tasks})
     if datasets == 1 and len(tasks) > 1:
         return f"{len(tasks)} tasks of {tasks[0].dataset}, which share their tiles (an illustration)"
     if datasets < len(tasks):
         return f"{len(tasks)} tasks of {datasets} datasets"
-    return scoreboard.counted(datasets, "dataset")
+    return counted(datasets, "dataset")

@@ -28,6 +28,7 @@ from histotransfer.evaluation.compared_tables import (
     read,
 )
 from histotransfer.figures.rows import Blocks, Names, across, of_task, percent, percents, rows_panel, scale
+from histotransfer.problems import counted
 
 
 def draw_layers(*, table: str | Path, figure: str | Path) -> str:
@@ -129,7 +130,7 @@ def _layers_statement(
     if len(tasks) == 1 and first:
         return f"{first}."
     if not gaps:
-        return f"{scoreboard.counted(len(layers), 'layer')} on {len(tasks)} tasks; none is chosen."
+        return f"{counted(len(layers), 'layer')} on {len(tasks)} tasks; none is chosen."
     hit = sum(gap < 1e-12 for gap in gaps)
     return (
         f"The layer that inner cross-validation chooses most often is the best of {len(layers)} on the groups held out "

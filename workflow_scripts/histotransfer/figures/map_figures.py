@@ -22,12 +22,11 @@ import numpy as np
 
 from histotransfer import canvas, seeds, store
 from histotransfer.canvas import SMALL, TEXT, WIDTH
-from histotransfer.evaluation import scoreboard
 from histotransfer.evaluation.ranking import method_of
 from histotransfer.maps import probability_maps, tumour_points
 from histotransfer.maps.probability_maps import Grid
 from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
-from histotransfer.problems import listing
+from histotransfer.problems import counted, listing
 
 #: Maps beside slide and annotation; and the least number of pixels across that a panel is stored with.
 _BESIDE, _STORED_PX = 3, 280
@@ -162,10 +161,10 @@ def _truth(methods: Sequence[_Method]) -> dict[str, dict[str, int]]:
 
 def _statement(about: Mapping[str, Any], methods: Sequence[_Method], shown: Sequence[str], n_slides: int) -> str:
     classes = about["classes"]
-    which = f"all {scoreboard.counted(n_slides, 'test slide')}" if n_slides > 1 else "the one test slide"
+    which = f"all {counted(n_slides, 'test slide')}" if n_slides > 1 else "the one test slide"
     if len(shown) < n_slides:
         first = f"those with {classes[1]} first" if len(classes) == 2 else f"those with more than {classes[0]} first"
-        which = f"{len(shown)} of {scoreboard.counted(n_slides, 'test slide')}, {first}, drawn by the master seed"
+        which = f"{len(shown)} of {counted(n_slides, 'test slide')}, {first}, drawn by the master seed"
     of = f"{about['dataset']}, {about['task']}, split {about['split']}, seed {about['seed']}"
     said = f"{of}: {which}, cut to the part with tiles."
     if len(classes) == 2:

@@ -15,12 +15,13 @@ from histotransfer.evaluation.compared_tables import (
     RankedTask,
     notes,
     number,
-    over,
     ranked_tasks,
     read,
-    shares,
+    share_datasets,
+    tasks_in_words,
 )
 from histotransfer.figures.rows import GREY, KIND_LOOKS, Blocks, Names, across, of_task, rows_panel, scale
+from histotransfer.problems import counted
 
 
 def draw_ranks(*, ranks: str | Path, figure: str | Path, title: str, split: str) -> str:
@@ -60,7 +61,7 @@ def draw_ranks(*, ranks: str | Path, figure: str | Path, title: str, split: str)
     ]
     alone = len(used) == 1
     if not alone and 1 < len(used) <= 12:
-        legend.append((canvas.INK, "rank on one task" if shares(used) else "rank in one dataset", "ring"))
+        legend.append((canvas.INK, "rank on one task" if share_datasets(used) else "rank in one dataset", "ring"))
     if any(names.untrained):
         legend.append((canvas.FAINT, "hollow: untrained", "hollow"))
     said = [canvas.wrap(note, WIDTH - 8, SMALL, lines=3) for note in notes(rows)[:6]]
@@ -123,12 +124,12 @@ def _ranks_statement(
         value = "" if score is None else f", {score:.3f}"
         metric = scoreboard.metric_name(used[0].metric)
         sentence = (
-            f"Ranks of {scoreboard.counted(len(known), 'method')} are the order of their {metric} on {used[0].name}: "
+            f"Ranks of {counted(len(known), 'method')} are the order of their {metric} on {used[0].name}: "
             f"highest is {best}{value}"
         )
     else:
         sentence = (
-            f"Highest average rank of {scoreboard.counted(len(known), 'method')} over {over(used)}: "
+            f"Highest average rank of {counted(len(known), 'method')} over {tasks_in_words(used)}: "
             f"{best}, {max(known):.1f} where {len(known)} is best"
         )
     return sentence + ("; untrained network." if any(row["untrained"] == "yes" for row in first) else ".")
@@ -215,10 +216,7 @@ def _resampled(rows: Iterable[Mapping[str, str]]) -> str:
     for row in rows:
         if row["groups"]:
             sizes.setdefault(row["unit"], set()).add(int(float(row["groups"])))
-    words = []
-    for unit, found in sizes.items():
-        last = scoreboard.counted(max(found), unit or "group")
-        words.append(last if len(found) == 1 else f"{min(found):,} to {last}")
+    words = [scoreboard.counted_span(groups, unit or "group") for unit, groups in sizes.items()]
     return ", ".join(words) or "no group"
 
 
@@ -229,11 +227,11 @@ def _differences_statement(rows: Sequence[Mapping[str, str]], reference: str, pa
     highs = [high for row in known if (high := number(row, "high", path)) is not None]
     above, below = sum(low > 0 for low in lows), sum(high < 0 for high in highs)
     methods, tasks = len({row["method"] for row in known}), len({(row["dataset"], row["task"]) for row in known})
-    counted = f" ({scoreboard.counted(methods, 'method')}, {tasks} tasks)" if tasks > 1 else ""
+    over = f" ({counted(methods, 'method')}, {tasks} tasks)" if tasks > 1 else ""
     if not known:
         return f"No difference to {reference} is defined."
     return (
-        f"Of {scoreboard.counted(len(known), 'difference')} to {reference}{counted}, {above} "
+        f"Of {counted(len(known), 'difference')} to {reference}{over}, {above} "
         f"{'lies' if above == 1 else 'lie'} above and {below} below zero with the whole 95 % interval, "
         f"from resampling {_resampled(known)}."
     )

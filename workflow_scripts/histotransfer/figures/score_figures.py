@@ -17,6 +17,7 @@ from histotransfer import canvas, store
 from histotransfer.canvas import SMALL, TEXT, WIDTH
 from histotransfer.evaluation import scoreboard
 from histotransfer.predictions import read_attributes
+from histotransfer.problems import counted
 
 #: How the two levels are drawn: colour, marker.
 _LEVEL_LOOKS = {"tile": (canvas.BLUE, "o"), "slide": (canvas.ORANGE, "D")}
@@ -66,7 +67,7 @@ def draw_scores(
     statement = _best_of(standings, levels[0], metric)
     left_out = len({run.method for run in every} - {run.method for run in runs})
     if left_out:
-        statement += f" {scoreboard.counted(left_out, 'single layer')} left out, which have a chapter of their own."
+        statement += f" {counted(left_out, 'single layer')} left out, which have a chapter of their own."
 
     names_width, step, line = 132.0, 7.0, 12.5
     names = [canvas.wrap(one.method, names_width - 8, lines=8) for one in standings]
@@ -115,7 +116,7 @@ def draw_scores(
         head.set_axis_off()
         head.plot([4, 22], [7, 7], color=colour, linewidth=1.4)
         head.plot([13], [7], marker=marker, color=colour, markersize=4.5)
-        words = f"{scoreboard.LEVEL_WORDS[level][1]}, 95 % interval over {units[level]}"
+        words = f"{level}s, 95 % interval over {units[level]}"
         canvas.label(head, canvas.wrap(words, WIDTH - 30, SMALL, lines=1), 28, 7, ha="left")
     foot = scoreboard.metric_name(metric)
     if chance is not None and low <= chance <= high:
@@ -135,7 +136,7 @@ def _whiskers(panel: Any, one: scoreboard.Standing, levels: list[str], metric: s
         colour, marker = _LEVEL_LOOKS[level]
         if estimate is None or estimate.value is None:
             if level in unsaid:
-                text = f" {scoreboard.LEVEL_WORDS[level][1]}: undefined"
+                text = f" {level}s: undefined"
                 canvas.label(panel, text, panel.get_xlim()[0], height, ha="left", fontsize=7, color=canvas.FAINT)
             unsaid.discard(level)
             continue
@@ -189,19 +190,15 @@ def _interval_units(standings: list[scoreboard.Standing], levels: list[str], met
         found = [estimate for one in standings for estimate in one.estimates(level, metric)]
         sizes = sorted({estimate.groups for estimate in found})
         unit = found[0].unit if found else "group"
-        if not sizes:
-            words[level] = "nothing: every value is undefined"
-        elif len(sizes) == 1:
-            words[level] = scoreboard.counted(sizes[0], unit)
-        else:
-            words[level] = f"{sizes[0]:,} to {scoreboard.counted(sizes[-1], unit)}"
+        undefined = "nothing: every value is undefined"
+        words[level] = scoreboard.counted_span(sizes, unit) if sizes else undefined
     return words
 
 
 def _best_of(standings: list[scoreboard.Standing], level: str, metric: str) -> str:
     best = standings[0]
     name = scoreboard.metric_name(metric)
-    words = scoreboard.LEVEL_WORDS[level][1]
+    words = f"{level}s"
     if best.mean is None:
         return f"No method has a defined {name} of {words}."
     tied = [one.method for one in standings if one.mean == best.mean]
@@ -212,7 +209,7 @@ def _best_of(standings: list[scoreboard.Standing], level: str, metric: str) -> s
         sentence += f" (mean of {len(values)} seeds)"
     elif values[0].low is not None and values[0].high is not None:
         sentence += f" (95 % interval {values[0].low:.3f} to {values[0].high:.3f})"
-    sentence += f", over {scoreboard.counted(values[0].groups, values[0].unit)}"
+    sentence += f", over {counted(values[0].groups, values[0].unit)}"
     untrained = any(one.untrained for one in standings if one.mean == best.mean)
     return sentence + ("; untrained network." if untrained else ".")
 
@@ -273,7 +270,7 @@ def _draw_confusion(confusion: str | Path, name: str, figure: str | Path) -> str
         left = grid.names + (index * (grid.width + 14) if grid.side_by_side else 0)
         top = title + (0 if grid.side_by_side else index * grid.height)
         n = int(counts.sum())
-        words = f"{n:,} {scoreboard.LEVEL_WORDS.get(level, (level, level + 's'))[n != 1]}"
+        words = counted(n, level)
         canvas.write(chart, words, left, top, fontsize=SMALL, weight="bold")
         canvas.write(chart, "predicted", left, top + 13, fontsize=SMALL, color=canvas.FAINT)
         grid.label_columns(chart, left, top)

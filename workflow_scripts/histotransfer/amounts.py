@@ -1,0 +1,44 @@
+"""Times and sizes as a person reads them."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """Return a time to the second, and below a minute to a tenth of one.
+
+    Examples
+    --------
+    >>> duration(0.41), duration(125), duration(11250)
+    ('0.4 s', '2 min 05 s', '3 h 08 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def rough_duration(seconds: float) -> str:
+    """Return a time in its largest unit alone, for charts.
+
+    Examples
+    --------
+    >>> rough_duration(2.52), rough_duration(125), rough_duration(11250)
+    ('2.5 s', '2 min', '3.1 h')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:,.1f} h"
+
+
+def mebibytes(amount: float) -> str:
+    """Return a size given in MiB, from 1,024 MiB on in GiB.
+
+    Examples
+    --------
+    >>> mebibytes(300.4), mebibytes(1536)
+    ('300 MiB', '1.5 GiB')
+    """
+    return f"{amount / 1024:,.1f} GiB" if amount >= 1024 else f"{amount:,.0f} MiB"
