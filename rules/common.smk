@@ -458,6 +458,12 @@ def of_trainings(file):
     return lambda wildcards: [f"{RUN}/{file}".format(**one) for one in CONTENTS.trainings(wildcards.split)]
 
 
+def factors(wildcards):
+    """What a model is of, as plain data of `Factors`."""
+    draw = {"seed": int(wildcards.seed)}
+    return {"dataset": wildcards.dataset, "task": wildcards.task, "split": wildcards.split, "draw": draw}
+
+
 def factors_of_map(wildcards):
     return {
         "dataset": wildcards.dataset,

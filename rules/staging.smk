@@ -27,12 +27,9 @@ rule stage_patients:
     resources:
         **by_files("stage_patients"),
     params:
-        **STUDY.staging,
+        staging=STUDY.staging,
         metastases=metastases,
-        dataset="{dataset}",
-        task="{task}",
-        split_name="{split}",
-        split_seed=lambda wildcards: int(wildcards.seed),
+        factors=factors,
         master_seed=STUDY.master_seed,
         bootstrap=STUDY.evaluation["bootstrap"],
         **step("maps.staging.stage_patients"),
@@ -57,7 +54,7 @@ rule collect_staging:
     resources:
         **by_files("collect_staging"),
     params:
-        **step("maps.staging.collect"),
+        **step("maps.staging_tables.collect"),
     message:
         "Collecting the stages of patients, split {wildcards.split}"
     script:

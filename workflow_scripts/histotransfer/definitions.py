@@ -445,6 +445,39 @@ class Selection:
     kind: Literal["rfe"] = "rfe"
 
 
+# ---- staging
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How maps of lymph nodes become classes of slides and pN stages of patients: the config's ``staging``.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        A tile is tumour where its probability is over them; each gives numbers of the map. ASSUME these three: even
+        odds, and two surer ones, at which regions that touch by chance fall apart.
+    trees : int
+        Of the forest that classifies slides. ASSUME 500: as many as the predictions hardly depend on the seed with.
+    balanced : bool
+        Whether the classes count alike in the forest. ASSUME yes: slides with isolated tumour cells alone are rare,
+        and forests that never predict them never say pN0(i+).
+    folds : int
+        Of the patients held out.
+    nodes : int
+        Slides that a patient must have, 1 to 9; in the challenge 5, each of one lymph node.
+    on_missing_slide : {'exclude', 'fail'}
+        What is done about a patient with another number of usable slides.
+    """
+
+    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
+    trees: int = 500
+    balanced: bool = True
+    folds: int = 5
+    nodes: int = 5
+    on_missing_slide: str = "exclude"
+
+
 # ---- features
 
 

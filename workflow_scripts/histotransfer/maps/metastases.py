@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from histotransfer.definitions import Staging
 from histotransfer.predictions import Predictions
 from histotransfer.problems import counted
 from histotransfer.sheets.samples import METASTASES
@@ -23,9 +24,8 @@ from histotransfer.slides import grid
 #: micrometastasis (at most 2 mm), a macrometastasis (Bandi et al. 2019).
 SLIDE_CLASSES = METASTASES
 
-#: Probabilities over which a tile counts as tumour. ASSUME these three: even odds, and two surer ones, at which regions
-#: that touch by chance fall apart.
-THRESHOLDS = (0.5, 0.7, 0.9)
+#: Probabilities over which a tile counts as tumour, where a study does not say others.
+THRESHOLDS = Staging.thresholds
 
 #: Quantiles of the probabilities of a slide's tiles, in percent.
 QUANTILES = (50, 90, 99)
