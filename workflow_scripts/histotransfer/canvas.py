@@ -190,6 +190,16 @@ def tick_words(places: Sequence[float], *, signed: bool = False) -> list[str]:
     return [word.replace("-", "−") for word in words]
 
 
+def scale_values(panel: Any, low: float, high: float, *, most: int) -> None:
+    """Set the ends of an upright axis of scores, with at most `most` ticks and a line across at each."""
+    panel.set_ylim(low, high)
+    places = ticks(low, high, most)
+    panel.set_yticks(places, tick_words(places))
+    panel.tick_params(axis="y", labelsize=SMALL)
+    for place in places:
+        panel.axhline(place, color=RULE, linewidth=0.6, zorder=0)
+
+
 def _legend_places(entries: Sequence[tuple[str, str, str]]) -> list[tuple[float, float]]:
     places, left, top = [], 4.0, 0.0
     for _, word, _ in entries:

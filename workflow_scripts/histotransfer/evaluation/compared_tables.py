@@ -8,16 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from histotransfer import canvas, store
+from histotransfer import store
 from histotransfer.problems import counted
 
-#: Parts of the information in which importances are split, in percent, and their colours (the paper's figure 5).
-INFORMATION = (
-    (10, canvas.BLUE),
-    (25, canvas.ORANGE),
-    (50, canvas.GREEN),
-    (100, canvas.VERMILION),
-)
+#: How much of all importance the most important features hold together, in percent; cumulative.
+PARTS = (10, 25, 50, 100)
 
 RANK_COLUMNS = ("method", "kind", "untrained", "average_rank", "note")
 DIFFERENCE_COLUMNS = (
@@ -27,7 +22,7 @@ DIFFERENCE_COLUMNS = (
 LAYER_COLUMNS = (
     *("dataset", "task", "layer", "depth", "metric", "score", "validation_metric", "validation", "seeds", "chosen"),
 )
-IMPORTANCE_COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part, _ in INFORMATION))
+IMPORTANCE_COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part in PARTS))
 SELECTION_COLUMNS = ("dataset", "task", "size", "share", "score", "seeds", "kept")
 COST_COLUMNS = ("method", "score", "cpu_seconds")
 
@@ -70,6 +65,21 @@ def number(row: Mapping[str, str], column: str, path: str | Path) -> float | Non
     if not math.isfinite(value):
         raise ValueError(f"{path}: column {column} holds finite numbers or nothing; found {text!r}")
     return value
+
+
+def task_name(row: Mapping[str, str]) -> str:
+    """Return ``DATASET/TASK`` of a row."""
+    return f"{row['dataset']}/{row['task']}"
+
+
+def task_names(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return ``DATASET/TASK`` of rows, each once, in their order."""
+    return list(dict.fromkeys(map(task_name, rows)))
+
+
+def rows_of_task(rows: Iterable[Mapping[str, str]], task: str) -> list[Mapping[str, str]]:
+    """Return the rows whose ``DATASET/TASK`` is `task`."""
+    return [row for row in rows if task_name(row) == task]
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from histotransfer import store
 from histotransfer.classifiers import fitting
+from histotransfer.evaluation.compared_tables import PARTS
 from histotransfer.predictions import read_predictions
-
-#: How much of all importance the most important features hold together, in percent; cumulative.
-PARTS = (10, 25, 50, 100)
 
 COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part in PARTS), "untrained")
 

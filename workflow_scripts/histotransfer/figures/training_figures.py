@@ -311,12 +311,7 @@ def _epochs_statement(
 def _scale_values(panel: Any, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
     margin = max((high - low) * 0.06, 0.005)
-    panel.set_ylim(low - margin, high + margin)
-    ticks = canvas.ticks(low - margin, high + margin, 7)
-    panel.set_yticks(ticks, canvas.tick_words(ticks))
-    panel.tick_params(axis="y", labelsize=SMALL)
-    for tick in ticks:
-        panel.axhline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
+    canvas.scale_values(panel, low - margin, high + margin, most=7)
 
 
 def _scale_across(panel: Any, last: float) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from histotransfer.evaluation import compared_tables, ranking, scoreboard
 from histotransfer.evaluation.compared_tables import number
 from histotransfer.report.parts import (
@@ -90,18 +88,13 @@ def _name_metrics(block: Block, column: str, columns: list[str]) -> None:
         cells[place].text = scoreboard.metric_name(row[column])
 
 
-def _task_names(rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """Return ``DATASET/TASK`` of rows, each once."""
-    return list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
-
-
 def strategies_block(table: Table, untrained: MethodSet) -> Block:
     """Return the best score of each strategy beside that of the variant which validation chooses, a row a strategy."""
     need(table, ranking.STRATEGY_COLUMNS[:-1])
-    tasks = _task_names(table.rows)
+    tasks = compared_tables.task_names(table.rows)
     strategies = list(dict.fromkeys(row["strategy"] for row in table.rows))
-    row_of = {(row["strategy"], f"{row['dataset']}/{row['task']}"): row for row in table.rows}
-    metric = {f"{row['dataset']}/{row['task']}": scoreboard.metric_name(row["metric"]) for row in table.rows}
+    row_of = {(row["strategy"], compared_tables.task_name(row)): row for row in table.rows}
+    metric = {compared_tables.task_name(row): scoreboard.metric_name(row["metric"]) for row in table.rows}
     heads: list[tuple[str, ...]] = [("Strategy",)]
     for task in tasks:
         heads.append((task, metric[task], "oracle: the best variant on the test set"))
@@ -177,7 +170,7 @@ def layers_block(table: Table, untrained: MethodSet) -> Block:
 def importance_block(table: Table, untrained: MethodSet) -> Block:
     """Return the share of the importance that each source brings, a row a source."""
     columns = {"source": ("Source", ""), "features": ("features", ",.0f"), "feature_share": ("of all", PERCENT)}
-    for part, _ in compared_tables.INFORMATION:
+    for part in compared_tables.PARTS:
         columns[f"importance_{part}"] = (f"of the first {part} %" if part < 100 else "of all importance", PERCENT)
     words = (
         "Share of all importance in ExtraTrees that the features of each source bring, alone among the most important "

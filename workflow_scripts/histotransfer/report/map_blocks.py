@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from histotransfer.evaluation import compared_tables
-from histotransfer.evaluation.compared_tables import number
+from histotransfer.evaluation.compared_tables import number, rows_of_task, task_name, task_names
 from histotransfer.maps import map_tables, tumour_points
 from histotransfer.problems import as_number, counted, listing
 from histotransfer.report.parts import (
@@ -48,10 +48,6 @@ def staging_block(table: Table, untrained: MethodSet, names: Names) -> Block:
     return _stages_block(table) if table.kind == "stages" else _whole_block(table)
 
 
-def _home(row: Mapping[str, str]) -> str:
-    return f"{row['dataset']}/{row['task']}"
-
-
 # ---- methods
 
 
@@ -66,8 +62,8 @@ _METHOD_NUMBERS = {
 def _methods_block(table: Table, untrained: MethodSet, names: Names) -> Block:
     need(table, map_tables.METHOD_COLUMNS)
     rows: list[list[Cell]] = []
-    for home in dict.fromkeys(map(_home, table.rows)):
-        rows += _methods_of_task([row for row in table.rows if _home(row) == home], table.path)
+    for home in task_names(table.rows):
+        rows += _methods_of_task(rows_of_task(table.rows, home), table.path)
     heads: list[tuple[str, ...]] = [("Method",), ("On",)]
     heads += [(head, "mean ± sd over seeds") for head, _, _ in _METHOD_NUMBERS.values()]
     heads += [("tumour points", "their regions, mean"), ("seeds",), ("labelled test tiles",)]
@@ -85,7 +81,7 @@ def _methods_block(table: Table, untrained: MethodSet, names: Names) -> Block:
 
 def _methods_of_task(rows: Sequence[Mapping[str, str]], path: str) -> list[list[Cell]]:
     """Return the cells of the methods on one task, whose numbers compare."""
-    lines = [[Cell(row["method"], row["untrained"] == "yes"), Cell(_home(row))] for row in rows]
+    lines = [[Cell(row["method"], row["untrained"] == "yes"), Cell(task_name(row))] for row in rows]
     for column, (_, sign, form) in _METHOD_NUMBERS.items():
         values = [number(row, column, path) for row in rows]
         places = marked_places([None if value is None else sign * value for value in values])
@@ -126,7 +122,7 @@ def _points_block(table: Table, untrained: MethodSet, names: Names) -> Block:
     rows = []
     for row in table.rows:
         mark = row["untrained"] == "yes"
-        cells = [Cell(row["method"], mark), Cell(_home(row)), Cell(row["seed"])]
+        cells = [Cell(row["method"], mark), Cell(task_name(row)), Cell(row["seed"])]
         for name in _POINT_NUMBERS:
             cells.append(Cell(written(number(row, name, table.path), ",.0f"), mark and name not in _OF_LABELS))
         rows.append(cells)
@@ -185,8 +181,8 @@ _MOVED = ".3g %"
 def _moved_block(table: Table, untrained: MethodSet, names: Names) -> Block:
     need(table, map_tables.MOVEMENT_COLUMNS)
     rows, sentences = [], []
-    for home, method, group in dict.fromkeys((_home(row), row["method"], row["group"]) for row in table.rows):
-        own = [row for row in table.rows if (_home(row), row["method"], row["group"]) == (home, method, group)]
+    for home, method, group in dict.fromkeys((task_name(row), row["method"], row["group"]) for row in table.rows):
+        own = [row for row in table.rows if (task_name(row), row["method"], row["group"]) == (home, method, group)]
         ends = list({row["seed"]: row for row in own}.values())
         mean = written(statistics.fmean(_numbers(own, "step_mean", table.path)), _MOVED)
         since = written(statistics.fmean(_numbers(ends, "since_start", table.path)), _MOVED)
@@ -254,7 +250,7 @@ def _stage_cells(row: Mapping[str, str], path: str) -> list[Cell]:
     mark = row["untrained"] == "yes"
     held_apart = "" if row["unit"] == "patient" else f" (by {row['unit']}, not by patient)"
     held_apart += " (groups shared)" if row["share_groups"] else ""
-    cells = [Cell(_method(row), mark), Cell(f"{_home(row)}, {row['split']}{held_apart}"), Cell(row["seed"])]
+    cells = [Cell(_method(row), mark), Cell(f"{task_name(row)}, {row['split']}{held_apart}"), Cell(row["seed"])]
     for columns in (("kappa", "low", "high"), ("slide_accuracy", "slide_low", "slide_high")):
         value, low, high = (number(row, name, path) for name in columns)
         interval = f" ({written(low, '.3f')} to {written(high, '.3f')})" if None not in (value, low, high) else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from histotransfer.evaluation import learning_curves
-from histotransfer.evaluation.compared_tables import number
+from histotransfer.evaluation.compared_tables import number, task_name
 from histotransfer.report import recipe_words
 from histotransfer.report.entries import DescribedNetwork
 from histotransfer.report.parts import (
@@ -92,7 +92,7 @@ def build(trained: Iterable[DescribedNetwork], tiles: list[Plate], parts: Sequen
         for block in part.tables:
             for row in block.table.rows if block.table.kind == "accuracy" else ():
                 numbers = span(seed_numbers(row["train_tiles"]))
-                said = f"{numbers} tiles of {row['dataset']}/{row['task']}, split {part.split}"
+                said = f"{numbers} tiles of {task_name(row)}, split {part.split}"
                 tiles_of.setdefault(row["network"], {})[said] = None
     networks = []
     for network in trained:
@@ -128,7 +128,7 @@ def _accuracy_cells(row: Mapping[str, str], path: str) -> list[Cell]:
     kept, last, highest_at = (span(seed_numbers(row[name])) for name in ("kept_epochs", "epochs", "highest_at"))
     begins = "trained weights" if row["transfer"] == "yes" else "random weights"
     return [
-        *(Cell(row["network"], mark), Cell(f"{row['dataset']}/{row['task']}"), Cell(begins)),
+        *(Cell(row["network"], mark), Cell(task_name(row)), Cell(begins)),
         *(shown["first_epoch"], shown["last_epoch"], shown["kept"], Cell(f"{kept} of {last}")),
         *(shown["highest"], Cell(highest_at), Cell(row["seeds"])),
     ]
