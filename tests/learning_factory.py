@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from histotransfer import canvas, predictions, store
-from histotransfer.definitions import Recipe
+from histotransfer.definitions import Draw, Factors, Recipe
 from histotransfer.evaluation import learning_curves
 from histotransfer.figures import grad_cam, training_figures
 from histotransfer.plain_data import made
 from histotransfer.report.entries import DescribedNetwork, Entry
+from histotransfer.study_parts import Training
 
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 
@@ -88,7 +89,7 @@ def write_networks(
 
     `networks`: name to ``start`` and ``recipe`` (resolved), and ``level``, ``speed`` of its curve.
     """
-    arguments: dict[str, Any] = {"histories": [], "curves": [], "predictions": [], "of": []}
+    arguments: dict[str, Any] = {"histories": [], "curves": [], "predictions": [], "trainings": []}
     for dataset, task in datasets:
         for number, (name, one) in enumerate(networks.items()):
             for seed in seeds:
@@ -124,12 +125,15 @@ def write_networks(
                 about |= {"kept_epoch": kept, "epochs": epochs, "n_train_tiles": 1180 + 10 * seed}
                 about["weights"] = f"trained from {'scratch' if one['start']['weights'] == 'random' else 'imagenet'}"
                 arguments["predictions"].append(str(write_predictions(home / "predictions.h5", pairs, **about)))
-                arguments["of"].append(
-                    {
-                        **{"dataset": dataset, "task": task, "network": name, "seed": seed},
-                        **{"architecture": one["start"]["architecture"], "start": one["start_name"]},
-                        **{"recipe": one["recipe"]["name"], "transfer": one["start"]["weights"] != "random"},
-                    }
+                arguments["trainings"].append(
+                    Training(
+                        factors=Factors(dataset, task, split, Draw(seed), name, "softmax"),
+                        network=name,
+                        architecture=one["start"]["architecture"],
+                        start=one["start_name"],
+                        recipe=one["recipe"]["name"],
+                        transfer=one["start"]["weights"] != "random",
+                    )
                 )
     return arguments | {"split": split}
 

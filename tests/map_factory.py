@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from histotransfer import canvas, predictions, store
-from histotransfer.definitions import Source
+from histotransfer.definitions import Draw, Factors, Source
 from histotransfer.evaluation import scores
 from histotransfer.figures import map_figures
 from histotransfer.maps import map_tables, probability_maps, tumour_points
@@ -206,7 +206,7 @@ def write_chapter(
                 about |= {"classifier": classifier, "untrained": features == "googlenet", "unit": unit}
                 write_run(run / "predictions.h5", part(true, shares), group_unit=unit, **about)
                 runs.append(run)
-                what = {"dataset": dataset, "method": f"{features}+{classifier}"}
+                what = Factors(dataset, task, split, Draw(seed), features, classifier)
                 if "unet" in classifier:
                     rows = [
                         {"image": slide, "piece": 1, "tiles": len(shares[slide]), "canvas": 32, "cut_off": 6 * (k == 2)}
@@ -224,7 +224,7 @@ def write_chapter(
                     ]
                     store.write_table(run / "moved.tsv", map_tables.MOVED_COLUMNS, rows)
                     moved.append(str(run / "moved.tsv"))
-                    of_moved.append({**what, "task": task, "seed": seed})
+                    of_moved.append(what)
             own = [str(run / "predictions.h5") for run in runs if run.parts[-3] == str(seed)]
             path = folder / f"maps/{split}/{dataset}/{task}/{seed}.svg"
             map_figures.draw_maps(predictions=own, **of_slides, figure=path, master_seed=1)
@@ -250,11 +250,11 @@ def write_chapter(
             datasets=[dataset],
             split=split,
         )
-        map_tables.tabulate_moved(moved=moved, of=of_moved, table=str(place / "moved.csv"))
+        map_tables.tabulate_moved(moved=moved, runs=of_moved, table=str(place / "moved.csv"))
         rules = {"methods": "tabulate_map_methods", "points": "tabulate_points", "moved": "tabulate_moved"}
         tables += [Entry(str(place / f"{kind}.csv"), rule, "maps", kind, split=split) for kind, rule in rules.items()]
     path = folder / "maps/canvases.csv"
-    map_tables.tabulate_canvases(canvases=canvases, of=of_canvases, table=str(path))
+    map_tables.tabulate_canvases(canvases=canvases, runs=of_canvases, table=str(path))
     tables.append(Entry(str(path), "tabulate_canvases", "maps", "canvases"))
     stages = [
         {"dataset": dataset, "task": task, "split": split, "unit": unit, "share_groups": "", "seed": seed}

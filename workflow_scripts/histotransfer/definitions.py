@@ -54,6 +54,11 @@ class Factors:
         """The seed of the draw."""
         return self.draw.seed
 
+    @property
+    def method(self) -> str:
+        """``FEATURES+CLASSIFIER``."""
+        return f"{self.features}+{self.classifier}"
+
 
 # ---- splits and tasks
 

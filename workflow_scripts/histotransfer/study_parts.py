@@ -1,0 +1,110 @@
+"""What the methods, datasets and trained networks of a study consist of, for tables that count and compare them.
+
+:mod:`histotransfer.study` and :mod:`histotransfer.report.contents` make these objects while jobs are planned, and rules
+pass them on as plain data; so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from histotransfer.definitions import Factors, Source
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A rule that fits a model of a method's own, and the name of the classifier that it fits."""
+
+    rule: str
+    classifier: str
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """A network that is trained for a method.
+
+    Attributes
+    ----------
+    network : str
+    start : str
+        The network on whose features its head begins; "" where it is trained on tiles alone.
+    rules : tuple of str
+        Those that train it.
+    """
+
+    network: str
+    start: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MethodParts:
+    """What a method consists of.
+
+    Attributes
+    ----------
+    features, classifier : str
+        Names.
+    sources : tuple of Source
+        Networks and layers whose features it takes; of a choice among layers those of all of them, of random windows
+        and of a trained network's own output none.
+    selection : bool
+        Whether features are selected.
+    choice : tuple of str
+        Feature sets that it chooses among.
+    fitted : tuple of Fit
+        The rules that fit its own models.
+    cell_px : int or None
+        Of a method on the slide itself at low resolution.
+    trained : tuple of NetworkTraining
+        Networks that are trained for it.
+    """
+
+    features: str
+    classifier: str
+    sources: tuple[Source, ...] = ()
+    selection: bool = False
+    choice: tuple[str, ...] = ()
+    fitted: tuple[Fit, ...] = ()
+    cell_px: int | None = None
+    trained: tuple[NetworkTraining, ...] = ()
+
+    @property
+    def networks(self) -> set[str]:
+        """The networks behind it: those that it takes features of, those trained, and where these began."""
+        trained = {name for one in self.trained for name in (one.network, one.start) if name}
+        return trained | {source.network for source in self.sources}
+
+
+@dataclass(frozen=True)
+class DatasetParts:
+    """The names of a dataset's tasks, of its shards, and of its slides or the parts of its table."""
+
+    tasks: tuple[str, ...]
+    shards: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trained network or segmentation network, with the factors of its model.
+
+    Attributes
+    ----------
+    factors : Factors
+        Dataset, task, split, draw, features and classifier.
+    network : str
+        What it is called on the page: its name, or that of the method.
+    architecture : str
+    start, recipe : str
+        Names of what it began with and how it was trained.
+    transfer : bool
+        Whether it began with trained weights.
+    """
+
+    factors: Factors
+    network: str
+    architecture: str
+    start: str
+    recipe: str
+    transfer: bool
