@@ -111,7 +111,7 @@ def compare(
     if twice:
         raise ValueError(f"methods to compare must be named once each; found {listing(twice)} twice")
     tasks = _read(predictions, {*methods, reference}, split)
-    there = {method for task in tasks.values() for of in task.test_sets.values() for method in of.said}
+    there = {method for task in tasks.values() for test_set in task.test_sets.values() for method in test_set.said}
     absent = [method for method in (*methods, reference) if method not in there]
     if absent:
         raise ValueError(
@@ -238,8 +238,8 @@ def _seeds_of(method: str, reference: str, scores: Mapping[str, Mapping[str, np.
     """Return the seeds in which both have a score."""
     return [
         seed
-        for seed, of in scores.items()
-        if all(name in of and not np.isnan(of[name][0]) for name in (method, reference))
+        for seed, of_methods in scores.items()
+        if all(name in of_methods and not np.isnan(of_methods[name][0]) for name in (method, reference))
     ]
 
 

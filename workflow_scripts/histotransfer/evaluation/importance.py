@@ -95,7 +95,7 @@ def shares_of_sources(importance: np.ndarray, widths: Sequence[int]) -> np.ndarr
 
 
 def _names(columns: Sequence[Sequence[Any]]) -> list[str]:
-    """Return what tells the sources apart: networks, or layers of one network."""
+    """Return names of the sources: of networks, of layers of one network, or of both."""
     networks, layers = [network for network, _, _ in columns], [str(layer) for _, layer, _ in columns]
     if len(set(networks)) == len(columns):
         return networks

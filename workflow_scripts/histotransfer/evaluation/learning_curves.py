@@ -1,7 +1,7 @@
 """Learning curves of trained networks as tables: by epoch, by iteration, and what was reached when.
 
 Training writes ``history.tsv`` (an epoch a row) and ``curve.tsv`` (accuracy on samples of tiles several times an epoch,
-for the eye alone) beside each network. Here those of a split's networks and seeds come together.
+by which nothing is chosen) beside each network. Here those of a split's networks and seeds come together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
 from histotransfer.problems import listing
 from histotransfer.study_parts import Training
 
-#: What tells one trained network from others, in every row of the tables.
+#: What every row of the tables begins with: the network, and what it is trained on.
 OF_COLUMNS = ("dataset", "task", "network", "architecture", "start", "recipe", "transfer", "seed")
 
 HISTORY_COLUMNS = (

@@ -143,7 +143,7 @@ def scored(
             if estimate is not None and estimate.value is not None:
                 values.setdefault(run.method, {})[run.seed] = estimate.value
         if seeds:
-            shared = tuple(seed for seed in seeds if values and all(seed in of for of in values.values()))
+            shared = tuple(seed for seed in seeds if values and all(seed in of_method for of_method in values.values()))
             others = tuple(seed for seed in seeds if seed not in shared)
             found.append(Scored(dataset, task, metric, values, shared, others))
     return found
@@ -216,7 +216,7 @@ def _seeds(seeds: Sequence[str]) -> str:
 
 
 def _what_it_tells(ranked: Sequence[Scored]) -> list[str]:
-    """Return what an average over these tasks is worth, where that is less than it seems."""
+    """Return what limits the meaning of an average over these tasks."""
     tasks = Counter(pair.dataset for pair in ranked)
     if not ranked:
         return ["no ranks: there is no task in which every method has a score"]

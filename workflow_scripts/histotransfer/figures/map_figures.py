@@ -139,8 +139,8 @@ class _Compared:
     classes: list[str]
 
     def __str__(self) -> str:
-        of = f"{self.dataset}/{self.task}/{self.split}/{self.seed}"
-        return f"{of} with the classes {', '.join(self.classes)}"
+        factors = f"{self.dataset}/{self.task}/{self.split}/{self.seed}"
+        return f"{factors} with the classes {', '.join(self.classes)}"
 
 
 def _read_methods(predictions: Sequence[str]) -> tuple[list[_Method], _Compared]:
@@ -175,8 +175,8 @@ def _statement(compared: _Compared, methods: Sequence[_Method], shown: Sequence[
     if len(shown) < n_slides:
         first = f"those with {classes[1]} first" if len(classes) == 2 else f"those with more than {classes[0]} first"
         which = f"{len(shown)} of {counted(n_slides, 'test slide')}, {first}, drawn by the master seed"
-    of = f"{compared.dataset}, {compared.task}, split {compared.split}, seed {compared.seed}"
-    said = f"{of}: {which}, cut to the part with tiles."
+    factors = f"{compared.dataset}, {compared.task}, split {compared.split}, seed {compared.seed}"
+    said = f"{factors}: {which}, cut to the part with tiles."
     if len(classes) == 2:
         counts = [
             f"{one.name}{' (untrained)' if one.untrained else ''} "

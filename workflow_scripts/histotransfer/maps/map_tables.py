@@ -77,8 +77,8 @@ def _sorted(
     runs: Iterable[scoreboard.Run], datasets: Sequence[str], split: str
 ) -> list[tuple[tuple[str, str, str], list[scoreboard.Run]]]:
     found = [
-        (key, of)
-        for key, of in scoreboard.comparisons(run for run in runs if run.split == split).items()
+        (key, of_task)
+        for key, of_task in scoreboard.comparisons(run for run in runs if run.split == split).items()
         if key[0] in datasets
     ]
     return sorted(found, key=lambda pair: datasets.index(pair[0][0]))
@@ -111,7 +111,7 @@ def _over_seeds(
     row["tiles"] = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
     fewer = [seed for seed, n in sizes.items() if n < most[seed]]
     if fewer:
-        scored, all_tiles = (sum(of[seed] for seed in fewer) for of in (sizes, most))
+        scored, all_tiles = (sum(tiles[seed] for seed in fewer) for tiles in (sizes, most))
         which = ("seed " if len(fewer) == 1 else "seeds ") + ", ".join(fewer)
         notes[f"scored on {scored:,} of the {all_tiles:,} tiles that others are scored on, {which}"] = None
     known = [one for one in points if one is not None]
@@ -167,7 +167,7 @@ def tabulate_moved(*, moved: Sequence[str], runs: Sequence[Factors], table: str)
     ----------
     moved : sequence of path
         ``moved.tsv`` of runs: a row an epoch and group of layers, with the number of ``weights``, the share of them
-        that a step moved (mean, least and most over the epoch's steps), and that which differs from the start.
+        that a step moved (mean, least and most over the epoch's steps), and the share that differs from the start.
     runs : sequence of Factors
         Of each.
     table : path

@@ -1,7 +1,7 @@
 """Maps of predicted probabilities, one set of files a slide: to measure, to look at, and to open in QuPath.
 
 A map has one pixel for each cell of the slide's grid. Beside it lies where it is: ``l0_`` is pixels of level 0,
-``col, row`` count grid cells. The classes' colours are told apart with every kind of colour vision.
+``col, row`` count grid cells. The classes' colours differ with every kind of colour vision.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ class Contents:
                     path = f"{folder}/epochs/{name}.svg"
                     entries.append(Entry(path, "draw_epochs", kind="epochs", network=name, **of))
                     if one.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
-                        # no tiles are stored for it, and a picture is not worth cutting all of them
+                        # no tiles are stored for it, and cutting all of them for one picture takes too long
                         continue
                     path = f"results/{dataset.name}/models/{task}/{split}/{seed}/{name}/softmax/grad_cam.svg"
                     entries.append(Entry(path, "grad_cam", kind="grad_cam", network=name, seed=seed, **of))

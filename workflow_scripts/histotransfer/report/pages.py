@@ -377,13 +377,13 @@ def _split_block(table: Entry, entries: Sequence[Entry]) -> SplitBlock:
     for row in rows:
         part = (row["set"], row["fold"], int(row["groups_of_set"]))
         cells.setdefault(part, {})[row["class"]] = (int(row["groups"]), int(row["tiles"]))
-    of = {name: getattr(table, name) for name in ("dataset", "task", "split", "seed")}
+    factors = {name: getattr(table, name) for name in ("dataset", "task", "split", "seed")}
     return SplitBlock(
         table=table,
         unit=rows[0]["unit"] if rows else "",
         classes=list(dict.fromkeys(row["class"] for row in rows)),
         parts=[SplitPart(*part, own) for part, own in cells.items()],
-        plates=_plates(entries, "splits", **of),
+        plates=_plates(entries, "splits", **factors),
     )
 
 

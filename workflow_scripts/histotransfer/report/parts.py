@@ -21,24 +21,30 @@ PERCENT = ".1f %"
 
 
 @dataclass(frozen=True)
-class Plate:
-    """A figure on a page: its file as a data URI, its size in CSS pixels, and the sentence that it carries."""
+class Embedded:
+    """A file that a page holds: its entry, and its bytes as a data URI."""
 
     entry: Entry
     source: str
-    width: int
-    height: int
-    statement: str
 
     @property
     def path(self) -> str:
-        """Its file."""
+        """Where it lies."""
         return self.entry.path
 
     @property
     def rule(self) -> str:
-        """The rule that draws it."""
+        """The rule that makes it."""
         return self.entry.rule
+
+
+@dataclass(frozen=True)
+class Plate(Embedded):
+    """A figure on a page: its size in CSS pixels, and the sentence that it carries."""
+
+    width: int
+    height: int
+    statement: str
 
 
 def read_plate(entry: Entry) -> Plate:
@@ -63,23 +69,11 @@ def data_uri(path: str, media_type: str) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A CSV table on the page: its rows, its file as a data URI with a name to save it under."""
+class Table(Embedded):
+    """A CSV table on the page: its rows, and a name to save its file under."""
 
-    entry: Entry
     rows: list[dict[str, str]]
-    source: str
     download: str
-
-    @property
-    def path(self) -> str:
-        """Its file."""
-        return self.entry.path
-
-    @property
-    def rule(self) -> str:
-        """The rule that makes it."""
-        return self.entry.rule
 
     @property
     def kind(self) -> str:
@@ -138,7 +132,7 @@ def read_table(entry: Entry) -> Table:
     parts = [*(names if any(names) else [entry.section]), entry.kind, entry.split]
     words = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts]
     download = "-".join(word for word in dict.fromkeys(words) if word) + ".csv"
-    return Table(entry, store.read_csv(entry.path), data_uri(entry.path, "text/csv"), download)
+    return Table(entry, data_uri(entry.path, "text/csv"), store.read_csv(entry.path), download)
 
 
 def filled(row: Mapping[str, str], column: str) -> str:

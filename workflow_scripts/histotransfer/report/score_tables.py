@@ -131,19 +131,19 @@ def compared(
         Those of the page: its figures of scores and confusion matrices are taken.
     """
     dataset, task, split = key
-    of = {"dataset": dataset, "task": task, "split": split}
+    factors = {"dataset": dataset, "task": task, "split": split}
     levels = [level for level in LEVELS if any(name == level for run in runs for name, _, _ in run.estimates)]
     entries = list(entries)
     return ComparedMethods(
-        **of,
+        **factors,
         unit=runs[0].unit,
         reason=runs[0].share_groups,
         n_methods=len({run.method for run in runs}),
         best=[_best(runs, level, metric) for level in levels],
         tables=[_score_table(runs, level, metric) for level in levels],
         by_class=[_class_table(runs, level) for level in levels],
-        plates=[read_plate(entry) for entry in chosen(entries, "scores", **of)],
-        confusions=[read_plate(entry) for entry in chosen(entries, "confusion", **of)],
+        plates=[read_plate(entry) for entry in chosen(entries, "scores", **factors)],
+        confusions=[read_plate(entry) for entry in chosen(entries, "confusion", **factors)],
     )
 
 
