@@ -13,6 +13,9 @@ RUN := $(BIN)/snakemake --cores $(CORES)
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+.PHONY: install
+install: $(VENV)/.workflow ## Make the environment of the workflow in .venv; other targets do so when they need it
+
 .PHONY: demo
 demo: $(VENV)/.workflow ## Run the default study on drawn slides; writes results/report.html
 	$(RUN)

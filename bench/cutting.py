@@ -12,9 +12,8 @@ from measuring import Row
 
 from histotransfer import store
 from histotransfer.drawn import demo
-from histotransfer.drawn.pyramid import encode_pyramid
-from histotransfer.slides import pixels, reader, tissue
-from histotransfer.slides.grid import read_kept, write_grid
+from histotransfer.drawn import pyramid as tiff
+from histotransfer.slides.grid import read_kept
 
 SIZE = (12000, 9000)
 TILING: dict[str, Any] = {
@@ -57,8 +56,7 @@ def _slides(folder: Path) -> tuple[Path, Path]:
     pyramid, flat = folder / "pyramid.tif", folder / "flat.tif"
     if not flat.exists():
         picture = demo.draw_pixels(slide="bench", patient="bench", label="glandular", master_seed=1, size=SIZE)
-        with store.replacing(pyramid) as part:
-            part.write_bytes(encode_pyramid(picture))
+        tiff.write_slide(pyramid, picture)
         image = pyvips.Image.new_from_array(picture)
         options = {"tile": True, "tile_width": 256, "tile_height": 256, "compression": "jpeg", "Q": 80, "resunit": "cm"}
         with store.replacing(flat) as part:
@@ -74,7 +72,8 @@ class _Cut:
         stem = slide.with_suffix("")
         self.grid, self.pixels = f"{stem}-{size_px}.h5", f"{stem}-{size_px}-{px}.h5"
         about = {"description": f"{stem}.json"}
-        reader.inspect_slide(
+        measuring.call(
+            "slides.reader.inspect_slide",
             slide_file=self.slide,
             slide="bench",
             image_in_sheet="bench",
@@ -84,26 +83,38 @@ class _Cut:
             **about,
         )
         mask = f"{stem}.png"
-        tissue.write_mask(
-            slide_file=self.slide, mask=mask, overlay=f"{stem}.jpg", threshold="otsu", exclude_pen=False, **about
+        measuring.call(
+            "slides.tissue.write_mask",
+            slide_file=self.slide,
+            mask=mask,
+            overlay=f"{stem}.jpg",
+            threshold="otsu",
+            exclude_pen=False,
+            **about,
         )
-        write_grid(
-            slide_file=self.slide, mask=mask, grid=self.grid, tiling=self.tiling, finest_px=px, master_seed=1, **about
+        measuring.call(
+            "slides.grid.write_grid",
+            slide_file=self.slide,
+            mask=mask,
+            grid=self.grid,
+            tiling=self.tiling,
+            finest_px=px,
+            master_seed=1,
+            **about,
         )
         kept = read_kept(self.grid)
         self.coords, self.l0_size, self.n = kept.coords, kept.attributes["l0_size"], len(kept.tile)
 
     def write(self) -> None:
         """The stage as a whole: opening, reading, resizing, HDF5."""
-        pixels.write_pixels(
-            slide_file=self.slide,
-            grid=self.grid,
-            pixels=self.pixels,
-            px=self.px,
-            tiling=self.tiling,
-            code="",
-            threads=1,
-        )
+        measuring.call("slides.pixels.write_pixels", **self.arguments(self.grid, self.pixels))
+
+    def arguments(self, grid: str | Path, target: str | Path) -> dict[str, Any]:
+        """Return the arguments of the stage for a grid of this slide."""
+        return {
+            **{"slide_file": self.slide, "grid": str(grid), "pixels": str(target), "px": self.px},
+            **{"tiling": self.tiling, "code": "", "threads": 1},
+        }
 
     def read_region(self) -> None:
         """OpenSlide's level 0, tile by tile, reduced by Pillow where the size differs."""
@@ -154,16 +165,8 @@ def _memory(folder: Path, pyramid: Path) -> Row:
     for n in (2000, 20000):
         grid, target = folder / f"grid-{n}.h5", folder / f"pixels-{n}.h5"
         _lengthen(cut.grid, grid, n)
-        code = (
-            "import sys, json; sys.path.insert(0, sys.argv[1])\n"
-            "from histotransfer import pixels\n"
-            "pixels.write_pixels(slide_file=sys.argv[2], grid=sys.argv[3], pixels=sys.argv[4], px=256,"
-            " tiling=json.loads(sys.argv[5]), code='', threads=1)"
-        )
-        import json
-
-        library = str(Path(pixels.__file__).parents[1])
-        peaks.append(measuring.peak_mib(code, library, cut.slide, str(grid), str(target), json.dumps(cut.tiling)))
+        measured = measuring.in_own_process("slides.pixels.write_pixels", **cut.arguments(grid, target))
+        peaks.append(measured.mib)
         target.unlink()
     note = f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB"
     ratio = peaks[1] / peaks[0]

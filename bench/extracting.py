@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import measuring
 import numpy as np
+import small_study
 from measuring import Row
 
-from histotransfer import store
 from histotransfer.backends import compiled, process
-from histotransfer.features import extraction
 from histotransfer.networks import building, specification
 
+EXTRACT = "features.extraction.extract"
 NETWORK: dict[str, Any] = {"architecture": "MobileNetV2", "alpha": 1.0, "weights": "random", "px": 224}
 SMALL: dict[str, Any] = {**NETWORK, "alpha": 0.35, "px": 32}
 BATCH, N = 32, 512
@@ -29,22 +30,13 @@ def rows(folder: Path, repetitions: int) -> Iterator[Row]:
     yield _memory(folder)
 
 
-def _write_tiles(path: Path, n: int, px: int) -> str:
-    """Write a pixel file of random tiles, as the stage `pixels` does."""
-    generator = np.random.default_rng(n)
-    said = {"slide": path.stem, "status": "ok", "reason": "", "px": px, "digest": path.stem, "tiles_digest": path.stem}
-    with store.writing_hdf5(path, said) as file:
-        data = file.create_dataset("tiles", (n, px, px, 3), np.uint8)
-        for start in range(0, n, 256):
-            stop = min(n, start + 256)
-            data[start:stop] = generator.integers(0, 256, (stop - start, px, px, 3), dtype=np.uint8)
-        store.write_texts(file, "tile", map(str, range(n)))
-        store.write_texts(file, "image", [path.stem] * n)
-        file.create_dataset("coords", data=np.zeros((n, 2), np.int64))
-    return str(path)
+def write_tiles(path: Path, n: int, px: int) -> str:
+    """Write a pixel file of random tiles."""
+    return small_study.write_pixels(path, [str(k) for k in range(n)], px, seed=n)
 
 
-def _arguments(manifest: Path, network: dict[str, Any], threads: int = 2) -> dict[str, Any]:
+def arguments(manifest: Path, network: dict[str, Any], threads: int = 2) -> dict[str, Any]:
+    """Return the arguments of :data:`EXTRACT`, without the tiles."""
     return {
         **{"weights_file": [], "manifest": str(manifest), "network_name": "bench", "network": network, "batch": BATCH},
         **{"shard": "shard-0", "engine": "keras", "precision": "float32", "master_seed": 1, "code": ""},
@@ -65,7 +57,7 @@ class _Times(logging.Handler):
 
 
 def _against_bare_pass(folder: Path, repetitions: int) -> Row:
-    tiles = _write_tiles(folder / "bench-a.h5", N, 224)
+    tiles = write_tiles(folder / "bench-a.h5", N, 224)
     target = folder / "features"
     target.mkdir(exist_ok=True)
     said = _Times()
@@ -75,14 +67,14 @@ def _against_bare_pass(folder: Path, repetitions: int) -> Row:
     spec = specification.specification(NETWORK)
     process.set_threads(2)
     forward = compiled.compiled_forward(building.build(spec, seed=1), 224, engine="keras", batch=BATCH, threads=2)
-    with __import__("h5py").File(tiles, "r") as file:
+    with h5py.File(tiles, "r") as file:
         in_memory = file["tiles"][:]
     blocks = [in_memory[start : start + BATCH] for start in range(0, N, BATCH)]
     forward(blocks[0])
     found = []
     for _ in range(repetitions):
         (target / "bench-a.h5").unlink(missing_ok=True)
-        extraction.extract(tiles=[tiles], **_arguments(target / "shard-0.json", NETWORK))
+        measuring.call(EXTRACT, tiles=[tiles], **arguments(target / "shard-0.json", NETWORK))
         bare = N / measuring.wall_seconds(lambda: [forward(block) for block in blocks])
         found.append(said.rate / bare)
     logger.removeHandler(said)
@@ -116,16 +108,16 @@ def _ten_slides(folder: Path) -> Iterator[Row]:
     home.mkdir(exist_ok=True)
     for old in (*home.glob("features/*"), *home.glob("*.h5")):
         old.unlink()
-    paths = [_write_tiles(home / f"s{k:02d}.h5", 20, 32) for k in range(11)]
+    paths = [write_tiles(home / f"s{k:02d}.h5", 20, 32) for k in range(11)]
     manifest = home / "features/shard-0.json"
     builds = _Count()
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
     logger.addHandler(builds)
-    extraction.extract(tiles=paths[:10], **_arguments(manifest, SMALL))
+    measuring.call(EXTRACT, tiles=paths[:10], **arguments(manifest, SMALL))
     yield Row("networks built for ten small slides in a shard", *[float(builds.n)] * 3, bar=1, at_least=False)
     before = {entry["slide"]: (manifest.parent / entry["file"]).stat().st_mtime_ns for entry in _slides(manifest)}
-    extraction.extract(tiles=paths, **_arguments(manifest, SMALL))
+    measuring.call(EXTRACT, tiles=paths, **arguments(manifest, SMALL))
     logger.removeHandler(builds)
     now = {entry["slide"]: (manifest.parent / entry["file"]).stat().st_mtime_ns for entry in _slides(manifest)}
     written = sum(before.get(slide) != time for slide, time in now.items())
@@ -147,18 +139,13 @@ class _Count(logging.Handler):
 
 def _memory(folder: Path) -> Row:
     peaks = []
-    code = (
-        "import sys, json, os; sys.path.insert(0, sys.argv[1]); os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
-        "from histotransfer import features\n"
-        "features.extract(tiles=[sys.argv[2]], **json.loads(sys.argv[3]))"
-    )
     for n in (2000, 20000):
-        tiles = _write_tiles(folder / f"many-{n}.h5", n, 64)
+        tiles = write_tiles(folder / f"many-{n}.h5", n, 64)
         target = folder / f"features-{n}"
         target.mkdir(exist_ok=True)
         (target / f"many-{n}.h5").unlink(missing_ok=True)
-        given = json.dumps(_arguments(target / "shard-0.json", {**SMALL, "px": 64}))
-        peaks.append(measuring.peak_mib(code, str(Path(extraction.__file__).parents[1]), tiles, given))
+        given = arguments(target / "shard-0.json", {**SMALL, "px": 64})
+        peaks.append(measuring.in_own_process(EXTRACT, tiles=[tiles], **given).mib)
         Path(tiles).unlink()
     ratio = peaks[1] / peaks[0]
     note = f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB"

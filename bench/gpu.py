@@ -19,8 +19,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow_scripts")]
 
+import measuring  # noqa: E402
 import numpy as np  # noqa: E402
-from training import AUGMENTATION, CLASSES, START, arguments, recipe, write_study  # noqa: E402
+from training import AUGMENTATION, CLASSES, START, TRAIN, arguments, recipe, write_study  # noqa: E402
 
 WORK = HERE.parent / ".bench" / "gpu"
 #: Architecture, edge and batch: on an accelerator, and on a processor.
@@ -101,7 +102,8 @@ def bare_steps(start: Mapping[str, Any], how: Mapping[str, Any], n: int, repetit
     from histotransfer.training import augmentation, epochs, optimisation
     from histotransfer.training.network import build
 
-    network = build(
+    network = measuring.call(
+        build,
         start=start,
         start_name="bench",
         recipe=how,
@@ -158,14 +160,12 @@ class _Ends(logging.Handler):
 
 def epochs(start: Mapping[str, Any], how: Mapping[str, Any], n: int) -> list[float]:
     """Return images a second from the end of one epoch to that of the next: reading, steps, checkpoint."""
-    from histotransfer.training import network_on_tiles
-
     study = write_study(WORK, n=n, px=how["crop_from"] or start["px"], images=2)
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
     times = _Ends()
     logger.addHandler(times)
-    network_on_tiles.train_network(**arguments(study, WORK, start, how))
+    measuring.call(TRAIN, **arguments(study, WORK, start, how))
     logger.removeHandler(times)
     return (n / np.diff(times.ends)).tolist()
 

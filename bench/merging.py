@@ -1,19 +1,17 @@
 """What it costs that merged features lie in several files: time of reading, and memory of training on them."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import measuring
 import numpy as np
+import small_study
 from measuring import Row
 
-from histotransfer import store
-from histotransfer.cohort import cohort, labels, splits
-from histotransfer.features import extraction
 from histotransfer.tables import feature_matrix
 
+TRAIN = "classifiers.fitting.train"
 #: Lengths of the last layers of the paper's seven networks: 9,600 columns.
 WIDTHS = {
     **{"vgg16": 512, "vgg19": 512, "inception": 2048, "resnet": 2048},
@@ -73,19 +71,11 @@ def _read_whole(path: Path) -> np.ndarray:
         return file["features"][:]
 
 
-TRAINING = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from histotransfer import classifiers
-classifiers.train(**json.loads(sys.argv[2]))
-"""
-
-
 def _memory(folder: Path) -> Row:
     size = 4 * TRAINED * OF_EACH * sum(WIDTHS.values()) / 2**20
-    large = _write_study(folder / "large", WIDTHS, OF_EACH)
+    large = write_study(folder / "large", WIDTHS, OF_EACH)
     # what Python, its libraries and the reading of texts take: a run on next to nothing
-    little = _write_study(folder / "little", dict.fromkeys(WIDTHS, 4), 2)
+    little = write_study(folder / "little", dict.fromkeys(WIDTHS, 4), 2)
     found = {}
     for kind, settings in KINDS.items():
         found[kind] = (_peak(large, kind, settings) - _peak(little, kind, settings)) / size
@@ -99,58 +89,39 @@ def _peak(study: dict[str, Any], kind: str, settings: dict[str, Any]) -> float:
     home = Path(study["slides_table"]).parent
     written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
     asked = {**study, **written, "classifier": settings, "classifier_name": kind}
-    return measuring.peak_mib(TRAINING, str(Path(extraction.__file__).parents[1]), json.dumps(asked))
+    return measuring.in_own_process(TRAIN, **asked).mib
 
 
 def _write_features(folder: Path, widths: dict[str, int], slides: int, tiles: int) -> list[str]:
-    """Write random features of slides of equally many tiles; return a manifest a network."""
+    """Write random features of slides of equally many tiles; return a manifest for each network."""
     manifests = []
     for number, (network, width) in enumerate(widths.items()):
         generator = np.random.default_rng(number)
-        entries = []
-        for k in range(slides):
-            slide = f"s{k:02d}"
-            said = {"network": network, "weights": "random", "untrained": True, "layer": "last", "layers": []}
-            path = folder / network / f"{slide}.h5"
-            with store.writing_hdf5(path, {**said, "digest": "d", "tiles_digest": slide}) as file:
-                file["features"] = generator.standard_normal((tiles, width), dtype=np.float32)
-                store.write_texts(file, "tile", (f"{tile:05d}" for tile in range(tiles)))
-                store.write_texts(file, "image", [slide] * tiles)
-            entry = {"slide": slide, "file": path.name, "status": "ok", "reason": "", "n_tiles": tiles, "digest": "d"}
-            entries.append(entry)
-        manifest = folder / network / "shard-0.json"
-        store.write_json(manifest, {"network": network, "shard": "shard-0", "code": "", "slides": entries})
-        manifests.append(str(manifest))
+        entries = [
+            small_study.write_features(
+                folder / network / f"s{k:02d}.h5",
+                [f"{tile:05d}" for tile in range(tiles)],
+                generator.standard_normal((tiles, width), dtype=np.float32),
+                network=network,
+            )
+            for k in range(slides)
+        ]
+        manifests.append(small_study.write_manifest(folder / network / "shard-0.json", network, entries))
     return manifests
 
 
-def _write_study(folder: Path, widths: dict[str, int], tiles: int) -> dict[str, Any]:
-    """Write features, labels, cohort and split; return what ``classifiers.train`` takes, but the classifier."""
-    slides = TRAINED + TRAINED // 3
-    manifests = _write_features(folder, widths, slides, tiles)
-    rows, of_cohort = [], []
-    for k in range(slides):
-        slide, label = f"s{k:02d}", CLASSES[k % 3]
-        row = {"image": slide, "slide": slide, "patient": slide, "label": label}
-        rows += [{**row, "tile": f"{tile:05d}"} for tile in range(tiles)]
-        known = {"status": "ok", "tiles": tiles, "excluded_tiles": 0, "labels": json.dumps({label: tiles})}
-        place = {"split": "train" if k < TRAINED else "test"}
-        of_cohort.append({**row, **known, **place, "image_in_sheet": slide})
-    store.write_table(folder / "labels.tsv", labels.COLUMNS, ({key: r[key] for key in labels.COLUMNS} for r in rows))
-    of_cohort = [{key: row.get(key, "") for key in cohort.COLUMNS} for row in of_cohort]
-    store.write_table(folder / "slides.tsv", cohort.COLUMNS, of_cohort)
-    split = {"unit": "given", "groups": "patient", "folds": 3}
-    splits.assign_groups(
-        slides_table=str(folder / "slides.tsv"),
-        tile_files=[],
-        split_file=str(folder / "split.tsv"),
-        split=split,
-        split_seed=1,
-        master_seed=1,
-    )
+def write_study(folder: Path, widths: dict[str, int], tiles: int) -> dict[str, Any]:
+    """Write features, labels, cohort and split; return the arguments of :data:`TRAIN`, without the classifier."""
+    n_slides = TRAINED + TRAINED // 3
+    manifests = _write_features(folder, widths, n_slides, tiles)
+    names = [f"{tile:05d}" for tile in range(tiles)]
+    slides = [
+        small_study.Slide(f"s{k:02d}", names, [CLASSES[k % 3]] * tiles, "train" if k < TRAINED else "test")
+        for k in range(n_slides)
+    ]
     return {
-        **{"features": manifests, "labels": [str(folder / "labels.tsv")], "slides_table": str(folder / "slides.tsv")},
-        **{"split_file": str(folder / "split.tsv"), "split": split, "feature_set": {"sources": SOURCES}},
-        **{"classes": CLASSES, "dataset": "bench", "task": "kind", "split_name": "given", "features_name": "merged"},
+        **small_study.write_tables(folder, slides, folds=3),
+        **{"features": manifests, "feature_set": {"sources": SOURCES}, "classes": CLASSES},
+        **{"dataset": "bench", "task": "kind", "split_name": "given", "features_name": "merged"},
         **{"split_seed": 1, "master_seed": 1, "threads": 2},
     }

@@ -70,7 +70,7 @@ rule draw_regions:
         **by_files("draw_regions"),
     params:
         **OF_LESIONS,
-        **step("drawn.lesions.draw_regions"),
+        **step("drawn.lesion_regions.draw_regions"),
     message:
         "Annotating the drawn slide {wildcards.slide}"
     script:

@@ -11,8 +11,14 @@ import numpy as np
 
 from histotransfer import store
 from histotransfer.cohort import cohort, labels, splits
+from histotransfer.definitions import Draw, Factors, LearningTables, ModelFiles, Split
+from histotransfer.feature_kinds import Layers, Source
 
 CLASSES = ["fibrous", "glandular", "lymphoid"]
+#: The features that :class:`Cohort` writes.
+FEATURES = Layers((Source("net"),))
+#: What is learnt of them.
+FACTORS = Factors("d", "t", "by-patient", Draw(1), features="net", classifier="c")
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Cohort:
         return sorted({tile.image for tile in self.tiles})
 
     def write(self, shards: int = 1, reverse: bool = False) -> dict[str, object]:
-        """Write all files; return the inputs of ``classifiers.train``."""
+        """Write all files; return the manifests of the features, the label tables and the cohort's table."""
         images = self.images()[::-1] if reverse else self.images()
         manifests = []
         for shard in range(shards):
@@ -149,10 +155,20 @@ def separable(
 
 
 def split_by_patient(folder: Path, slides_table: str, **changes: object) -> tuple[str, dict[str, object]]:
-    """Write a split by patient; return its file and its definition."""
+    """Write a split by patient; return its file and its definition as plain data."""
     split = {"unit": "patient", "test": 0.34, "folds": 3, **changes}
     path = str(folder / "split.tsv")
     splits.assign_groups(
-        slides_table=slides_table, tile_files=[], split_file=path, split=split, split_seed=1, master_seed=2018
+        slides_table=slides_table, tile_files=[], split_file=path, split=Split(**split), split_seed=1, master_seed=2018
     )
     return path, split
+
+
+def tables_of(inputs: dict[str, object], split_file: str) -> LearningTables:
+    """Return the tables among what :meth:`Cohort.write` returned, with a split."""
+    return LearningTables(tuple(inputs["labels"]), inputs["slides_table"], split_file)
+
+
+def model_files(folder: Path) -> ModelFiles:
+    """Return where a classifier's training writes in a folder."""
+    return ModelFiles(*(str(folder / name) for name in ("model.skops", "predictions.h5", "tuning.tsv")))

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from histotransfer import canvas, predictions, store
-from histotransfer.definitions import Draw, Factors, Source
+from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import scores
+from histotransfer.feature_kinds import Source
 from histotransfer.figures import map_figures
 from histotransfer.maps import map_tables, probability_maps, tumour_points
 from histotransfer.report.entries import DescribedMethod, Entry

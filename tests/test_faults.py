@@ -8,43 +8,12 @@ import subprocess
 import time
 from contextlib import contextmanager
 
+import fault_factory
 import pytest
 import slide_factory
 import study_factory
 
 pytestmark = pytest.mark.faults
-
-#: Python imports this first, in each process of the run. It meets a file where the writer has just finished it and not
-#: yet renamed it; nothing of it is in the workflow.
-AT_RENAMING = """
-import os, signal, subprocess, sys, time
-
-targets, fate = os.environ.get("FAULT_TARGETS", ""), os.environ.get("FAULT")
-if targets:
-    rename, targets = os.replace, tuple(targets.split(os.pathsep))
-
-    def replace(source, destination, **options):
-        if not os.fspath(destination).endswith(targets):
-            return rename(source, destination, **options)
-        if fate == "late":
-            # as where another machine's disk shows it after two seconds
-            hidden = f"{destination}.late"
-            rename(source, hidden)
-            later = "import os, sys, time; time.sleep(2); os.rename(*sys.argv[1:])"
-            subprocess.Popen([sys.executable, "-S", "-c", later, hidden, destination], start_new_session=True)
-            return
-        if fate == "half written":
-            os.truncate(source, os.path.getsize(source) // 2)
-        if fate == "just renamed":
-            rename(source, destination, **options)
-        if fate != "held":
-            os.kill(os.getpid(), signal.SIGKILL)
-        while os.path.exists(os.environ["FAULT_HOLD"]):
-            time.sleep(0.05)
-        return rename(source, destination, **options)
-
-    os.replace = replace
-"""
 
 RUN = "scans/models/kind/by-patient/1/net/svm"
 FIGURES = "scans/figures/kind/by-patient/1"
@@ -74,15 +43,7 @@ IN_ORDER = (
 @pytest.fixture
 def faults(tmp_path):
     """Return the environment in which targets meet a fate."""
-    folder = tmp_path / "faults"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(AT_RENAMING, "utf-8")
-
-    def environment(fate, *targets, **more):
-        named = os.pathsep.join(f"/{target}" for target in targets)
-        return {"PYTHONPATH": str(folder), "FAULT_TARGETS": named, "FAULT": fate, **more}
-
-    return environment
+    return fault_factory.write_faults(tmp_path / "faults")
 
 
 def forget(study, *names):

@@ -201,13 +201,13 @@ def test_another_slide_under_the_same_name_is_extracted_again(study):
 #: Where a change of the library is felt: module, what stands there, what comes in its place, rules that run again.
 CHANGES = {
     "labels": (
-        "labels.py",
+        "cohort/labels.py",
         '"label": classes.get(label, "")}\n',
         '"label": classes.get(label) or ""}\n',
         {"label_tiles": 7, "gather_labels": 1, "train_classifier": 1, "score": 1, "collect_scores": 1},
     ),
     "pixels": (
-        "pixels.py",
+        "slides/pixels.py",
         "Image.Resampling.BILINEAR, reducing_gap=2.0",
         "Image.Resampling.BILINEAR, reducing_gap=3.0",
         # the cohort looks into the pixel files for slides that failed, so it follows, and all that follows it
@@ -217,7 +217,7 @@ CHANGES = {
         },
     ),
     "scores": (
-        "evaluation.py",
+        "evaluation/scores.py",
         "INTERVAL = (2.5, 97.5)",
         "INTERVAL = (5.0, 95.0)",
         {"score": 1, "collect_scores": 1},
@@ -245,8 +245,8 @@ def test_tiles_that_other_code_has_cut_are_extracted_again(study):
 def test_an_edited_docstring_or_comment_reruns_nothing(finished):
     library = finished.workflow / "workflow_scripts/histotransfer"
     with (
-        edited(library / "pixels.py", '"""Cutting tiles:', '"""Cutting of tiles:'),
-        edited(library / "tissue.py", "OVERVIEW_UM = 8.0", "OVERVIEW_UM = 8.0  # a comment more"),
+        edited(library / "slides/pixels.py", '"""Cutting tiles:', '"""Cutting of tiles:'),
+        edited(library / "slides/tissue.py", "OVERVIEW_UM = 8.0", "OVERVIEW_UM = 8.0  # a comment more"),
         edited(library / "store.py", '"""Read what :func:`write_json` wrote."""', '"""Read it again."""'),
         edited(finished.workflow / "rules/tissue.smk", "# Tissue. Needs slides.", "# Tissue. It needs slides."),
     ):

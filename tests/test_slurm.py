@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import fault_factory
 import pytest
 import study_factory
 import yaml
-from test_faults import AT_RENAMING
 
 pytestmark = pytest.mark.slurm
 
@@ -171,14 +171,11 @@ def test_the_demo_has_the_same_content_as_on_a_workstation(tmp_path):
 @pytest.fixture
 def holding(tmp_path):
     """Return the environment in which jobs wait as they finish one of some targets, until a file is removed."""
-    folder, hold = tmp_path / "faults", tmp_path / "hold"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(AT_RENAMING, "utf-8")
+    faults, hold = fault_factory.write_faults(tmp_path / "faults"), tmp_path / "hold"
     hold.touch()
 
     def environment(*targets):
-        named = os.pathsep.join(f"/{target}" for target in targets)
-        return {"PYTHONPATH": str(folder), "FAULT_TARGETS": named, "FAULT": "held", "FAULT_HOLD": str(hold)}
+        return faults("held", *targets, FAULT_HOLD=str(hold))
 
     environment.release = hold.unlink
     yield environment

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scans_factory
 import slide_factory
 import study_factory
 import yaml
@@ -470,8 +471,6 @@ def test_the_study_of_bayramoglu_2016_runs_whole_on_small_data(tmp_path, workflo
 @pytest.mark.workflow
 def test_the_study_of_takahama_2019_runs_whole_on_small_data(tmp_path, workflow):
     """The five methods, on maps of pieces of tissue, with the paper's canvas; GoogLeNet at its smallest."""
-    import test_maps_study
-
     study = scaled_down(
         "takahama2019", tmp_path / "study", workflow, px=32,
         tilings={"takahama2019": {"size_px": 40, "mpp": 0.5, "tissue_min": 0.5}},
@@ -491,7 +490,7 @@ def test_the_study_of_takahama_2019_runs_whole_on_small_data(tmp_path, workflow)
     study.config["study"] |= {"splits": ["as-given"], "seeds": [1, 2]}
     study.config["tilings"]["takahama2019"]["upsample"] = True
     sheet = study.folder / "data/stomach/slides.tsv"
-    test_maps_study.write_scans(sheet.parent / "scans", sheet)
+    scans_factory.write_scans(sheet.parent / "scans", sheet)
     study.config["tasks"]["tumour"]["regions"] |= {
         "names": {"tumour": ["Tumour", "1"]},
         "outside": "normal",

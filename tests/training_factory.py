@@ -2,66 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cohort_factory
 import numpy as np
 
-from histotransfer import store
+from histotransfer import seeds, store, workflow
 from histotransfer.cohort import labels
+from histotransfer.definitions import Adam, Draw, Factors, Phase, Recipe, RmsProp, Sgd
+from histotransfer.networks.specification import NetworkSpec, specification
+from histotransfer.plain_data import made, plain
+from histotransfer.training import epochs
+from histotransfer.training.checkpoints import Checkpoint
+from histotransfer.training.learner import Learner
 
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 #: The smallest network of the table, at its smallest.
-START = {
-    "architecture": "MobileNetV2",
-    "alpha": 0.35,
-    "weights": "random",
-    "px": 32,
-    "rescale": "network",
-    "layer": "block_2",
-    "layers": [],
-}
-SGD = {"kind": "sgd", "momentum": 0.9, "nesterov": False}
-ADAM = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
-RMSPROP = {"kind": "rmsprop", "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7}
+START = specification({"architecture": "MobileNetV2", "alpha": 0.35, "weights": "random", "px": 32, "layer": "block_2"})
+SGD, ADAM, RMSPROP = Sgd(), Adam(), RmsProp()
 
 
-def phase(**changes: Any) -> dict[str, Any]:
-    """Return a phase with every key, as the rules pass it on."""
-    return {
-        "on": "tiles",
-        "train": "all",
-        "epochs": 1,
-        "optimiser": SGD,
-        "rate": 0.01,
-        "rates": {},
-        "layer_decay": None,
-        "schedule": {"kind": "constant"},
-        "weight_decay": 0.0,
-        **changes,
-    }
+def start(**changes: Any) -> NetworkSpec:
+    """Return :data:`START` with changes."""
+    return specification(START.plain() | changes)
 
 
-def recipe(*phases: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return a recipe with every key, as the rules pass it on."""
-    return {
-        "name": "tiny",
-        "head": {"pool": "average", "dense": [], "activation": "relu", "dropout": 0.0},
-        "initialisation": {"kind": "glorot", "deviation": None},
-        "batch": 8,
-        "precision": "float32",
-        "crop_from": None,
-        "augmentation": None,
-        "auxiliary": 0.0,
-        "monitor": "loss",
-        "keep": "best",
-        "early_stopping": None,
-        "curve": None,
-        "phases": list(phases) or [phase()],
-        **changes,
-    }
+def phase(**changes: Any) -> Phase:
+    """Return a phase of one epoch on tiles, with changes: objects or plain data."""
+    return made(Phase, {"train": "all", "epochs": 1, "optimiser": SGD, "rate": 0.01, **changes})
+
+
+def recipe(*phases: Phase, **changes: Any) -> Recipe:
+    """Return a recipe of small batches, with changes: objects or plain data."""
+    return made(Recipe, {"name": "tiny", "batch": 8, "phases": list(phases) or [phase()], **changes})
+
+
+def factors(features: str = "net-tuned", classifier: str = "softmax", **changes: Any) -> Factors:
+    """Return what a training is of."""
+    known = {"dataset": "scans", "task": "kind", "split": "by-patient", "draw": Draw(1)}
+    return Factors(**{**known, "features": features, "classifier": classifier, **changes})
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """Return the names of what all trainings of a study have in common, with checkpoints in `folder`."""
+    return {"master_seed": 2018, "resume": str(folder / ".resume"), "code": "c"}
+
+
+def checkpoint(folder: Path, recipe: Recipe) -> Checkpoint:
+    """Return the checkpoint of :func:`train`."""
+    return Checkpoint(folder, {"recipe": plain(recipe)})
+
+
+def train(
+    learner: Learner,
+    recipe: Recipe,
+    *,
+    labels: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    folder: Path,
+    classes: Sequence[str] = CLASSES,
+) -> epochs.Outcome:
+    """Train a learner through all phases of a recipe, with its checkpoint in `folder`."""
+    training = epochs.Training(
+        learner,
+        name="tuned",
+        labels=labels,
+        rows=rows,
+        recipe=recipe,
+        phases=range(len(recipe.phases)),
+        classes=classes,
+        generator_of=partial(seeds.generator, 1, "training"),
+        checkpoint=checkpoint(folder, recipe),
+    )
+    return training.run()
+
+
+def call(function: Callable[..., None], given: Mapping[str, Any]) -> None:
+    """Call a rule's function as a rule does, with its named inputs, outputs and params."""
+    function(**workflow.arguments_of(function, given))
+
+
+#: In a process of its own: a rule's function, by the names of module and function, and what it is given.
+_JOB = """
+import json, logging, sys
+sys.path[:0] = json.loads(sys.argv[1])
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+from histotransfer import workflow
+function = workflow.function_of(sys.argv[2])
+function(**workflow.arguments_of(function, json.loads(sys.argv[3])))
+"""
+
+
+def begin(step: str, given: Mapping[str, Any]) -> subprocess.Popen:
+    """Start a rule's function, ``folder.module.function``, in a process of its own."""
+    command = [sys.executable, "-c", _JOB, json.dumps(sys.path), step, json.dumps(plain(given))]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finished(job: subprocess.Popen) -> str:
+    """Wait for the end of such a process, which must be a good one, and return what it said."""
+    output, _ = job.communicate(timeout=300)
+    assert job.returncode == 0, output
+    return output
 
 
 def tiles_of(index: int, n: int, px: int, generator: np.random.Generator) -> np.ndarray:
@@ -129,27 +177,13 @@ def write_cohort(
     }
 
 
-def arguments(cohort: Mapping[str, Any], folder: Path, recipe: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return all arguments of ``training.train_network``, with outputs in `folder`."""
-    files = {name: str(folder / f"{name}{suffix}") for name, suffix in OUTPUTS.items()}
+def arguments(cohort: Mapping[str, Any], folder: Path, recipe: Recipe, **changes: Any) -> dict[str, Any]:
+    """Return the names of the rule ``train_network``, with outputs in `folder`."""
     return {
         **cohort,
-        **files,
-        "head": [],
-        "weights_file": [],
-        "network_name": "net-tuned",
-        "start": START,
-        "start_name": "net",
-        "recipe": recipe,
-        "dataset": "scans",
-        "task": "kind",
-        "split_name": "by-patient",
-        "split_seed": 1,
-        "master_seed": 2018,
-        "resume": str(folder / ".resume"),
-        "threads": 2,
-        "code": "c",
-        **changes,
+        **{name: str(folder / f"{name}{suffix}") for name, suffix in OUTPUTS.items()},
+        **{"head": [], "weights_file": [], "start": START, "start_name": "net"},
+        **{"recipe": recipe, "factors": factors(), **settings(folder), **changes},
     }
 
 

@@ -38,4 +38,4 @@ except ValueError as error:
     sys.exit(str(error))
 known = plan.measured_here(asked.networks) if given.measure else plan.Rates()
 plans = {slides: plan.plan(dataclasses.replace(asked, slides=slides), known) for slides in given.slides}
-print(plan.said(asked, plans, known))
+print(plan.in_words(asked, plans, known))

@@ -7,6 +7,7 @@ import pytest
 from training_factory import ADAM, SGD, phase
 
 from histotransfer.backends import compiled, shared
+from histotransfer.definitions import Adam, Sgd
 from histotransfer.training import optimisation
 
 pytestmark = pytest.mark.backend
@@ -116,7 +117,7 @@ def test_a_prepared_forward_pass_of_a_whole_and_a_short_batch():
     assert shared.to_array(forward(inputs[1:2], {"times": np.float32([10])})).tolist() == [[21]]
 
 
-@pytest.mark.parametrize("optimiser", [SGD, {**SGD, "momentum": 0.0}, ADAM])
+@pytest.mark.parametrize("optimiser", [SGD, Sgd(momentum=0.0), ADAM])
 def test_a_step_moves_weights_and_slots_as_the_formula_does_and_counts_what_it_moved(optimiser):
     import keras
 
@@ -132,7 +133,7 @@ def test_a_step_moves_weights_and_slots_as_the_formula_does_and_counts_what_it_m
         for value in values
     ]
     move = compiled.compiled_update(weights=weights, slots=slots, update=update, groups=["below", "below", "above"])
-    rate = 1e-6 if optimiser["kind"] == "adam" else 0.5
+    rate = 1e-6 if isinstance(optimiser, Adam) else 0.5
     before = values
     for step in range(2):
         given = [keras.ops.convert_to_tensor(gradient) for gradient in gradients]
@@ -142,8 +143,8 @@ def test_a_step_moves_weights_and_slots_as_the_formula_does_and_counts_what_it_m
         assert counts.tolist() == [moved[0] + moved[1], moved[2]]
         assert 0 < counts[0] < 204
         before = after
-    if optimiser["kind"] == "sgd":
-        momentum = optimiser["momentum"]
+    if isinstance(optimiser, Sgd):
+        momentum = optimiser.momentum
         first = [-rate * factor * g for factor, g in zip((0.5, 0.5, 1.0), gradients, strict=True)]
         for value, found, step in zip(values, after, first, strict=True):
             np.testing.assert_allclose(found, value + step + (momentum * step + step), rtol=0, atol=2e-7)
@@ -155,7 +156,7 @@ def test_a_step_of_nothing_moves_nothing():
     import keras
 
     weight = keras.Variable(np.ones(5, np.float32), dtype="float32")
-    update = optimisation.update_of(phase(optimiser={**SGD, "momentum": 0.0}), {"all": 1.0}, ["all"], [1])
+    update = optimisation.update_of(phase(optimiser=Sgd(momentum=0.0)), {"all": 1.0}, ["all"], [1])
     move = compiled.compiled_update(weights=[weight], slots=[[]], update=update, groups=["all"])
     gradient = np.float32([0, 1e-9, 1, 2, 0])
     # 1 - 1e-9 is 1 in float32

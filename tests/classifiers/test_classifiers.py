@@ -18,7 +18,10 @@ from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
 from histotransfer import predictions, provenance, store
-from histotransfer.classifiers import calibration, cross_validation, fitting, linear_svm, perceptron
+from histotransfer.classifiers import calibration, cross_validation, fitting, kinds, linear_svm, perceptron
+from histotransfer.definitions import RowClassifier, Split
+from histotransfer.feature_kinds import FeatureSet
+from histotransfer.plain_data import made
 from histotransfer.tables import tile_table
 
 SETTINGS = {
@@ -29,34 +32,28 @@ SETTINGS = {
 }
 
 
+def defined(kind):
+    return made(RowClassifier, SETTINGS[kind])
+
+
 def train(cohort, name="out", *, classifier="libsvm", split=None, threads=1, classes=CLASSES, inputs=None, **changes):
     """Train on a cohort; return the paths written."""
     inputs = inputs or cohort.write()
     split_file, definition = cohort_factory.split_by_patient(cohort.folder, inputs["slides_table"], **(split or {}))
-    settings = SETTINGS[classifier] if isinstance(classifier, str) else classifier
-    paths = {
-        "model": str(cohort.folder / name / "model.skops"),
-        "predictions": str(cohort.folder / name / "predictions.h5"),
-        "tuning": str(cohort.folder / name / "tuning.tsv"),
-    }
+    files = cohort_factory.model_files(cohort.folder / name)
     fitting.train(
-        **inputs,
-        **paths,
-        split_file=split_file,
-        classifier=settings,
-        feature_set={"sources": [{"network": "net", "layer": None}]},
+        features=inputs["features"],
+        tables=cohort_factory.tables_of(inputs, split_file),
+        files=files,
+        classifier=defined(classifier) if isinstance(classifier, str) else made(RowClassifier, classifier),
+        feature_set=cohort_factory.FEATURES,
         classes=classes,
-        split=definition,
-        dataset="d",
-        task="t",
-        split_name="by-patient",
-        features_name="net",
-        classifier_name="c",
-        split_seed=1,
+        split=Split(**definition),
+        factors=cohort_factory.FACTORS,
         master_seed=changes.pop("master_seed", 2018),
         threads=threads,
     )
-    return paths
+    return vars(files)
 
 
 def digests(paths):
@@ -132,7 +129,8 @@ def test_gram_matrix_needs_no_second_copy_of_the_features():
 def test_a_refit_on_all_rows_copies_no_features(kind):
     x, y = blobs(1500, 4000, 3)
     grid = {"libsvm": {"C": 0.1}, "extratrees": {"max_features": "sqrt"}}[kind]
-    fit = fitting.KINDS[kind].prepare(x, y, threads=1, **({"trees": 2} if kind == "extratrees" else {}))
+    settings = {"libsvm": {"C": [0.1]}, "extratrees": {"max_features": ["sqrt"], "trees": 2}}[kind]
+    fit = kinds.prepare(made(RowClassifier, {"kind": kind, **settings}), x, y)
     tracemalloc.start()
     [model] = fit(np.arange(1500), [grid], 0)
     _, peak = tracemalloc.get_traced_memory()
@@ -226,9 +224,7 @@ def test_separable_classes_are_learnt(tmp_path, classifier):
     assert out_of_fold.fold.tolist() == expected
     assert attributes["classes"] == CLASSES
     assert (attributes["n_train_tiles"], attributes["n_train_groups"]) == (96, 12)
-    assert attributes["chosen"] in cross_validation.parameter_grid(
-        SETTINGS[classifier], fitting.KINDS[classifier].tuned
-    )
+    assert attributes["chosen"] in cross_validation.parameter_grid(defined(classifier), kinds.KINDS[classifier].tuned)
     assert (attributes["unit"], attributes["group_unit"], attributes["share_groups"]) == ("patient", "patient", "")
     assert (attributes["weights"], attributes["untrained"]) == ("imagenet", False)
     margins = classifier in ("libsvm", "liblinear")
@@ -515,14 +511,10 @@ def test_constant_features_beside_others_change_nothing(tmp_path):
         np.testing.assert_allclose(one.score, other.score, atol=1e-5)
 
 
-def test_a_feature_set_is_sources_windows_or_pixels(tmp_path):
-    cohort = cohort_factory.separable(tmp_path)
-    inputs = cohort.write()
+def test_a_feature_set_is_sources_windows_or_pixels():
     for feature_set, found in (({"network": "net", "layer": None}, "network, layer"), ({}, "none")):
-        with pytest.raises(ValueError, match=f"given by one of sources, windows, pixels and image; found {found}"):
-            tile_table.read(
-                **inputs, split_file="", split={}, feature_set=feature_set, classes=CLASSES, master_seed=2018
-            )
+        with pytest.raises(TypeError, match=f"one of these: sources; windows; image; pixels; found {found}"):
+            made(FeatureSet, feature_set)
 
 
 def test_features_that_are_not_finite_are_named(tmp_path):
@@ -544,8 +536,8 @@ def test_class_without_training_tiles_in_a_fold(tmp_path):
     table = tile_table.read(
         **inputs,
         split_file=str(tmp_path / "split.tsv"),
-        split={"unit": "patient"},
-        feature_set={"sources": [{"network": "net", "layer": None}]},
+        split=Split(unit="patient", folds=3),
+        feature_set=cohort_factory.FEATURES,
         classes=CLASSES,
         master_seed=2018,
     )
@@ -594,7 +586,7 @@ def test_input_that_cannot_be_trained_on(tmp_path):
     with pytest.raises(ValueError, match=r"line 2: a label must be one of fibrous, glandular, or empty; .*'lymphoid'"):
         train(cohort, classes=["fibrous", "glandular"])
     with pytest.raises(
-        ValueError, match=r"must be one of libsvm, liblinear, extratrees, perceptron, leaf_frequencies; found 'knn'"
+        TypeError, match=r"kind: legal are libsvm, liblinear, extratrees, perceptron, leaf_frequencies; found 'knn'"
     ):
         train(cohort, classifier={"kind": "knn"})
     with pytest.raises(ValueError, match=r"needs C; found \[\]"):
@@ -646,12 +638,13 @@ def test_a_fold_model_depends_on_its_own_rows_alone(classifier):
     rows = np.flatnonzero(np.arange(700) % 5 != 2)
     spoilt = x.copy()
     spoilt[np.arange(700) % 5 == 2] = 1e3
-    kind, settings = fitting.KINDS[classifier], SETTINGS[classifier]
-    grid = cross_validation.parameter_grid(settings, kind.tuned)
-    fixed = {"trees": 5} if classifier == "extratrees" else {}
+    settings = defined(classifier)
+    grid = cross_validation.parameter_grid(settings, kinds.KINDS[classifier].tuned)
+    if classifier == "extratrees":
+        settings = replace(settings, trees=5)
     scores = []
     for features in (x, spoilt):
-        models = kind.prepare(features, y, threads=1, **fixed)(rows, grid, 3)
+        models = kinds.prepare(settings, features, y)(rows, grid, 3)
         scores.append([fitting.TileClassifier(model, CLASSES).decision_function(x).tobytes() for model in models])
     assert scores[0] == scores[1]
     assert len(scores[0]) == len(grid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cohort_factory
 import h5py
 import numpy as np
@@ -12,6 +14,8 @@ from sklearn.svm import LinearSVC
 
 from histotransfer import predictions, provenance, store
 from histotransfer.classifiers import fitting, leaf_frequencies
+from histotransfer.definitions import LeafFrequencies, Split
+from histotransfer.feature_kinds import Windows, WindowSet
 from histotransfer.tables import windows
 
 #: Windows of one pixel: hue, saturation, value.
@@ -186,32 +190,26 @@ def window_cohort(folder, *, seed=0):
     return {**cohort.write(), "features": pixels}
 
 
-WINDOWS = {"px": 16, "windows": 10, "window_px": 4, "smallest": 0.75, "largest": 1.0}
+WINDOWS = Windows(16, windows=10, window_px=4, smallest=0.75)
 
 
 def train(folder, inputs, name="out", *, threads=1, master_seed=2018, **windows):
     """Train ET-FL; return the paths written."""
     split_file, definition = cohort_factory.split_by_patient(folder, inputs["slides_table"])
-    files = {"model": "model.skops", "predictions": "predictions.h5", "tuning": "tuning.tsv"}
-    paths = {key: str(folder / name / file) for key, file in files.items()}
+    files = cohort_factory.model_files(folder / name)
     fitting.train(
-        **inputs,
-        **paths,
-        split_file=split_file,
-        classifier={"kind": "leaf_frequencies", "trees": 10, "min_samples_leaf": 5, "C": [0.1, 1.0]},
-        feature_set={"windows": {**WINDOWS, **windows}},
+        features=inputs["features"],
+        tables=cohort_factory.tables_of(inputs, split_file),
+        files=files,
+        classifier=LeafFrequencies((0.1, 1.0), trees=10, min_samples_leaf=5),
+        feature_set=WindowSet(replace(WINDOWS, **windows)),
         classes=CLASSES[:2],
-        split=definition,
-        dataset="d",
-        task="t",
-        split_name="by-patient",
-        features_name="random-windows",
-        classifier_name="et-fl",
-        split_seed=1,
+        split=Split(**definition),
+        factors=replace(cohort_factory.FACTORS, features="random-windows", classifier="et-fl"),
         master_seed=master_seed,
         threads=threads,
     )
-    return paths
+    return vars(files)
 
 
 def test_et_fl_from_pixels_to_predictions(tmp_path):
@@ -227,7 +225,7 @@ def test_et_fl_from_pixels_to_predictions(tmp_path):
     assert "sigmoid" in attributes["calibration"]
     # the model, read again, gives the same for the same windows
     model = fitting.load_model(paths["model"])
-    index = windows.open_windows(pixels=inputs["features"], **WINDOWS, master_seed=2018)
+    index = windows.open_windows(pixels=inputs["features"], windows=WINDOWS, master_seed=2018)
     row_of = {key: row for row, key in enumerate(zip(index.image, index.tile, strict=True))}
     x = index.read(np.array([row_of[key] for key in zip(held_out.image, held_out.tile, strict=True)]))
     assert model.decision_function(x).tobytes() == held_out.score.tobytes()

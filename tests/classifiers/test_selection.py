@@ -14,10 +14,9 @@ from cohort_factory import CLASSES, Cohort, Tile
 from histotransfer import predictions, provenance, store
 from histotransfer.classifiers import elimination, fitting, selection
 from histotransfer.classifiers.subsets import Subsets, read_subsets, write_subsets
+from histotransfer.definitions import Draw, ExtraTrees, LinearSvm, Selection, Split
 
 SETTINGS = {"kind": "rfe", "step": 0.25, "trees": 20}
-FACTORS = {"dataset": "d", "task": "t", "split_name": "by-patient", "features_name": "net", "split_seed": 1}
-FEATURE_SET = {"sources": [{"network": "net", "layer": None}]}
 
 
 def select(cohort, name="out", *, split=None, classes=CLASSES, inputs=None, threads=1, master_seed=2018, **changes):
@@ -26,30 +25,29 @@ def select(cohort, name="out", *, split=None, classes=CLASSES, inputs=None, thre
     split_file, definition = cohort_factory.split_by_patient(cohort.folder, inputs["slides_table"], **(split or {}))
     paths = {"subsets": str(cohort.folder / name / "subsets.h5"), "curve": str(cohort.folder / name / "curve.tsv")}
     given = {
-        **inputs,
-        "split_file": split_file,
-        "feature_set": FEATURE_SET,
+        "features": inputs["features"],
+        "tables": cohort_factory.tables_of(inputs, split_file),
+        "feature_set": cohort_factory.FEATURES,
         "classes": classes,
-        "split": definition,
-        **FACTORS,
+        "split": Split(**definition),
+        "factors": cohort_factory.FACTORS,
         "master_seed": master_seed,
         "threads": threads,
     }
-    selection.select(**given, **paths, selection={**SETTINGS, **changes})
+    selection.select(**given, **paths, selection=Selection(**{**SETTINGS, **changes}))
     return paths, given
 
 
 def train(given, folder, *, subsets=(), classifier=None, **changes):
     """Train on selected features; return held-out and out-of-fold predictions, their attributes and the model."""
-    paths = {name: str(folder / "model" / name) for name in ("model", "predictions", "tuning")}
+    files = cohort_factory.model_files(folder / "model")
     fitting.train(
         **{**given, **changes},
-        **paths,
+        files=files,
         selection=subsets,
-        classifier=classifier or {"kind": "libsvm", "C": [0.01]},
-        classifier_name="c",
+        classifier=classifier or LinearSvm("libsvm", (0.01,)),
     )
-    return *predictions.read_predictions(paths["predictions"]), fitting.load_model(paths["model"])
+    return *predictions.read_predictions(files.predictions), fitting.load_model(files.model)
 
 
 def noise(folder, patients=40, tiles=5, n_features=1000, seed=3):
@@ -74,8 +72,8 @@ def accuracy(part):
 @pytest.mark.parametrize("kind", ["libsvm", "extratrees"])
 def test_labels_of_pure_noise_are_predicted_at_chance(tmp_path, kind):
     classifier = {
-        "libsvm": {"kind": "libsvm", "C": [0.01]},
-        "extratrees": {"kind": "extratrees", "trees": 50, "max_features": ["sqrt"]},
+        "libsvm": LinearSvm("libsvm", (0.01,)),
+        "extratrees": ExtraTrees(("sqrt",), trees=50),
     }[kind]
     cohort = noise(tmp_path)
     paths, given = select(cohort, classes=["a", "b"], split={"test": 0.5}, tolerance=0.1)
@@ -160,7 +158,7 @@ def test_nothing_is_selected_by_the_groups_held_out(tmp_path):
     cohort = cohort_factory.separable(tmp_path, distance=1)
     inputs = cohort.write()
     honest, given = select(cohort, "honest", inputs=inputs)
-    rows = store.read_table(given["split_file"])
+    rows = store.read_table(given["tables"].split_file)
     held_out = {row["group"] for row in rows if row["set"] == "test"}
     assert len(held_out) == 6
     random = np.random.default_rng(9)
@@ -182,7 +180,7 @@ def test_nothing_is_selected_by_the_groups_held_out(tmp_path):
 def test_a_folds_subsets_see_nothing_of_it(tmp_path):
     cohort = cohort_factory.separable(tmp_path, distance=1)
     honest, given = select(cohort, "honest")
-    fold = {row["group"]: row["fold"] for row in store.read_table(given["split_file"])}
+    fold = {row["group"]: row["fold"] for row in store.read_table(given["tables"].split_file)}
     random = np.random.default_rng(9)
     for tile in cohort.tiles:
         if fold[tile.patient] == "1":
@@ -258,14 +256,14 @@ def test_caps_on_training_tiles_hold_for_the_selection_too(tmp_path):
     _, drawn, _, _ = train(given, tmp_path, subsets=capped["subsets"])
     chosen = set(zip(drawn.image, drawn.tile, strict=True))
     assert len(chosen) == 27
-    fold = {row["group"]: row["set"] for row in store.read_table(given["split_file"])}
+    fold = {row["group"]: row["set"] for row in store.read_table(given["tables"].split_file)}
     cohort.tiles = [tile for tile in cohort.tiles if fold[tile.patient] == "test" or (tile.image, tile.tile) in chosen]
     inputs = cohort.write()
-    given["slides_table"], inputs["slides_table"] = inputs["slides_table"], given["slides_table"]
+    tables = replace(given["tables"], labels=tuple(inputs["labels"]))
     fewer = str(tmp_path / "fewer.h5")
     selection.select(
-        **{**given, **inputs, "split": {"unit": "patient"}},
-        selection=SETTINGS,
+        **{**given, "features": inputs["features"], "tables": tables, "split": Split(unit="patient", folds=3)},
+        selection=Selection(**SETTINGS),
         subsets=fewer,
         curve=str(tmp_path / "fewer.tsv"),
     )
@@ -290,11 +288,11 @@ def test_subsets_of_something_else_are_refused(tmp_path):
     paths, given = select(cohort_factory.separable(tmp_path))
     for change, message in (
         ({"task": "u"}, r"subsets\.h5: .* selected on the same task, 'u'; found 't'"),
-        ({"split_seed": 2}, r"the same seed, 2; found 1"),
-        ({"split_name": "other"}, r"the same split, 'other'; found 'by-patient'"),
+        ({"draw": Draw(2)}, r"the same seed, 2; found 1"),
+        ({"split": "other"}, r"the same split, 'other'; found 'by-patient'"),
     ):
         with pytest.raises(ValueError, match=message):
-            train(given, tmp_path, subsets=paths["subsets"], **change)
+            train(given, tmp_path, subsets=paths["subsets"], factors=replace(cohort_factory.FACTORS, **change))
     subsets = read_subsets(paths["subsets"])
     write_subsets(paths["subsets"], replace(subsets, fold_orders={0: subsets.order, 1: subsets.order}))
     with pytest.raises(ValueError, match=r"these subsets know \[0, 1\], asked for was fold 2"):

@@ -8,6 +8,7 @@ from cohort_factory import slides_row, write_slides_table
 
 from histotransfer import store
 from histotransfer.cohort import splits
+from histotransfer.definitions import Split
 
 
 def assign(folder, rows, *, seed=1, tile_files=(), tasks=None, **split):
@@ -17,7 +18,7 @@ def assign(folder, rows, *, seed=1, tile_files=(), tasks=None, **split):
         slides_table=table,
         tile_files=list(tile_files),
         split_file=path,
-        split={"unit": "patient", "test": 0.4, "folds": 3, **split},
+        split=Split(**{"unit": "patient", "test": 0.4, "folds": 3, **split}),
         split_seed=seed,
         master_seed=2018,
         tasks=tasks,
@@ -239,7 +240,7 @@ def test_read_joins_tiles_to_sets_and_folds(tmp_path):
     rows = patients(10, images=2)
     found = assign(tmp_path, rows)
     tiles = tile_rows(rows)[::-1]
-    places = splits.read(str(tmp_path / "split.tsv"), tiles, "patient", False)
+    places = splits.read(str(tmp_path / "split.tsv"), tiles, "patient", "")
     assert places.unit == "patient"
     assert places.group == [tile["patient"] for tile in tiles]
     assert places.set.tolist() == [found[tile["patient"]]["set"] for tile in tiles]
@@ -251,12 +252,12 @@ def test_read_refuses_shared_patients(tmp_path):
     assign(tmp_path, rows, unit="slide")
     path = str(tmp_path / "split.tsv")
     with pytest.raises(ValueError, match=r"unit is 'slide', and \d+ of 12 patients stand in two sets: 'p\d+', .*"):
-        splits.read(path, tile_rows(rows), "slide", False)
+        splits.read(path, tile_rows(rows), "slide", "")
     reason = "the slides of a patient are of different organs"
     assert len(splits.read(path, tile_rows(rows), "slide", reason).group) == 24
-    # nobody knows the patients: nothing known is shared
+    # the patients are unknown: no shared patient is known
     unknown = [{**row, "patient": ""} for row in tile_rows(rows)]
-    assert splits.read(path, unknown, "slide", False).unit == "slide"
+    assert splits.read(path, unknown, "slide", "").unit == "slide"
 
 
 def test_read_refuses_patients_shared_between_folds_alone(tmp_path):
@@ -280,12 +281,12 @@ def test_read_refuses_tiles_of_one_image_on_both_sides(tmp_path):
     ]
     store.write_table(path, splits.COLUMNS, text)
     with pytest.raises(ValueError, match=r"unit is 'tile', and 1 of 1 slides stand in two sets: 'one'"):
-        splits.read(path, tiles, "tile", None)
+        splits.read(path, tiles, "tile", "")
     assert splits.read(path, tiles, "tile", "as the paper has it").fold.tolist() == [0, -1, -1, -1]
     # where each tile is an image of its own, nothing is shared
     alone = [{**tile, "image": f"i{k}", "slide": f"i{k}"} for k, tile in enumerate(tiles)]
     store.write_table(path, splits.COLUMNS, [{**row, "group": f"i{k}/t{k}"} for k, row in enumerate(text)])
-    assert splits.read(path, alone, "tile", None).set.tolist() == ["train", "test", "test", "test"]
+    assert splits.read(path, alone, "tile", "").set.tolist() == ["train", "test", "test", "test"]
 
 
 def test_read_names_what_is_not_in_the_split(tmp_path):
@@ -293,6 +294,6 @@ def test_read_names_what_is_not_in_the_split(tmp_path):
     assign(tmp_path, rows)
     newer = tile_rows([*rows, slides_row("new", patient="newcomer")])
     with pytest.raises(ValueError, match=r"every patient with tiles must stand in it; not found: 'newcomer'"):
-        splits.read(str(tmp_path / "split.tsv"), newer, "patient", False)
+        splits.read(str(tmp_path / "split.tsv"), newer, "patient", "")
     with pytest.raises(ValueError, match=r"must be made for the study's unit 'slide'; found 'patient'"):
-        splits.read(str(tmp_path / "split.tsv"), tile_rows(rows), "slide", False)
+        splits.read(str(tmp_path / "split.tsv"), tile_rows(rows), "slide", "")

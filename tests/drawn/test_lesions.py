@@ -18,7 +18,7 @@ from repository import ROOT as REPOSITORY
 from scipy import ndimage, stats
 
 from histotransfer import store
-from histotransfer.drawn import lesions
+from histotransfer.drawn import lesion_plan, lesion_regions, lesions
 from histotransfer.drawn.patients import patient_stain
 from histotransfer.regions import annotations
 from histotransfer.slides import tissue
@@ -44,13 +44,13 @@ def draw(path: Path, **changes) -> Path:
 
 def annotate(path: Path, **changes) -> Path:
     arguments = {"slide": "b01-a", "label": "tumour", "drawing": "tissue", "master_seed": 7, "size": SMALL}
-    lesions.draw_regions(annotation=path, **{**arguments, **changes})
+    lesion_regions.draw_regions(annotation=path, **{**arguments, **changes})
     return path
 
 
-def lay_out(**changes) -> lesions.Plan:
+def lay_out(**changes) -> lesion_plan.Plan:
     arguments = {"slide": "b01-a", "label": "tumour", "drawing": "tissue", "master_seed": 7, "size": SMALL}
-    return lesions.lay_out(**{**arguments, **changes})
+    return lesion_plan.lay_out(**{**arguments, **changes})
 
 
 def sha256(path: Path) -> str:
@@ -66,7 +66,9 @@ def rows():
 def plans(rows):
     """The plans of the study's slides, by image."""
     return {
-        row["image"]: lesions.lay_out(slide=row["image"], label=row["label"], drawing=row["drawing"], master_seed=SEED)
+        row["image"]: lesion_plan.lay_out(
+            slide=row["image"], label=row["label"], drawing=row["drawing"], master_seed=SEED
+        )
         for row in rows
         if row["drawing"] != "truncated"
     }
@@ -88,9 +90,9 @@ def test_same_arguments_give_the_same_bytes_in_any_process_and_with_any_number_o
     here = [sha256(draw(tmp_path / names[0])), *(sha256(annotate(tmp_path / name)) for name in names[1:])]
     same = f"slide='b01-a', label='tumour', drawing='tissue', master_seed=7, size={SMALL}"
     program = (
-        "import sys; from histotransfer.drawn import lesions;"
+        "import sys; from histotransfer.drawn import lesion_regions, lesions;"
         f" lesions.draw_lesions(slide_file=sys.argv[1], patient='b01', {same});"
-        f" [lesions.draw_regions(annotation=path, {same}) for path in sys.argv[2:]]"
+        f" [lesion_regions.draw_regions(annotation=path, {same}) for path in sys.argv[2:]]"
     )
     path = str(REPOSITORY / "workflow_scripts")
     for threads, hash_seed in (("1", "1"), ("4", "2")):
@@ -123,9 +125,11 @@ def test_a_truncated_slide_opens_nowhere_and_has_its_annotation(tmp_path):
 
 def test_the_module_states_what_the_best_decision_on_one_tile_reaches():
     z = np.linspace(-8, 10, 200_001)
-    tumour = stats.norm.pdf(z, lesions.SHIFT)
-    upper = np.where(z > lesions.SHIFT + lesions.LOOK_ALIKE_FROM, tumour / stats.norm.sf(lesions.LOOK_ALIKE_FROM), 0)
-    share = lesions.LOOK_ALIKES
+    tumour = stats.norm.pdf(z, lesion_plan.SHIFT)
+    upper = np.where(
+        z > lesion_plan.SHIFT + lesion_plan.LOOK_ALIKE_FROM, tumour / stats.norm.sf(lesion_plan.LOOK_ALIKE_FROM), 0
+    )
+    share = lesion_plan.LOOK_ALIKES
     normal = (1 - share) * stats.norm.pdf(z) + share * upper
     tumour, normal, upper = (density / density.sum() for density in (tumour, normal, upper))
 
@@ -141,8 +145,8 @@ def test_the_module_states_what_the_best_decision_on_one_tile_reaches():
     called = 0.2 * tumour > 0.8 * normal
     assert normal[called].sum() == pytest.approx(0.071, abs=5e-4)
     assert upper[called].sum() > 0.9999
-    assert stats.norm.cdf(lesions.SHIFT / 2**0.5) == pytest.approx(0.839, abs=5e-4)
-    assert stats.norm.cdf(3 * lesions.SHIFT / 2**0.5) == pytest.approx(0.9985, abs=5e-5)
+    assert stats.norm.cdf(lesion_plan.SHIFT / 2**0.5) == pytest.approx(0.839, abs=5e-4)
+    assert stats.norm.cdf(3 * lesion_plan.SHIFT / 2**0.5) == pytest.approx(0.9985, abs=5e-5)
     for number in ("0.822", "0.520", "0.820", "0.495", "7.1 %", "0.839", "0.9985"):
         assert number in lesions.__doc__
 
@@ -188,7 +192,7 @@ def test_lesions_lie_together_and_look_alikes_alone(rows, plans):
 
 
 def test_a_hole_is_normal_and_has_a_rim():
-    plan = lay_out(drawing="hole", size=lesions.SIZE)
+    plan = lay_out(drawing="hole", size=lesion_plan.SIZE)
     assert plan.hole.sum() == 9
     assert not (plan.hole & plan.tumour).any()
     assert (ndimage.binary_dilation(plan.hole, np.ones((3, 3))) & ~plan.hole <= plan.tumour).all()
@@ -211,12 +215,12 @@ def pictures(plans, rows):
 
 def per_patch(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     rows, columns = shape
-    edge = lesions.PATCH
+    edge = lesion_plan.PATCH
     return picture[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge).mean(axis=(1, 3))
 
 
 def test_the_grade_shows_within_a_patient_and_across_patients(pictures):
-    edge = lesions.PATCH
+    edge = lesion_plan.PATCH
     shares, grades = [], []
     for plan, rgb, patient in pictures:
         # nuclei by the tile's own threshold, so that nothing of the patient is used
@@ -271,9 +275,9 @@ def test_the_studys_stains_do_not_tell_tumour_from_clear(rows):
 # ---- how it is annotated
 
 
-def shares(path: Path, plan: lesions.Plan, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def shares(path: Path, plan: lesion_plan.Plan, size: tuple[int, int]) -> dict[str, np.ndarray]:
     rows, columns = np.nonzero(plan.solid)
-    edge = lesions.PATCH
+    edge = lesion_plan.PATCH
     read = annotations.read(str(path), regions=REGIONS, l0_size=size)
     return annotations.class_shares(read.shares(columns * edge, rows * edge, edge), REGIONS)
 
@@ -284,10 +288,11 @@ def tile_labels(found: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.mark.parametrize("drawing", ["tissue", "strip", "hole"])
 def test_the_three_formats_say_the_same(tmp_path, drawing):
-    changes = {"drawing": drawing, "size": lesions.SIZE}
+    changes = {"drawing": drawing, "size": lesion_plan.SIZE}
     plan = lay_out(**changes)
     found = {
-        ending: shares(annotate(tmp_path / f"a{ending}", **changes), plan, lesions.SIZE) for ending in lesions.WRITERS
+        ending: shares(annotate(tmp_path / f"a{ending}", **changes), plan, lesion_plan.SIZE)
+        for ending in lesion_regions.WRITERS
     }
     labels = {ending: tile_labels(of) for ending, of in found.items()}
     assert (labels[".xml"] == labels[".geojson"]).all()
@@ -311,20 +316,20 @@ def test_the_three_formats_say_the_same(tmp_path, drawing):
 
 
 def test_outlines_are_a_hands_and_not_the_patches_own():
-    plan = lay_out(size=lesions.SIZE)
-    kinds = {"slide": "b01-a", "drawing": "tissue", "master_seed": 7, "size": lesions.SIZE}
-    areas = lesions.annotated_areas(plan, **kinds)
-    drawn = sum(polygon.area for polygon in areas["Tumor"]) / lesions.PATCH**2
+    plan = lay_out(size=lesion_plan.SIZE)
+    kinds = {"slide": "b01-a", "drawing": "tissue", "master_seed": 7, "size": lesion_plan.SIZE}
+    areas = lesion_regions.annotated_areas(plan, **kinds)
+    drawn = sum(polygon.area for polygon in areas["Tumor"]) / lesion_plan.PATCH**2
     assert drawn == pytest.approx(plan.tumour.sum(), rel=0.05)
     corners = np.concatenate([np.asarray(polygon.exterior.coords) for polygon in areas["Tumor"]])
-    assert (corners % lesions.PATCH == 0).all(axis=1).mean() < 0.02
+    assert (corners % lesion_plan.PATCH == 0).all(axis=1).mean() < 0.02
     assert areas["Exclusion"] == []
 
 
 def test_asap_sees_groups_and_qupath_classes(tmp_path):
     from defusedxml import ElementTree
 
-    changes = {"drawing": "hole", "size": lesions.SIZE}
+    changes = {"drawing": "hole", "size": lesion_plan.SIZE}
     root = ElementTree.parse(annotate(tmp_path / "a.xml", **changes)).getroot()
     groups = [group.get("Name") for group in root.iter("Group")]
     assert groups == ["Tumor", "Normal", "Exclusion"]
@@ -375,7 +380,7 @@ def test_an_annotation_of_another_format_is_refused(tmp_path):
 
 def test_the_smallest_slide_with_a_lesion_has_one():
     for number in range(20):
-        plan = lay_out(slide=f"s{number}", size=(8 * lesions.PATCH, 8 * lesions.PATCH))
+        plan = lay_out(slide=f"s{number}", size=(8 * lesion_plan.PATCH, 8 * lesion_plan.PATCH))
         assert plan.tumour.any()
 
 
@@ -388,7 +393,7 @@ def test_the_sheet_is_complete(rows):
     assert len(rows) == len(usable) + 1 == len({row["image"] for row in rows})
     assert Counter(row["drawing"] for row in rows)["hole"] == 2
     endings = Counter(Path(row["annotation"]).suffix for row in rows)
-    assert set(endings) == set(lesions.WRITERS)
+    assert set(endings) == set(lesion_regions.WRITERS)
     assert max(endings.values()) - min(endings.values()) <= 1
     of_patient = {}
     for row in rows:

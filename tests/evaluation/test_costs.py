@@ -10,8 +10,8 @@ import pytest
 from score_factory import write_scores
 
 from histotransfer import provenance, store
-from histotransfer.definitions import Source
 from histotransfer.evaluation import costs
+from histotransfer.feature_kinds import Source
 from histotransfer.study_parts import DatasetParts, Fit, MethodParts, NetworkTraining
 
 LAST, INNER = Source("net"), Source("net", "inner")

@@ -10,6 +10,7 @@ from score_factory import factors
 from histotransfer import predictions, store
 from histotransfer.classifiers import elimination, fitting
 from histotransfer.classifiers.subsets import Subsets, write_subsets
+from histotransfer.definitions import LinearSvm, ModelFiles, Split
 from histotransfer.evaluation import importance, overlap
 
 
@@ -210,17 +211,15 @@ def test_importances_that_cannot_be_averaged(tmp_path, merged):
     inputs = cohort_factory.separable(tmp_path).write()
     split_file, split = cohort_factory.split_by_patient(tmp_path, inputs["slides_table"])
     fitting.train(
-        **inputs,
-        split_file=split_file,
-        model=merged["models"][0],
-        predictions=merged["predictions"][0],
-        tuning=str(tmp_path / "tuning.tsv"),
-        classifier={"kind": "libsvm", "C": 0.1},
-        feature_set={"sources": [{"network": "net", "layer": None}]},
+        features=inputs["features"],
+        tables=cohort_factory.tables_of(inputs, split_file),
+        files=ModelFiles(merged["models"][0], merged["predictions"][0], str(tmp_path / "tuning.tsv")),
+        classifier=LinearSvm("libsvm", (0.1,)),
+        feature_set=cohort_factory.FEATURES,
         classes=cohort_factory.CLASSES,
-        split=split,
-        **{"dataset": "d", "task": "t", "split_name": "s", "features_name": "net", "classifier_name": "c"},
-        **{"split_seed": 1, "master_seed": 1},
+        split=Split(**split),
+        factors=cohort_factory.FACTORS,
+        master_seed=1,
     )
     with pytest.raises(ValueError, match="importances are those of ExtraTrees; found OneVsOneMargins"):
         importance.share(**merged, table=str(tmp_path / "t.csv"))

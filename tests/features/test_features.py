@@ -16,6 +16,7 @@ from repository import SCRIPTS
 
 from histotransfer import provenance, seeds, store
 from histotransfer.backends import compiled, process
+from histotransfer.feature_kinds import Source
 from histotransfer.features import extraction
 from histotransfer.features.sources import PixelFileSource, SourceError
 from histotransfer.networks import building, specification, weights
@@ -491,7 +492,7 @@ def manifests(made, tmp_path):
 
 
 def open_narrow(manifests, *layers):
-    sources = [{"network": "narrow", "layer": layer} for layer in layers or (None,)]
+    sources = [Source("narrow", layer) for layer in layers or (None,)]
     return feature_matrix.open_matrix(manifests=manifests, sources=sources)
 
 
@@ -568,10 +569,10 @@ def test_networks_stand_side_by_side_in_the_order_asked_for(manifests, tmp_path)
     other = add_network(tmp_path, "wide", network={**NARROW, "alpha": 0.5}, engine="keras")
     merged = feature_matrix.open_matrix(
         manifests=[manifests[1], other, manifests[0]],
-        sources=[{"network": "wide", "layer": None}, {"network": "narrow", "layer": "block_3"}],
+        sources=[Source("wide"), Source("narrow", "block_3")],
     )
     assert merged.columns == [("wide", "out", 0, 1280), ("narrow", "block_3", 1280, 1296)]
-    alone = feature_matrix.open_matrix(manifests=[other], sources=[{"network": "wide", "layer": None}])
+    alone = feature_matrix.open_matrix(manifests=[other], sources=[Source("wide")])
     np.testing.assert_array_equal(merged.read(), np.hstack([alone.read(), open_narrow(manifests, "block_3").read()]))
     names = ("network", "architecture", "alpha", "weights", "untrained", "layer")
     assert [merged.attributes[name] for name in names] == [
@@ -588,7 +589,7 @@ def test_networks_stand_side_by_side_in_the_order_asked_for(manifests, tmp_path)
 def test_one_untrained_network_among_others_is_said(manifests, tmp_path):
     file = save_weights(tmp_path / "own.weights.h5")
     other = add_network(tmp_path, "own", network={**NARROW, "weights": "own.weights.h5"}, weights_file=[file])
-    sources = [{"network": "own", "layer": None}, {"network": "narrow", "layer": None}]
+    sources = [Source("own"), Source("narrow")]
     merged = feature_matrix.open_matrix(manifests=[*manifests, other], sources=sources)
     assert merged.attributes["weights"] == "own.weights.h5, untrained"
     assert merged.attributes["untrained"] is True
@@ -691,7 +692,7 @@ def test_a_slide_in_two_manifests_and_no_slide_at_all_are_errors(manifests, tmp_
         open_narrow([empty])
 
 
-SIDE_BY_SIDE = [{"network": "narrow", "layer": None}, {"network": "other", "layer": None}]
+SIDE_BY_SIDE = [Source("narrow"), Source("other")]
 
 
 def test_networks_that_saw_different_slides_do_not_stand_side_by_side(manifests, tmp_path):
@@ -830,12 +831,12 @@ def test_a_matrix_says_that_a_network_saw_the_labels(trained, tmp_path):
         tmp_path / "frozen", [write_pixels(tmp_path / "frozen", "s", 3)], manifest=str(tmp_path / "frozen" / "m.json")
     )
     manifest = str(tmp_path / "features" / "narrow" / "shard-0.json")
-    found = feature_matrix.open_matrix(manifests=[manifest], sources=[{"network": "tuned", "layer": "head_1"}])
+    found = feature_matrix.open_matrix(manifests=[manifest], sources=[Source("tuned", "head_1")])
     assert (found.n_features, found.attributes["saw_labels"], found.attributes["recipe"]) == (5, True, "all")
-    sources = [{"network": "narrow", "layer": None}]
+    sources = [Source("narrow")]
     both = feature_matrix.open_matrix(
         manifests=[manifest, str(tmp_path / "frozen" / "m.json")],
-        sources=[*sources, {"network": "tuned", "layer": None}],
+        sources=[*sources, Source("tuned")],
     )
     assert both.attributes["saw_labels"] is True
     frozen = feature_matrix.open_matrix(manifests=[str(tmp_path / "frozen" / "m.json")], sources=sources)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import training_factory
 from PIL import Image
-from test_image_files import picture as random_picture
-from test_image_files import write as write_images
-from test_tile_stream import noise, write_pixels
+from pixel_factory import noise, write_images, write_pixels
+from pixel_factory import picture as random_picture
 
 from histotransfer import canvas
 from histotransfer.figures import augmentation_pictures
@@ -32,7 +32,7 @@ def draw(folder, pixels, *, px=8, crop_from=None, suffix="png", seed=1, **wanted
     statement = augmentation_pictures.draw_augmentation(
         pixels=pixels,
         figure=figure,
-        recipe={"augmentation": {**NOTHING, **wanted}, "crop_from": crop_from},
+        recipe=training_factory.recipe(augmentation={**NOTHING, **wanted}, crop_from=crop_from),
         px=px,
         master_seed=seed,
     )

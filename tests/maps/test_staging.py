@@ -15,9 +15,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from histotransfer import predictions, store
 from histotransfer.cohort import cohort, splits
-from histotransfer.definitions import Draw, Factors, Staging
+from histotransfer.definitions import Draw, Factors
 from histotransfer.figures import score_figures
 from histotransfer.maps import pn_stages, staging, staging_tables
+from histotransfer.study_parts import Staging
 
 NEG, ITC, MICRO, MACRO = "negative", "itc", "micro", "macro"
 

@@ -16,8 +16,11 @@ import pytest
 from repository import DATA, SCRIPTS
 
 from histotransfer.backends import compiled, process
+from histotransfer.feature_kinds import Source
 from histotransfer.features import extraction
 from histotransfer.networks import building, specification, table, weights
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import made, plain
 from histotransfer.tables import feature_matrix
 
 REAL_WEIGHTS = {
@@ -243,9 +246,7 @@ def test_untrained_networks_are_read_side_by_side_from_files_with_every_cut_poin
         with h5py.File(tmp_path / name / "s.h5") as file:
             return file["features" if layer == CUT_POINTS[name][-1][0] else f"layers/{layer}"][:]
 
-    merged = feature_matrix.open_matrix(
-        manifests=list(manifests.values()), sources=[{"network": name, "layer": None} for name in names]
-    )
+    merged = feature_matrix.open_matrix(manifests=list(manifests.values()), sources=[Source(name) for name in names])
     assert merged.n_features == n_features
     assert [(own.network, own.layer, own.stop - own.start) for own in merged.columns] == [
         (name, *CUT_POINTS[name][-1]) for name in names
@@ -255,7 +256,7 @@ def test_untrained_networks_are_read_side_by_side_from_files_with_every_cut_poin
     for name in names:
         layers = feature_matrix.open_matrix(
             manifests=[manifests[name]],
-            sources=[{"network": name, "layer": layer} for layer, _ in CUT_POINTS[name]],
+            sources=[Source(name, layer) for layer, _ in CUT_POINTS[name]],
         )
         assert [(own.layer, own.stop - own.start) for own in layers.columns] == CUT_POINTS[name]
         side_by_side = np.hstack([stored(name, layer) for layer, _ in CUT_POINTS[name]])
@@ -285,10 +286,23 @@ def test_defaults_are_filled_in():
 
 
 @pytest.mark.parametrize(
+    "network",
+    [entry(), entry("VGG16", layers="all"), entry(alpha=0.35, px=96, weights="w.h5", rescale="unit", layers=["stem"])],
+)
+def test_a_network_comes_back_from_its_plain_form(network):
+    spec = made(NetworkSpec, network)
+    assert spec == specification.specification(network)
+    assert tuple(plain(spec)) == specification.KEYS
+    assert json.loads(json.dumps(plain(spec))) == plain(spec)
+    assert plain(spec) == {**plain(spec), **{key: value for key, value in network.items() if key != "layers"}}
+    assert made(NetworkSpec, plain(spec)) == spec
+
+
+@pytest.mark.parametrize(
     ("said", "message"),
     [
         (entry("ResNet18"), "architecture: legal are VGG16, .*, MobileNetV2, .*, JoyceCNN; found 'ResNet18'"),
-        (entry(depth=3), "unknown key 'depth'; legal are architecture, alpha, weights"),
+        (entry(depth=3), "depth: unknown key; legal are architecture, alpha, weights, .*; found 'depth'"),
         (entry("VGG16", alpha=0.5), "VGG16 comes in one width, so legal is none; found 0.5"),
         (entry(alpha=-1), "legal are numbers above 0; found -1"),
         (entry(alpha=0.6, weights="imagenet"), "exist for 0.35, 0.5, 0.75, 1, 1.3, 1.4; found 0.6"),
@@ -310,7 +324,8 @@ def test_errors_say_what_is_legal_and_what_was_found(said, message):
 
 
 def test_all_problems_are_reported_at_once():
-    assert len(specification.problems(entry("VGG16", alpha=2, rescale="x", px=1, layer="y", colour=3))) == 5
+    problems = specification.problems(entry("VGG16", alpha=2, rescale="x", px=1, layer="y", colour=3))
+    assert [problem.place for problem in problems] == ["colour", "alpha", "rescale", "layer", "px"]
 
 
 # what is built

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from repository import SCRIPTS
 
+from histotransfer.definitions import Initialisation
 from histotransfer.networks import building, random_weights, specification, trained
 
 
@@ -114,12 +115,12 @@ def dense(inputs, units):
     ("initialisation", "deviation", "largest"),
     [
         # a uniform number within +-a has the deviation a / sqrt(3)
-        ({"kind": "glorot"}, np.sqrt(2 / (300 + 700)), np.sqrt(6 / (300 + 700))),
-        ({"kind": "xavier", "deviation": None}, np.sqrt(1 / 300), np.sqrt(3 / 300)),
-        ({"kind": "he"}, np.sqrt(2 / 300), None),
+        (Initialisation("glorot"), np.sqrt(2 / (300 + 700)), np.sqrt(6 / (300 + 700))),
+        (Initialisation("xavier", None), np.sqrt(1 / 300), np.sqrt(3 / 300)),
+        (Initialisation("he"), np.sqrt(2 / 300), None),
         (None, np.sqrt(2 / 300), None),
-        ({"kind": "gaussian", "deviation": 0.05}, 0.05, None),
-        ({"kind": "gaussian", "deviation": None}, 0.01, None),
+        (Initialisation("gaussian", 0.05), 0.05, None),
+        (Initialisation("gaussian", None), 0.01, None),
     ],
 )
 def test_each_initialisation_has_its_size(initialisation, deviation, largest):
@@ -141,7 +142,7 @@ def test_windows_count_as_inputs_and_depthwise_maps_by_themselves():
     convolution, depthwise = keras.layers.Conv2D(200, 3), keras.layers.DepthwiseConv2D(3)
     convolution.build((None, 9, 9, 50))
     depthwise.build((None, 9, 9, 2000))
-    random_weights.draw_weights([convolution, depthwise], seed=5, initialisation={"kind": "glorot"})
+    random_weights.draw_weights([convolution, depthwise], seed=5, initialisation=Initialisation("glorot"))
     assert np.isclose(convolution.get_weights()[0].max(), np.sqrt(6 / (9 * 50 + 9 * 200)), rtol=1e-3)
     assert np.isclose(depthwise.get_weights()[0].max(), np.sqrt(6 / (9 + 9)), rtol=1e-3)
 
@@ -158,9 +159,9 @@ def test_weights_follow_seed_and_order():
 @pytest.mark.parametrize(
     ("initialisation", "message"),
     [
-        ({"kind": "lecun"}, "initialisation.kind: legal are glorot, he, xavier, gaussian; found 'lecun'"),
-        ({"kind": "he", "deviation": 0.1}, "initialisation.deviation: legal with gaussian alone; found 0.1 with he"),
-        ({"kind": "gaussian", "deviation": 0.0}, "initialisation.deviation: legal are numbers above 0; found 0.0"),
+        (Initialisation("lecun"), "initialisation.kind: legal are glorot, he, xavier, gaussian; found 'lecun'"),
+        (Initialisation("he", 0.1), "initialisation.deviation: legal with gaussian alone; found 0.1 with he"),
+        (Initialisation("gaussian", 0.0), "initialisation.deviation: legal are numbers above 0; found 0.0"),
     ],
 )
 def test_an_initialisation_that_is_none_is_refused(initialisation, message):
@@ -180,7 +181,7 @@ def test_groups_of_vgg16_are_its_blocks():
         "block2": ["block2_conv1", "block2_conv2", "block2_pool"],
         "block3": ["block3_conv1", "block3_conv2", "block3_conv3", "block3_pool"],
     }
-    assert specification.group_names(said) == tuple(found)
+    assert spec.group_names == tuple(found)
 
 
 def test_groups_hold_every_layer_once_and_batch_normalisation_with_its_block():
@@ -188,7 +189,7 @@ def test_groups_hold_every_layer_once_and_batch_normalisation_with_its_block():
     spec = specification.specification(said)
     trunk = building.trunk(spec, seed=1)
     found = trained.groups(trunk, spec)
-    assert tuple(found) == specification.group_names(said) == spec.architecture.layers
+    assert tuple(found) == spec.group_names == spec.architecture.layers
     grouped = [layer for layers in found.values() for layer in layers]
     assert len(grouped) == len({id(layer) for layer in grouped}) == len(trunk.layers) - 1  # without the input
     assert [layer.name for layer in found["block_2"]] == [
@@ -226,14 +227,15 @@ def test_a_cut_point_before_a_named_layer_ends_its_group(layer):
 def test_group_names_are_asked_without_keras():
     code = (
         "import sys; from histotransfer.networks import specification; "
-        "print(specification.group_names({'architecture': 'GenderNet', 'weights': 'w.h5', 'layer': 'fc6'}), "
+        "spec = specification.specification({'architecture': 'GenderNet', 'weights': 'w.h5', 'layer': 'fc6'}); "
+        "print(spec.group_names, "
         "'keras' in sys.modules)"
     )
     path = SCRIPTS
     done = subprocess.run([sys.executable, "-c", code], cwd=path, capture_output=True, text=True)
     assert done.stdout.strip() == "('conv1', 'conv2', 'conv3', 'fc6') False", done.stderr
     with pytest.raises(ValueError, match="layer: legal for GenderNet are conv1, conv2, conv3, fc6, fc7; found 'fc8'"):
-        specification.group_names({"architecture": "GenderNet", "weights": "random", "layer": "fc8"})
+        specification.specification({"architecture": "GenderNet", "weights": "random", "layer": "fc8"})
 
 
 # before the trunk
@@ -304,7 +306,7 @@ def test_auxiliary_classifiers_that_a_file_lacks_are_drawn(tmp_path):
     file = tmp_path / "own.weights.h5"
     building.trunk(specification.specification(entry("GoogLeNet", px=31)), seed=3).save_weights(file)
     drawn = building.trunk(
-        spec, weights_file=file, seed=4, auxiliary=True, initialisation={"kind": "gaussian", "deviation": 0.5}
+        spec, weights_file=file, seed=4, auxiliary=True, initialisation=Initialisation("gaussian", 0.5)
     )
     assert abs(drawn.get_layer("loss2_fc").get_weights()[0].std() / 0.5 - 1) < 0.05
     assert drawn.get_layer("conv2").get_weights()[0].std() < 0.1

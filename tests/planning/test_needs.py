@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 
 import pytest
-import yaml
-from repository import ROOT
-from study_factory import REPOSITORY
-from test_snakemake_files import RULES, WORKING
+from resources_factory import asked_and_took
+from rule_texts import RULES, WORKING
 
-from histotransfer.classifiers import fitting, linear_svm
+from histotransfer.classifiers import kinds, linear_svm
 from histotransfer.networks import table
 from histotransfer.planning import needs, rates
 from histotransfer.planning.needs import Need
-
-SNAKEMAKE = 370
-
 
 # requests
 
@@ -110,7 +102,7 @@ def test_every_network_has_its_rates(name):
 
 
 def test_kinds_and_limits_are_those_of_the_classifiers():
-    assert needs.CLASSIFIERS.keys() == fitting.KINDS.keys()
+    assert needs.CLASSIFIERS.keys() == kinds.KINDS.keys()
     assert needs.GRAM_ROWS == linear_svm.GRAM_ROWS
 
 
@@ -216,22 +208,6 @@ def test_a_u_net_by_hand():
 
 def test_no_needs_are_those_of_a_rule_that_is_not_there():
     assert needs.OF_FILES.keys() <= set(WORKING)
-
-
-def asked_and_took(study, tmp_path):
-    """Return what each job of a finished study would ask for, and check that it took less."""
-    overlay = tmp_path / "study.yaml"
-    overlay.write_text(yaml.safe_dump(study.config), "utf-8")
-    script = ROOT / "tests/asked_resources.py"
-    command = [sys.executable, script, study.folder, study.workflow / "Snakefile", overlay]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
-    jobs = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(jobs) > 50, done.stderr
-    for job in jobs:
-        if job["rss"] not in (None, "NA", "-"):
-            assert job["mem_mb"] >= SNAKEMAKE + 1.0486 * float(job["rss"]), job
-            assert job["runtime"] * 60 > 2 * float(job["s"]), job
-    return jobs
 
 
 def test_what_each_job_asked_for_is_more_than_it_took(finished, tmp_path):

@@ -86,7 +86,7 @@ def test_gpu_hours_are_unknown_where_a_rate_is():
     asked = dataclasses.replace(ONE, networks=("ResNet50", "VGG16"), gpus=1, gpu_tiles_s={"ResNet50": 1000})
     found = plan.plan(asked, ROUND)
     assert (found.gpu_h, found.hours) == (None, None)
-    text = plan.said(asked, {1000: found}, ROUND)
+    text = plan.in_words(asked, {1000: found}, ROUND)
     assert "GPU hours: no GPU was measured for this table; give your own tiles a second (make bench-gpu)." in text
 
 
@@ -132,7 +132,7 @@ def test_the_slowest_network_sets_their_length_and_the_fastest_their_number():
 
 def test_a_row_beyond_what_was_measured_is_marked():
     plans = {n: plan.plan(dataclasses.replace(ONE, slides=n), ROUND) for n in (10_000, 100_000)}
-    text = plan.said(ONE, plans, ROUND)
+    text = plan.in_words(ONE, plans, ROUND)
     assert "\n| 10,000 | " in text
     assert "\n| 100,000 * | " in text
     assert text.endswith(
@@ -207,7 +207,7 @@ def test_this_machine_can_be_measured():
     assert found.tiles_s.keys() == {"JoyceCNN"}
     assert 1 < found.tiles_s["JoyceCNN"] < 10_000
     asked = dataclasses.replace(ONE, networks=("JoyceCNN",))
-    assert "measured on this machine just now" in plan.said(asked, {1000: plan.plan(asked, found)}, found)
+    assert "measured on this machine just now" in plan.in_words(asked, {1000: plan.plan(asked, found)}, found)
 
 
 def tables(text):

@@ -6,16 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import study_factory
+from config_factory import MAPS, changed, load
 from learning_factory import phase, recipe, start
-from test_configuration import changed, folder, load
-from test_segmenters import MAPS
 
 from histotransfer.report import contents
 from histotransfer.report.entries import chosen
 from histotransfer.study.methods import Method
 from histotransfer.study.trained import TrainedNetwork
-
-__all__ = ["folder"]
 
 VARIED = {"flip": "both"}
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import cohort_factory
 import numpy as np
 import pytest
-from training_factory import ADAM, SGD, START, phase, recipe
+import training_factory
+from training_factory import ADAM, START, phase, recipe
 
 from histotransfer import predictions, provenance, store
 from histotransfer.backends import compiled, process, shared
 from histotransfer.cohort import labels
-from histotransfer.networks import building, random_weights, specification
+from histotransfer.definitions import Augmentation, Canvas, EndToEnd, Sgd
+from histotransfer.networks import building, random_weights
 from histotransfer.networks.trained import load_trained, trained_features
 from histotransfer.segmentation import end_to_end, feature_maps, unet
-from histotransfer.segmentation.extractor import build_extractor, canvas_of
+from histotransfer.segmentation.extractor import build_extractor
 from histotransfer.segmentation.gradients import MapGradients, MapStep
 from histotransfer.segmentation.movement import Movement
 from histotransfer.segmentation.network import attach, load
@@ -28,14 +30,7 @@ from histotransfer.training.network import build
 
 CLASSES = ["normal", "tumour"]
 #: Everything that varies pixels: a crop, turns and flips, a rotation between pixels, colours.
-VARIED = {
-    "quarter_turns": True,
-    "flip": "horizontal",
-    "rotate": 20.0,
-    "saturation": [0.75, 1.25],
-    "contrast": [0.9, 1.1],
-}
-PLAIN_SGD = {**SGD, "momentum": 0.0}
+VARIED = Augmentation(quarter_turns=True, flip="horizontal", rotate=20.0, saturation=(0.75, 1.25), contrast=(0.9, 1.1))
 #: A slide of 14 tiles: n normal, t tumour, . a tile without a label.
 SLIDE = (" nnt ", "nn.tt", "n.tt ", "  tt ")
 CROP_FROM, BATCH, N_VECTOR = 40, 4, 5
@@ -69,7 +64,7 @@ def small_network(folder, classes=CLASSES, seed=1):
     trunk = keras.Model(given, x, name="trunk")
     random_weights.draw_weights(trunk.layers, seed=seed)
     tiles = keras.Input((CROP_FROM, CROP_FROM, 3), dtype="uint8", name="tiles")
-    x = trunk(building.image_layers(specification.specification(START), px_stored=CROP_FROM)(tiles))
+    x = trunk(building.image_layers(START, px_stored=CROP_FROM)(tiles))
     above = [
         layers.GlobalAveragePooling2D(name="pool"),
         layers.Dropout(0.3, seed=1, name="dropout_1"),
@@ -84,19 +79,19 @@ def small_network(folder, classes=CLASSES, seed=1):
     return write_networks(folder, keras.Model(tiles, x, name="network"), START, seed=seed)
 
 
-def real_network(folder, start=None, means=None, seed=1):
+def real_network(folder, means=None, seed=1, **changes):
     """Write a network of the table as training leaves it."""
-    start = {**START, **(start or {})}
+    start = training_factory.start(**changes)
     network = build(
         start=start,
         start_name="net",
         recipe=recipe(
             head={"pool": "average", "dense": [N_VECTOR], "activation": "relu", "dropout": 0.3}, crop_from=CROP_FROM
         ),
-        classes=CLASSES,
+        n_classes=len(CLASSES),
         weights_file=None,
         master_seed=seed,
-        factors=("test",),
+        stream=("test",),
         means=means,
     )
     return write_networks(folder, network.model, start, seed=seed)
@@ -120,7 +115,7 @@ def write_networks(folder, model, start, seed=1):
 
 
 def load_pair(files, how):
-    return end_to_end.load_pair(**files, layer="head_1", px_stored=how["crop_from"], n_classes=len(CLASSES), recipe=how)
+    return end_to_end.load_pair(**files, layer="head_1", px_stored=how.crop_from, n_classes=len(CLASSES), recipe=how)
 
 
 def write_pixels(folder, slides, px=CROP_FROM, changed=()):
@@ -169,17 +164,17 @@ def gradients_of(pair, tiles, how, batch=None):
         extractor=pair.extractor,
         logits=pair.segmentation.evaluated,
         tiles=tiles,
-        varied=how["augmentation"],
-        batch=batch or how["batch"],
+        varied=how.augmentation,
+        batch=batch or how.batch,
     )
 
 
 def drawn_for(pair, how, n, seed):
     """What varies the tiles of a map, drawn as is written: one generator a mini-batch."""
-    sizes = [min(how["batch"], n - start) for start in range(0, n, how["batch"])]
+    sizes = [min(how.batch, n - start) for start in range(0, n, how.batch)]
     drawn = [
         augmentation.draw(
-            how["augmentation"],
+            how.augmentation,
             n=size,
             px_stored=pair.extractor.px_stored,
             px=pair.extractor.px,
@@ -275,7 +270,7 @@ def test_gradients_are_those_of_the_joined_network_in_every_layer(tmp_path, file
     assert min(np.linalg.norm(each) for each in expected) > 0
     far = {name: relative(a, b) for name, a, b in zip(names, by, expected, strict=True)}
     assert max(far.values()) < 1e-4, far
-    assert shared.to_array(found.told)[0] == pytest.approx(loss, rel=1e-5)
+    assert shared.to_array(found.scores)[0] == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_second_pass_that_sees_other_pixels_would_be_noticed(tmp_path, files, monkeypatch):
@@ -313,7 +308,7 @@ def test_a_second_pass_that_sees_other_pixels_would_be_noticed(tmp_path, files, 
 
 @pytest.mark.backend
 def test_a_step_of_gradient_descent_at_rate_1_subtracts_the_gradient(tmp_path, files):
-    how = recipe_of(rate=1.0, phase={"optimiser": PLAIN_SGD, "rates": {"extractor": 0.5}})
+    how = recipe_of(rate=1.0, phase={"optimiser": Sgd(momentum=0.0), "rates": {"extractor": 0.5}})
     pair = load_pair(files, how)
     tiles, one = one_map(tmp_path)
     _, expected = plain_gradients(pair, prepared_tiles(pair, tiles, how, one[2], 3), *one[:2])
@@ -332,8 +327,8 @@ def test_a_step_of_gradient_descent_at_rate_1_subtracts_the_gradient(tmp_path, f
 
 
 def step_of(pair, tiles, how, one):
-    """Return a step on one map, as :func:`epochs.run` has it made, and what counts what it moves."""
-    [own] = how["phases"]
+    """Return a step on one map, as :class:`epochs.Training` has it made, and what counts what it moves."""
+    [own] = how.phases
     factors = optimisation.group_factors(["extractor", "unet"], own)
     # in another order than the gradients come
     weights = list(pair.joined.trainable_variables)[::-1]
@@ -423,12 +418,12 @@ def test_cells_without_a_label_are_in_no_loss_and_no_gradient(tmp_path, files):
     gradients = gradients_of(pair, tiles, how)
     found = gradients(piece, of_cells, places, 0)
     # the loss by hand: the mean over the 12 labelled of 14 tiles
-    maps = canvas_of(found.vectors, piece)
+    maps = feature_maps.canvas_of(found.vectors, piece)
     [logits] = compiled.compiled_forward(pair.segmentation.evaluated, 0)(maps[None])
     own = feature_maps.gather(logits[0].astype(np.float64), piece)
     true = feature_maps.gather(of_cells, piece)
     of_true = own[np.arange(14), np.maximum(true, 0)] - np.log(np.exp(own).sum(axis=1))
-    mean, total, correct, n = shared.to_array(found.told).tolist()
+    mean, total, correct, n = shared.to_array(found.scores).tolist()
     assert (n, correct) == (12, ((own.argmax(axis=1) == true) & (true >= 0)).sum())
     assert (mean, total) == pytest.approx((-of_true[true >= 0].mean(), -of_true[true >= 0].sum()), rel=1e-3)
     # whatever stands for no label
@@ -439,7 +434,7 @@ def test_cells_without_a_label_are_in_no_loss_and_no_gradient(tmp_path, files):
 
 def test_tiles_in_the_middle_of_stored_ones_are_what_the_network_itself_takes(tmp_path):
     # grey values less the means of the tiles that this network was trained on, which only its file knows
-    files = real_network(tmp_path, start={"rescale": "training_mean"}, means=[101.5, 99.25, 120.0])
+    files = real_network(tmp_path, rescale="training_mean", means=[101.5, 99.25, 120.0])
     how = recipe_of(augmentation=None)
     extractor = load_pair(files, how).extractor
     tiles = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
@@ -455,10 +450,9 @@ def test_an_extractor_is_what_the_trained_network_has_up_to_the_layer(real_files
     files = real_files
     model = load_trained(files["extractor"])
     tiles = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
-    spec = specification.specification(files["start"])
     for layer, width in (("head_1", 5), ("block_2", 8), ("block_0", 8), (None, 8)):
         extractor = build_extractor(files["extractor"], start=files["start"], layer=layer)
-        expected = trained_features(model, spec, names=[layer or "block_2"]).predict(tiles, verbose=0)
+        expected = trained_features(model, files["start"], names=[layer or "block_2"]).predict(tiles, verbose=0)
         [expected] = expected if isinstance(expected, list) else [expected]
         assert extractor.n_features == width
         np.testing.assert_allclose(shared.to_array(extractor.evaluated(tiles)), expected, rtol=1e-6, atol=1e-7)
@@ -520,12 +514,16 @@ def arguments(cohort, files, folder, how, **changes):
         **cohort,
         **files,
         **written,
-        **{"start_name": "net", "network_name": "net-tuned", "layer": "head_1", "recipe": how},
-        **{"classifier": {"kind": "end_to_end", "filters": 4, "depth": 2, "standardise": True}},
-        **{"canvas": {"size": 8, "per": "slide"}, "features_name": "vectors", "classifier_name": "end-to-end"},
-        **{"dataset": "biopsies", "task": "tumour", "split_name": "by-patient", "split_seed": 1, "master_seed": 2018},
-        **{"resume": str(folder / ".resume"), "threads": 2, "code": "c", **changes},
+        **{"start_name": "net", "network_name": "net-tuned", "layer": "head_1"},
+        **{"classifier": EndToEnd("unet", how, filters=4, depth=2), "canvas": Canvas(8)},
+        "factors": training_factory.factors("vectors", "end-to-end", dataset="biopsies", task="tumour"),
+        **training_factory.settings(folder),
+        **changes,
     }
+
+
+def train(cohort, files, folder, how, **changes):
+    training_factory.call(end_to_end.train_end_to_end, arguments(cohort, files, folder, how, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -547,13 +545,13 @@ TWO_PHASES = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, cohort, files):
     folder = tmp_path_factory.mktemp("trained")
-    end_to_end.train_end_to_end(**arguments(cohort, files, folder, recipe_of(**TWO_PHASES)))
+    train(cohort, files, folder, recipe_of(**TWO_PHASES))
     return folder
 
 
 @pytest.mark.backend
 def test_a_training_that_is_interrupted_comes_to_the_same_bytes(tmp_path, cohort, files, trained, monkeypatch):
-    given = arguments(cohort, files, tmp_path, recipe_of(**TWO_PHASES))
+    given = (cohort, files, tmp_path, recipe_of(**TWO_PHASES))
 
     class KilledError(Exception):
         pass
@@ -570,8 +568,8 @@ def test_a_training_that_is_interrupted_comes_to_the_same_bytes(tmp_path, cohort
         patch.setattr(checkpoints.Checkpoint, "write", killed)
         for _ in range(2):
             with pytest.raises(KilledError):
-                end_to_end.train_end_to_end(**given)
-    end_to_end.train_end_to_end(**given)
+                train(*given)
+    train(*given)
     for name in NAMES:
         own = f"{name}{SUFFIXES.get(name, '.tsv')}"
         digests = [provenance.content_digest(folder / own) for folder in (tmp_path, trained)]
@@ -612,7 +610,7 @@ def test_predictions_are_those_of_the_two_saved_networks(trained, cohort):
         names = [tiles.tile[k] for k in own]
         [piece] = feature_maps.layout([slide] * len(own), names, size="fit", per="slide", multiple=4)
         vectors = extractor.predict(tiles.read(own), verbose=0)
-        maps = segmenter.predict(canvas_of(vectors[piece.rows], piece)[None], verbose=0)
+        maps = segmenter.predict(feature_maps.canvas_of(vectors[piece.rows], piece)[None], verbose=0)
         expected = dict(zip([names[k] for k in piece.rows], feature_maps.gather(maps[0], piece), strict=True))
         rows = [k for k, image in enumerate(held_out.image) if image == slide]
         assert {held_out.tile[k] for k in rows} == set(names)
@@ -637,14 +635,13 @@ def test_a_class_without_labelled_tiles_in_train_is_named(tmp_path, files):
     slides = {f"slide{k}": (" nn", "n..", "nnn") for k in range(6)}
     cohort = write_cohort(tmp_path, slides)
     with pytest.raises(ValueError, match=r"tiles of each of the classes normal, tumour in train; found none of tumour"):
-        end_to_end.train_end_to_end(**arguments(cohort, files, tmp_path, recipe_of()))
+        train(cohort, files, tmp_path, recipe_of())
 
 
 def test_networks_that_do_not_fit_are_named(tmp_path, cohort, files):
-    def said(**changes):
-        given = {"recipe": recipe_of(), **changes}
+    def said(recipe=None, **changes):
         with pytest.raises(ValueError) as caught:
-            end_to_end.train_end_to_end(**{**arguments(cohort, files, tmp_path, given["recipe"]), **given})
+            train(cohort, files, tmp_path, recipe or recipe_of(), **changes)
         return str(caught.value)
 
     assert "head_1; found 'head_2'" in said(layer="head_2")
@@ -663,10 +660,10 @@ def test_memory_that_runs_out_names_the_recipe_and_its_batch(tmp_path, cohort, f
 
     monkeypatch.setattr(MapGradients, "_by_extractor", full)
     with pytest.raises(ValueError, match=r"with batch 4: set `recipes\.tiny\.batch` lower.*no 3 GiB left"):
-        end_to_end.train_end_to_end(**arguments(cohort, files, tmp_path, recipe_of()))
+        train(cohort, files, tmp_path, recipe_of())
 
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(tmp_path, cohort, files):
     how = recipe_of(rate=1e30, epochs=2)
     with pytest.raises(ValueError, match=r"vectors\+end-to-end: the loss must be finite; found one .* epoch 1, step 2"):
-        end_to_end.train_end_to_end(**arguments(cohort, files, tmp_path, how))
+        train(cohort, files, tmp_path, how)

@@ -6,9 +6,8 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cohort_factory
@@ -16,10 +15,11 @@ import numpy as np
 import pytest
 import training_factory
 from cohort_factory import Cohort, Tile
-from training_factory import ADAM, phase
+from training_factory import ADAM, begin, finished, phase
 
 from histotransfer import predictions, provenance, store
 from histotransfer.cohort import splits
+from histotransfer.definitions import Augmentation, Canvas, Split, Unet
 from histotransfer.networks.trained import load_trained
 from histotransfer.segmentation import cells as segmentation_cells
 from histotransfer.segmentation import feature_maps, predicting, unet, unet_training
@@ -27,7 +27,9 @@ from histotransfer.segmentation.cells import FeatureCells, batches, mean_and_dev
 from histotransfer.segmentation.maps import lay_out
 from histotransfer.segmentation.network import attach, load
 from histotransfer.tables import tile_table
-from histotransfer.training import epochs, results
+from histotransfer.training import results
+from histotransfer.training.scoring import log_probabilities
+from histotransfer.training.tiles import rows_of_sets
 
 CLASSES = ["normal", "tumour"]
 N_FEATURES = 5
@@ -39,18 +41,12 @@ RECIPE = training_factory.recipe(
     augmentation={"flip": "both", "quarter_turns": True},
     curve={"sets": ["train", "test"], "per_epoch": 1, "tiles": 200},
 )
-SHORT = {**RECIPE, "phases": [phase(epochs=2, rate=0.003, optimiser=ADAM)], "curve": None}
-CLASSIFIER = {"kind": "unet", "filters": 6, "depth": 2, "standardise": True}
-CANVAS = {"size": 12, "per": "slide"}
+SHORT = replace(RECIPE, phases=(phase(epochs=2, rate=0.003, optimiser=ADAM),), curve=None)
+CLASSIFIER = Unet(SHORT, filters=6, depth=2)
+CANVAS = Canvas(12)
 FEATURES = {"sources": [{"network": "net", "layer": None}]}
 OUTPUTS = {"model": ".keras", "predictions": ".h5", "history": ".tsv", "curve": ".tsv", "canvases": ".tsv"}
-JOB = """
-import json, logging, sys
-sys.path[:0] = json.loads(sys.argv[1])
-logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-from histotransfer.segmentation import unet_training
-unet_training.train_unet(**json.loads(sys.argv[2]))
-"""
+TRAIN = "segmentation.unet_training.train_unet"
 
 
 def tissue(seed, size=10):
@@ -93,40 +89,23 @@ def written(cohort, **split):
     return {**inputs, "split_file": split_file, "split": definition}
 
 
-def arguments(inputs, folder, **changes):
-    """Return all arguments of ``segmentation.train_unet``, with outputs in `folder`."""
+def arguments(inputs, folder, *, recipe=SHORT, classifier=CLASSIFIER, **changes):
+    """Return the names of the rule ``train_unet``, with outputs in `folder`."""
     return {
         **inputs,
         **{name: str(folder / f"{name}{suffix}") for name, suffix in OUTPUTS.items()},
         "feature_set": FEATURES,
-        "classifier": CLASSIFIER,
-        "recipe": SHORT,
+        "classifier": replace(classifier, recipe=recipe),
         "canvas": CANVAS,
-        "features_name": "net",
-        "classifier_name": "unet",
         "classes": CLASSES,
-        "dataset": "scans",
-        "task": "tumour",
-        "split_name": "by-patient",
-        "split_seed": 1,
-        "master_seed": 2018,
-        "resume": str(folder / ".resume"),
-        "threads": 2,
-        "code": "c",
+        "factors": training_factory.factors("net", "unet", task="tumour"),
+        **training_factory.settings(folder),
         **changes,
     }
 
 
-def begin(arguments):
-    """Start a training in a process of its own."""
-    command = [sys.executable, "-c", JOB, json.dumps(sys.path), json.dumps(arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finished(job):
-    output, _ = job.communicate(timeout=300)
-    assert job.returncode == 0, output
-    return output
+def train_unet(inputs, folder, **changes):
+    training_factory.call(unet_training.train_unet, arguments(inputs, folder, **changes))
 
 
 def index_of(inputs, feature_set=FEATURES):
@@ -140,7 +119,8 @@ def index_of(inputs, feature_set=FEATURES):
 
 def maps_of(inputs, canvas=CANVAS, multiple=4):
     table = index_of(inputs)
-    rows = results.rows_of_sets(table, inputs["split"], split_seed=1, master_seed=2018)
+    drawn = tile_table.draw(table, tiles=None, tiles_per_class=None, split_seed=1, master_seed=2018)
+    rows = rows_of_sets(table, drawn, seed=1, master_seed=2018)
     return table, lay_out(table, rows, canvas=canvas, multiple=multiple)
 
 
@@ -154,7 +134,7 @@ def inputs(tmp_path_factory):
 def trained(tmp_path_factory, inputs):
     """The results of an undisturbed training: its folder and what it said."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, finished(begin(arguments(inputs, folder, recipe=RECIPE)))
+    return folder, finished(begin(TRAIN, arguments(inputs, folder, recipe=RECIPE)))
 
 
 # what is learnt
@@ -247,7 +227,7 @@ def test_predictions_are_those_of_the_saved_network_on_maps_as_they_are(trained,
         **{"filters": 6, "depth": 2, "standardise": True, "parameters": model.count_params()},
     }
     assert {name: said[name] for name in wanted} == wanted
-    assert json.loads(said["canvas"]) == CANVAS
+    assert json.loads(said["canvas"]) == {"size": 12, "per": "slide"}
     assert json.loads(said["columns"]) == [["net", "last", N_FEATURES]]
     assert list((trained[0] / ".resume").iterdir()) == []
 
@@ -256,7 +236,7 @@ def test_predictions_are_those_of_the_saved_network_on_maps_as_they_are(trained,
 def test_a_training_that_is_killed_comes_to_the_same_bits(trained, inputs, tmp_path):
     given = arguments(inputs, tmp_path, recipe=RECIPE)
     epochs_seen = random.Random(time.time_ns()).randint(1, 22)
-    job = begin(given)
+    job = begin(TRAIN, given)
     for line in job.stdout:
         if f"epoch {epochs_seen} of 24: loss" in line:
             break
@@ -264,7 +244,7 @@ def test_a_training_that_is_killed_comes_to_the_same_bits(trained, inputs, tmp_p
     assert job.wait() == -signal.SIGKILL
     job.stdout.close()
     assert not (tmp_path / "model.keras").exists()
-    assert "goes on after epoch" in finished(begin(given)) or epochs_seen == 1
+    assert "goes on after epoch" in finished(begin(TRAIN, given)) or epochs_seen == 1
     for name, suffix in OUTPUTS.items():
         ours, undisturbed = tmp_path / f"{name}{suffix}", trained[0] / f"{name}{suffix}"
         assert provenance.content_digest(ours) == provenance.content_digest(undisturbed), name
@@ -283,7 +263,7 @@ def test_tiles_without_a_label_are_context(inputs, tmp_path):
             tile.features = [value + 5 for value in tile.features[:-1]] + [7.0]
     losses = []
     for name, given in (("a", inputs), ("b", written(moved))):
-        unet_training.train_unet(**arguments(given, tmp_path / name))
+        train_unet(given, tmp_path / name)
         losses.append(results.read_history(str(tmp_path / name / "history.tsv"))[-1]["loss"])
     assert losses[0] != losses[1]
 
@@ -294,7 +274,7 @@ def test_a_label_that_is_masked_is_as_one_that_was_never_there(tmp_path):
     for name in names:
         cohort = slides_of(tmp_path / name, n=12, unlabelled=0.0)
         given = written(cohort)
-        _, maps = maps_of(given, canvas={"size": 8, "per": "slide"})
+        _, maps = maps_of(given, canvas=Canvas(8))
         table = index_of(given)
         off = {(table.image[row], table.tile[row]) for piece in maps.trained for row in piece.cut_off}
         train = {image for image, own in zip(table.image, table.set, strict=True) if own == "train"}
@@ -304,7 +284,7 @@ def test_a_label_that_is_masked_is_as_one_that_was_never_there(tmp_path):
                 if (tile.image, tile.tile) in off and tile.image in train:
                     tile.label = CLASSES[1 - CLASSES.index(tile.label)]
             given = {**given, "labels": cohort.write()["labels"]}
-        unet_training.train_unet(**arguments(given, tmp_path / name, canvas={"size": 8, "per": "slide"}))
+        train_unet(given, tmp_path / name, canvas=Canvas(8))
     histories = [results.read_history(str(tmp_path / name / "history.tsv")) for name in names]
     assert histories[0] == histories[1]
     scores = [predictions.read_predictions(str(tmp_path / name / "predictions.h5"))[0].score for name in names]
@@ -324,7 +304,7 @@ def test_a_map_without_a_label_is_not_trained_on_but_predicted(tmp_path, caplog)
         [k] = [k for k, piece in enumerate(maps.whole) if piece.image == image]
         assert maps.set[k] == name
         assert k not in maps.rows[name]
-    unet_training.train_unet(**arguments(given, tmp_path / "run"))
+    train_unet(given, tmp_path / "run")
     held_out, _, _ = predictions.read_predictions(str(tmp_path / "run" / "predictions.h5"))
     [image] = [image for image, name in bare.items() if name == "test"]
     assert image in held_out.image
@@ -335,10 +315,10 @@ def test_a_map_without_a_label_is_not_trained_on_but_predicted(tmp_path, caplog)
 
 def test_a_canvas_that_is_too_small_cuts_off_in_training_and_says_so_and_all_tiles_are_predicted(tmp_path, caplog):
     given = written(slides_of(tmp_path, n=12))
-    canvas = {"size": 8, "per": "slide"}
+    canvas = Canvas(8)
     table, maps = maps_of(given, canvas=canvas)
     with caplog.at_level("WARNING", "histotransfer"):
-        unet_training.train_unet(**arguments(given, tmp_path / "run", canvas=canvas))
+        train_unet(given, tmp_path / "run", canvas=canvas)
     rows = store.read_table(tmp_path / "run" / "canvases.tsv")
     assert [row["image"] for row in rows] == sorted(set(table.image))
     # of the round tissue of 10 cells the outermost row or column on each side
@@ -365,9 +345,9 @@ def test_pieces_are_maps_of_their_own(tmp_path):
         # the lower half of each slide stands apart
         tile.tile = f"{col}_{row + 20 * (row > 5)}"
     given = written(cohort)
-    for canvas in ({"size": 12, "per": "piece"}, {"size": "fit", "per": "piece"}):
-        run = tmp_path / str(canvas["size"])
-        unet_training.train_unet(**arguments(given, run, canvas=canvas))
+    for canvas in (Canvas(12, "piece"), Canvas("fit", "piece")):
+        run = tmp_path / str(canvas.size)
+        train_unet(given, run, canvas=canvas)
         rows = store.read_table(run / "canvases.tsv")
         assert [row["piece"] for row in rows] == ["1", "2"] * 12
         assert {row["canvas"] for row in rows} == {"12"}
@@ -385,10 +365,10 @@ def test_canvases_that_fit_train_maps_of_several_sizes_together(tmp_path):
         or all(3 <= int(at) - low <= 6 for at, low in zip(tile.tile.split("_"), (3, 1), strict=True))
     ]
     given = written(cohort)
-    canvas = {"size": "fit", "per": "slide"}
+    canvas = Canvas("fit")
     _, maps = maps_of(given, canvas=canvas)
     assert {piece.size for piece in maps.trained} == {4, 12}
-    unet_training.train_unet(**arguments(given, tmp_path / "run", canvas=canvas))
+    train_unet(given, tmp_path / "run", canvas=canvas)
     rows = results.read_history(str(tmp_path / "run" / "history.tsv"))
     assert rows[-1]["loss"] < rows[0]["loss"]
 
@@ -426,7 +406,9 @@ def test_features_too_large_to_hold_are_read_map_by_map_and_are_the_same(inputs,
         assert np.array_equal(held.map(piece), read.map(piece))
 
 
-@pytest.mark.parametrize("augmentation", [None, {"flip": "horizontal"}, {"flip": "both", "quarter_turns": True}])
+@pytest.mark.parametrize(
+    "augmentation", [None, Augmentation(flip="horizontal"), Augmentation(flip="both", quarter_turns=True)]
+)
 def test_turns_and_flips_move_a_map_and_its_labels_alike(inputs, augmentation):
     table, maps = maps_of(inputs)
     cells = FeatureCells(table)
@@ -529,13 +511,18 @@ def pictures_of(folder, inputs, cell_px=4):
 def test_slides_at_low_resolution_are_learnt_from_and_the_same_tiles_are_predicted(inputs, tmp_path):
     feature_set = {"image": {"cell_px": 4}}
     given = {**inputs, "features": pictures_of(tmp_path, inputs)}
-    recipe = {**RECIPE, "phases": [phase(epochs=16, rate=0.003, optimiser=ADAM)], "curve": None}
+    recipe = replace(SHORT, phases=(phase(epochs=16, rate=0.003, optimiser=ADAM),))
     run = tmp_path / "run"
     # a canvas of 11 cells of 4 px can be halved twice
-    canvas = {"size": 11, "per": "slide"}
-    unet_training.train_unet(
-        **arguments(given, run, feature_set=feature_set, recipe=recipe, canvas=canvas, features_name="tissue-image")
-        | {"classifier": {**CLASSIFIER, "filters": 8}}
+    canvas = Canvas(11)
+    train_unet(
+        given,
+        run,
+        feature_set=feature_set,
+        recipe=recipe,
+        classifier=replace(CLASSIFIER, filters=8),
+        canvas=canvas,
+        factors=training_factory.factors("tissue-image", "unet", task="tumour"),
     )
     held_out, _, said = predictions.read_predictions(str(run / "predictions.h5"))
     table = index_of(inputs)
@@ -572,9 +559,6 @@ def test_glass_is_zero_and_black_is_one():
 
 @pytest.mark.backend
 def test_an_epoch_on_maps_is_told_by_labelled_tiles_and_moves_the_network(inputs, tmp_path):
-    from histotransfer import seeds
-    from histotransfer.training import checkpoints
-
     table, maps = maps_of(inputs)
     cells = FeatureCells(table)
     mean, sd = mean_and_deviation(cells.values, [maps.trained[k] for k in maps.rows["train"]])
@@ -585,21 +569,12 @@ def test_an_epoch_on_maps_is_told_by_labelled_tiles_and_moves_the_network(inputs
     before, true = predictor.evaluate(rows["train"])
 
     def run(folder, **changes):
-        return epochs.run(
-            learner,
-            name="maps",
-            labels=maps.labels,
-            rows=rows,
-            recipe=training_factory.recipe(phase(**changes), batch=4),
-            phases=[0],
-            classes=CLASSES,
-            generator_of=lambda *what: seeds.generator(1, "training", *what),
-            checkpoint=checkpoints.Checkpoint(folder, {}),
-        )
+        recipe = training_factory.recipe(phase(**changes), batch=4)
+        return training_factory.train(learner, recipe, labels=maps.labels, rows=rows, classes=CLASSES, folder=folder)
 
     # a step so small that nothing moves is told the loss before it, over labelled tiles alone
     outcome = run(tmp_path / "still", epochs=1, rate=1e-30)
-    expected = -epochs.log_probabilities(before)[np.arange(len(true)), true].mean()
+    expected = -log_probabilities(before)[np.arange(len(true)), true].mean()
     assert outcome.history[0]["loss"] == pytest.approx(expected, rel=1e-4)
     assert outcome.history[0]["accuracy"] == pytest.approx((before.argmax(axis=1) == true).mean())
     outcome = run(tmp_path / "moving", epochs=12, rate=0.01, optimiser=ADAM)
@@ -612,28 +587,28 @@ def test_an_epoch_on_maps_is_told_by_labelled_tiles_and_moves_the_network(inputs
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"canvas": {"size": 10, "per": "slide"}}, "canvas.size must be fit, .* a multiple of 4, .* found 10"),
+        ({"canvas": Canvas(10)}, "canvas.size must be fit, .* a multiple of 4, .* found 10"),
         ({"canvas": {"size": 12, "per": "patient"}}, "canvas.per must be one of slide, piece; found 'patient'"),
-        ({"recipe": {**SHORT, "precision": "mixed_bfloat16"}}, "recipes.tiny.precision: maps are trained in float32"),
+        ({"recipe": replace(SHORT, precision="mixed_bfloat16")}, "recipes.tiny.precision: maps are trained in float32"),
         (
-            {"recipe": {**SHORT, "augmentation": {"saturation": [0.5, 2]}}},
+            {"recipe": replace(SHORT, augmentation=Augmentation(saturation=(0.5, 2)))},
             "recipes.tiny.augmentation: maps are varied by flip and quarter_turns; found saturation",
         ),
-        ({"recipe": {**SHORT, "phases": [phase(rates={"head": 2.0})]}}, "legal groups are unet; found 'head'"),
+        ({"recipe": replace(SHORT, phases=(phase(rates={"head": 2.0}),))}, "legal groups are unet; found 'head'"),
         ({"classes": ["normal", "tumour", "stroma"]}, "tiles of each of the classes .* found none of stroma"),
-        ({"classifier": {**CLASSIFIER, "filters": 0}}, "a U-Net's filters must be 1 or more; found 0"),
+        ({"classifier": replace(CLASSIFIER, filters=0)}, "a U-Net's filters must be 1 or more; found 0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(inputs, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        unet_training.train_unet(**arguments(inputs, tmp_path, **changes))
+        train_unet(inputs, tmp_path, **changes)
     assert not (tmp_path / "model.keras").exists()
 
 
 def test_a_slide_in_several_sets_is_refused(tmp_path):
     cohort = slides_of(tmp_path, n=4)
     given = cohort.write()
-    split = {"unit": "tile", "share_groups": "to try it", "test": 0.3, "folds": 2}
+    split = Split("tile", share_groups="to try it", test=0.3, folds=2)
     path = str(tmp_path / "split.tsv")
     splits.assign_groups(
         slides_table=given["slides_table"],
@@ -645,7 +620,7 @@ def test_a_slide_in_several_sets_is_refused(tmp_path):
     )
     given = {**given, "split_file": path, "split": split}
     with pytest.raises(ValueError, match="a slide must lie in one set: take a split by patient or by slide; found"):
-        unet_training.train_unet(**arguments(given, tmp_path))
+        train_unet(given, tmp_path)
 
 
 def test_tiles_that_lie_on_no_grid_are_refused(tmp_path):
@@ -653,4 +628,4 @@ def test_tiles_that_lie_on_no_grid_are_refused(tmp_path):
     for k, tile in enumerate(cohort.tiles):
         tile.tile = str(k)
     with pytest.raises(ValueError, match="a map needs tiles whose ids are COL_ROW of a grid; found tile"):
-        unet_training.train_unet(**arguments(written(cohort), tmp_path))
+        train_unet(written(cohort), tmp_path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from training_factory import SGD, phase
+from training_factory import phase
 
 from histotransfer.backends import compiled
+from histotransfer.definitions import Sgd
 from histotransfer.segmentation import unet
 from histotransfer.training import optimisation
 
@@ -44,7 +45,7 @@ def stepped(network, inputs, labels):
 
     weights = list(network.trainable_variables)
     update = optimisation.update_of(
-        phase(optimiser={**SGD, "momentum": 0.0}), {"unet": 1.0}, ["unet"] * len(weights), [2] * len(weights)
+        phase(optimiser=Sgd(momentum=0.0)), {"unet": 1.0}, ["unet"] * len(weights), [2] * len(weights)
     )
     step = compiled.compiled_train_step(
         network,

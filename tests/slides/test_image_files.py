@@ -5,41 +5,18 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
+from pixel_factory import picture, write_images
 
-from histotransfer.sheets import samples
 from histotransfer.slides import image_files, patches
 from histotransfer.tables import tile_pixels
 
 PX = 6
 
 
-def picture(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def write(folder, pictures, *, px=PX, grayscale=False, also=(), name="part-00.h5"):
-    """Write pictures as PNG and the file of images of them all; return its path."""
-    folder.mkdir(exist_ok=True)
-    rows = ["tile\tpath\timage\tlabel"]
-    for k, pixels in enumerate(pictures):
-        Image.fromarray(pixels).save(folder / f"{k}.png")
-        rows.append(f"t{k}\t{k}.png\timage-{k}\tx")
-    rows += [f"{path}\t{path}\t{path}\tx" for path in also]
-    sheet = folder / "sheet.tsv"
-    sheet.write_text("\n".join(rows) + "\n")
-    about = {"sheet": str(sheet), "kind": "patches", "root": str(folder)}
-    table = str(folder / "table.json")
-    samples.check_table(table_file=table, **about)
-    about |= {"table": table, "part": "part-00", "n_parts": 1, "px": px, "grayscale": grayscale}
-    image_files.write_images(images=str(folder / name), **about)
-    return str(folder / name), about
-
-
 @pytest.mark.parametrize(("height", "width"), [(PX, 9), (9, PX), (PX, PX), (40, PX)])
 def test_each_largest_square_is_read_as_it_is_in_the_image(tmp_path, height, width):
     own = picture(height, width)
-    path, _ = write(tmp_path / "a", [own])
+    path, _ = write_images(tmp_path / "a", [own], px=PX)
     tiles = tile_pixels.open_tiles([path])
     assert (tiles.tile, tiles.image, tiles.px, tiles.ragged) == (["t0"], ["image-0"], PX, True)
     places = max(height, width) - PX + 1
@@ -54,7 +31,7 @@ def test_each_largest_square_is_read_as_it_is_in_the_image(tmp_path, height, wid
 def test_squares_are_drawn_uniformly_from_the_first_to_the_last(tmp_path):
     own = np.zeros((PX, PX + 3, 3), np.uint8)
     own[:] = np.arange(PX + 3)[None, :, None]
-    path, _ = write(tmp_path / "a", [own])
+    path, _ = write_images(tmp_path / "a", [own], px=PX)
     crops = np.linspace(0, 1, 400, endpoint=False, dtype=np.float32)
     found = tile_pixels.open_tiles([path]).read(np.zeros(400, int), crops=crops)
     assert np.bincount(found[:, 0, 0, 0]).tolist() == [100, 100, 100, 100]
@@ -65,7 +42,7 @@ def test_squares_are_drawn_uniformly_from_the_first_to_the_last(tmp_path):
 def test_images_of_many_shapes_are_read_in_any_order(tmp_path):
     shapes = [(PX, 31), (17, PX), (PX, PX), (PX, 7), (PX + 1, PX)]
     pictures = [picture(*shape, seed=k) for k, shape in enumerate(shapes)]
-    path, _ = write(tmp_path / "a", pictures)
+    path, _ = write_images(tmp_path / "a", pictures, px=PX)
     tiles = tile_pixels.open_tiles([path])
     rows = np.array([4, 0, 2, 0, 1, 3])
     crops = np.array([0.0, 0.99, 0.5, 0.0, 0.99, 0.99])
@@ -101,13 +78,13 @@ def test_the_shorter_side_becomes_that_of_the_tiles():
 
 def test_a_resized_image_in_grey(tmp_path):
     own = np.full((30, 60, 3), (200, 40, 90), np.uint8)
-    path, _ = write(tmp_path / "a", [own], grayscale=True)
+    path, _ = write_images(tmp_path / "a", [own], grayscale=True, px=PX)
     # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B = 93.5
     assert np.unique(tile_pixels.open_tiles([path]).read()).tolist() == [94]
 
 
 def test_what_the_file_says(tmp_path):
-    path, about = write(tmp_path / "a", [picture(PX, 9), picture(5, 5)], also=["missing.png"])
+    path, about = write_images(tmp_path / "a", [picture(PX, 9), picture(5, 5)], also=["missing.png"], px=PX)
     pixels = str(tmp_path / "pixels.h5")
     patches.write_part(pixels=pixels, crop={}, **about)
     with h5py.File(path) as file, h5py.File(pixels) as squares:
@@ -124,7 +101,7 @@ def test_what_the_file_says(tmp_path):
 
 
 def test_a_part_without_images_has_a_status(tmp_path):
-    path, _ = write(tmp_path / "a", [], also=["missing.png"])
+    path, _ = write_images(tmp_path / "a", [], also=["missing.png"], px=PX)
     with h5py.File(path) as file:
         assert (file.attrs["status"], file.attrs["reason"]) == ("no tiles", "none of 1 rows gave a tile")
     with pytest.raises(ValueError, match=r"found none in .*part-00\.h5"):
@@ -132,7 +109,7 @@ def test_a_part_without_images_has_a_status(tmp_path):
 
 
 def test_squares_and_images_are_not_mixed(tmp_path):
-    path, about = write(tmp_path / "a", [picture(PX, 9)])
+    path, about = write_images(tmp_path / "a", [picture(PX, 9)], px=PX)
     pixels = str(tmp_path / "squares.h5")
     patches.write_part(pixels=pixels, crop={}, **about)
     with pytest.raises(ValueError, match=r"squares\.h5: images at their own size are needed; found tiles of one size"):
@@ -143,7 +120,7 @@ def test_squares_and_images_are_not_mixed(tmp_path):
 
 @pytest.mark.parametrize(("name", "values"), [("length", [3]), ("start", [4]), ("start", [-1])])
 def test_an_image_that_does_not_lie_in_its_file(tmp_path, name, values):
-    path, _ = write(tmp_path / "a", [picture(PX, 9)])
+    path, _ = write_images(tmp_path / "a", [picture(PX, 9)], px=PX)
     with h5py.File(path, "a") as file:
         file[name][:] = values
     with pytest.raises(ValueError, match=r"part-00\.h5 is damaged.*images must be 6 rows or more of 9; found"):

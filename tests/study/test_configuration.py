@@ -7,83 +7,13 @@ import sys
 
 import pytest
 import yaml
+from config_factory import SCHEMA, SLIDES, load, refused
 from jsonschema import Draft202012Validator
 from repository import ROOT as REPOSITORY
 
 from histotransfer.networks import specification
 from histotransfer.sheets import samples
 from histotransfer.study import configuration
-
-SCHEMA = REPOSITORY / "rules" / "schemas" / "config.schema.yaml"
-
-CONFIG = """
-study:
-  name: small
-  datasets: [mine]
-  methods: [net+svm]
-  splits: [by-patient]
-  seeds: [1, 2]
-seed: 7
-n_shards: 2
-datasets:
-  mine: {kind: slides, sheet: in/slides.tsv, tiling: plain, tasks: [tumour]}
-  cells: {kind: points, sheet: in/points.tsv, root: pictures, crop: {px: 32}, tasks: [cell]}
-tilings:
-  plain: {size_um: 112, tissue_min: 0.5}
-tasks:
-  tumour: {classes: [normal, tumour]}
-  cell: {classes: {epithelial: [e], other: [f, i]}, leave_out: [misc]}
-networks:
-  net: {architecture: VGG16, weights: random}
-classifiers:
-  svm: {kind: libsvm, C: [0.01, 1]}
-splits:
-  by-patient: {unit: patient, test: 0.25, folds: 2}
-"""
-
-SLIDES = [
-    "image\tpath\tpatient\tlabel",
-    *(f"s{k}\ts{k}.svs\tp{k}\t{'normal' if k < 4 else 'tumour'}" for k in range(8)),
-]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "slides.tsv").write_text("\n".join(SLIDES))
-    (tmp_path / "in" / "s0.svs").touch()
-    (tmp_path / "in" / "points.tsv").write_text("image\tpath\tx\ty\tlabel\tpatient\n")
-    return tmp_path
-
-
-def changed(text):
-    """Return the small config, merged with a piece of YAML as Snakemake merges config files."""
-
-    def merge(old, new):
-        for key, value in new.items():
-            if isinstance(value, dict) and isinstance(old.get(key), dict):
-                merge(old[key], value)
-            else:
-                old[key] = value
-        return old
-
-    return merge(yaml.safe_load(CONFIG), yaml.safe_load(text) or {})
-
-
-def load(folder, text=""):
-    return configuration.load(changed(text), SCHEMA, folder=folder)
-
-
-def refused(folder, text):
-    """Return the lines of the error, without the first, which counts them."""
-    with pytest.raises(configuration.ConfigurationError) as raised:
-        load(folder, text)
-    first, *lines = str(raised.value).split("\n")
-    told = [line for line in lines if line.startswith("  ")]
-    word = "problem" if len(told) == 1 else "problems"
-    assert first == f"{len(told)} {word} in the config and the sample sheets; nothing was run"
-    return lines
-
 
 # ---- the schema
 

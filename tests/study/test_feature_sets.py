@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from config_factory import SCHEMA, load, refused
 from repository import ROOT as REPOSITORY
-from test_configuration import SCHEMA, changed, folder, load, refused  # noqa: F401 - `folder` is a fixture
 
 from histotransfer.networks import table
 from histotransfer.study import configuration
@@ -13,11 +13,11 @@ from histotransfer.study import configuration
 TWO = "networks: {wide: {architecture: MobileNet, weights: random, px: 96}}"
 
 
-def sets(folder, definitions, methods):  # noqa: F811
+def sets(folder, definitions, methods):
     return load(folder, f"{TWO}\nfeature_sets: {definitions}\nstudy: {{methods: [{methods}]}}")
 
 
-def test_merged_networks_give_their_own_layers_in_the_order_of_the_list(folder):  # noqa: F811
+def test_merged_networks_give_their_own_layers_in_the_order_of_the_list(folder):
     study = sets(folder, "{both: {networks: [wide, net]}}", "both+svm")
     both = study.feature_sets["both"]
     assert both.definition == {"sources": [{"network": "wide", "layer": None}, {"network": "net", "layer": None}]}
@@ -27,7 +27,7 @@ def test_merged_networks_give_their_own_layers_in_the_order_of_the_list(folder):
     assert study.px_of("mine") == [96, 224]
 
 
-def test_merged_layers_stand_by_depth_whatever_the_list(folder):  # noqa: F811
+def test_merged_layers_stand_by_depth_whatever_the_list(folder):
     study = sets(folder, "{some: {network: net, layers: [block5, block2], use: merged}}", "some+svm")
     layers = [source["layer"] for source in study.feature_sets["some"].sources]
     assert layers == ["block2", None], "the network's own layer is the features proper"
@@ -37,7 +37,7 @@ def test_merged_layers_stand_by_depth_whatever_the_list(folder):  # noqa: F811
     assert layers == ["block1", "block2", "block3", "block4", None], "dense layers are in no `all`"
 
 
-def test_a_choice_among_layers_is_a_method_for_each_and_one_that_chooses(folder):  # noqa: F811
+def test_a_choice_among_layers_is_a_method_for_each_and_one_that_chooses(folder):
     study = sets(folder, "{inner: {network: net, layers: [block1, block5], use: chosen}}", "inner+svm")
     assert [method.name for method in study.methods] == ["inner+svm", "inner.block1+svm", "inner.block5+svm"]
     assert study.feature_sets["inner"].layers == {"block1": "inner.block1", "block5": "inner.block5"}
@@ -48,7 +48,7 @@ def test_a_choice_among_layers_is_a_method_for_each_and_one_that_chooses(folder)
     assert study.comparisons["all-methods"].methods == ("inner+svm", "inner.block1+svm", "inner.block5+svm")
 
 
-def test_a_comparison_may_leave_single_layers_out(folder):  # noqa: F811
+def test_a_comparison_may_leave_single_layers_out(folder):
     study = load(
         folder,
         """
@@ -64,13 +64,13 @@ def test_a_comparison_may_leave_single_layers_out(folder):  # noqa: F811
     }
 
 
-def test_the_variants_of_a_strategy_are_the_layers_and_not_the_choice(folder):  # noqa: F811
+def test_the_variants_of_a_strategy_are_the_layers_and_not_the_choice(folder):
     definition = "{inner: {network: net, layers: [block1, block5], use: chosen}}"
     study = sets(folder, definition, "inner+svm, net+svm")
     assert study.strategies == {"inner": ["inner.block1+svm", "inner.block5+svm"], "net": ["net+svm"]}
 
 
-def test_random_windows_have_their_defaults_and_need_pixels_of_their_size(folder):  # noqa: F811
+def test_random_windows_have_their_defaults_and_need_pixels_of_their_size(folder):
     study = load(
         folder,
         """
@@ -89,7 +89,7 @@ def test_random_windows_have_their_defaults_and_need_pixels_of_their_size(folder
 
 
 @pytest.mark.parametrize(("pixels", "stored"), [("cache", [64, 224]), ("stream", [64])])
-def test_where_pixels_are_streamed_only_tiles_for_random_windows_are_stored(folder, pixels, stored):  # noqa: F811
+def test_where_pixels_are_streamed_only_tiles_for_random_windows_are_stored(folder, pixels, stored):
     study = load(
         folder,
         f"""
@@ -102,7 +102,7 @@ def test_where_pixels_are_streamed_only_tiles_for_random_windows_are_stored(fold
     assert study.px_stored("mine") == stored
 
 
-def test_only_selections_in_use_are_handed_on(folder):  # noqa: F811
+def test_only_selections_in_use_are_handed_on(folder):
     study = load(
         folder,
         """
@@ -116,7 +116,7 @@ def test_only_selections_in_use_are_handed_on(folder):  # noqa: F811
     assert study.feature_sets["few"].selection == "rfe"
 
 
-def test_comparisons_and_strategies_as_listed(folder):  # noqa: F811
+def test_comparisons_and_strategies_as_listed(folder):
     study = load(
         folder,
         """
@@ -137,7 +137,7 @@ def test_comparisons_and_strategies_as_listed(folder):  # noqa: F811
     assert study.friedman == ("other", "one")
 
 
-def test_without_a_list_all_methods_are_compared_and_each_feature_set_is_a_strategy(folder):  # noqa: F811
+def test_without_a_list_all_methods_are_compared_and_each_feature_set_is_a_strategy(folder):
     alone = load(folder)
     assert alone.comparisons == {}, "one method is compared with nothing"
     assert alone.strategies == {}
@@ -273,7 +273,7 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(folder, text, expected):  # noqa: F811
+def test_what_does_not_go_together_is_refused(folder, text, expected):
     assert refused(folder, text) == ["config:", f"  {expected}"]
 
 

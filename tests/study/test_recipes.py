@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_configuration import folder, load, refused  # noqa: F401 - `folder` is a fixture
+from config_factory import load, refused
 
 from histotransfer.networks import groups
 
@@ -19,16 +19,16 @@ RECIPES = f"""
 """
 
 
-def said(folder, text):  # noqa: F811
+def said(folder, text):
     return "\n".join(refused(folder, text))
 
 
-def study(folder, methods, networks="", more=""):  # noqa: F811
+def study(folder, methods, networks="", more=""):
     known = "tuned: {start: net, recipe: ends}, warm: {start: net, recipe: pretrained}, head: {start: net, recipe: top}"
     return f"recipes: {RECIPES}\nnetworks: {{{known}{networks}}}\nstudy: {{methods: [{methods}]}}\n{more}"
 
 
-def test_a_trained_network_is_a_method_and_a_feature_set(folder):  # noqa: F811
+def test_a_trained_network_is_a_method_and_a_feature_set(folder):
     found = load(folder, study(folder, "tuned+softmax, tuned+svm"))
     assert [method.name for method in found.methods] == ["tuned+softmax", "tuned+svm"]
     tuned = found.trained["tuned"]
@@ -43,7 +43,7 @@ def test_a_trained_network_is_a_method_and_a_feature_set(folder):  # noqa: F811
     assert found.strategies == {"tuned": ["tuned+softmax", "tuned+svm"]}
 
 
-def test_a_head_on_features_needs_those_of_its_start_and_no_pixels(folder):  # noqa: F811
+def test_a_head_on_features_needs_those_of_its_start_and_no_pixels(folder):
     found = load(folder, study(folder, "head+softmax"))
     assert found.trained["head"].head_only
     assert list(found.networks) == ["net"]
@@ -52,7 +52,7 @@ def test_a_head_on_features_needs_those_of_its_start_and_no_pixels(folder):  # n
     assert (warm.on_features, warm.head_only) == (True, False)
 
 
-def test_features_of_a_trained_network_are_cut_points_and_dense_layers_of_its_head(folder):  # noqa: F811
+def test_features_of_a_trained_network_are_cut_points_and_dense_layers_of_its_head(folder):
     sets = "feature_sets: {deep: {network: head, layer: head_1}, all: {network: warm, layers: all, use: merged}}"
     found = load(folder, study(folder, "deep+svm, all+svm", more=sets))
     assert found.trained["head"].layer == "block5"
@@ -61,7 +61,7 @@ def test_features_of_a_trained_network_are_cut_points_and_dense_layers_of_its_he
     assert found.feature_sets["deep"].sources == ({"network": "head", "layer": "head_1"},)
 
 
-def test_tiles_are_stored_as_large_as_they_are_cropped_from(folder):  # noqa: F811
+def test_tiles_are_stored_as_large_as_they_are_cropped_from(folder):
     crops = f"crops: {{crop_from: 256, phases: [{{train: all, epochs: 1, {SGD}}}]}}"
     text = f"recipes: {{{crops}}}\nnetworks: {{t: {{start: net, recipe: crops}}}}\nstudy: {{methods: [t+softmax]}}"
     found = load(folder, text)
@@ -124,7 +124,7 @@ def test_what_a_phase_trains(asked, expected):
         ),
     ],
 )
-def test_a_recipe_that_cannot_be_followed(folder, phases, expected):  # noqa: F811
+def test_a_recipe_that_cannot_be_followed(folder, phases, expected):
     text = f"recipes: {{r: {{phases: [{phases.replace('SGD', SGD)}]}}}}\nnetworks: {{t: {{start: net, recipe: r}}}}"
     assert expected in said(folder, f"{text}\nstudy: {{methods: [t+softmax]}}")
 
@@ -147,11 +147,11 @@ def test_a_recipe_that_cannot_be_followed(folder, phases, expected):  # noqa: F8
         ),
     ],
 )
-def test_a_trained_network_that_cannot_be(folder, networks, method, expected):  # noqa: F811
+def test_a_trained_network_that_cannot_be(folder, networks, method, expected):
     assert expected in said(folder, study(folder, method, networks))
 
 
-def test_early_stopping_needs_validation_tiles(folder):  # noqa: F811
+def test_early_stopping_needs_validation_tiles(folder):
     stops = f"recipes: {{r: {{early_stopping: 3, phases: [{{train: all, epochs: 9, {SGD}}}]}}}}"
     text = f"{stops}\nnetworks: {{t: {{start: net, recipe: r}}}}\nstudy: {{methods: [t+softmax]}}"
     expected = "recipe r has early_stopping, which needs validation tiles: give `validation`"
@@ -160,6 +160,6 @@ def test_early_stopping_needs_validation_tiles(folder):  # noqa: F811
     assert load(folder, f"{text}\n{held_out}").trained["t"].recipe["early_stopping"] == 3
 
 
-def test_the_name_softmax_is_taken(folder):  # noqa: F811
+def test_the_name_softmax_is_taken(folder):
     text = "classifiers: {softmax: {kind: libsvm, C: [1]}}"
     assert "classifiers.softmax: softmax is the own output of a trained network" in said(folder, text)

@@ -1,29 +1,7 @@
 """Segmentation networks in the config: what a study becomes of them, and what is refused in which words."""
 
 import pytest
-from test_configuration import folder, load, refused
-
-__all__ = ["folder"]
-
-MAPS = """
-study: {methods: [vectors+end-to-end, picture+maps, net+maps, tuned+softmax]}
-datasets: {mine: {canvas: {size: 32, per: piece}}}
-networks: {tuned: {start: net, recipe: tiles}}
-feature_sets: {vectors: {network: tuned, layer: head_1}, picture: {cell_px: 16}}
-classifiers:
-  maps: {kind: unet, filters: 8, depth: 2, recipe: on-maps}
-  end-to-end: {kind: end_to_end, start: maps, recipe: together}
-recipes:
-  tiles: {crop_from: 256, head: {dense: [16]}, phases: [{train: all, epochs: 1, rate: 0.1, optimiser: {kind: sgd}}]}
-  on-maps: {augmentation: {flip: both}, phases: [{train: all, epochs: 2, rate: 0.1, optimiser: {kind: adam}}]}
-  together:
-    crop_from: 256
-    phases: [{train: all, epochs: 1, rate: 0.01, rates: {extractor: 0.01}, optimiser: {kind: adam}}]
-tasks:
-  tumour:
-    regions:
-      {names: {tumour: [T]}, outside: normal, rules: [{class: tumour, above: 0.2}, {class: normal, above: 0.8}]}
-"""
+from config_factory import MAPS, load, refused
 
 
 def with_change(old, new):

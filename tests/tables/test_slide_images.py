@@ -8,6 +8,8 @@ import pytest
 import slide_factory
 
 from histotransfer import store
+from histotransfer.definitions import Split
+from histotransfer.feature_kinds import Reduction, SlideImage
 from histotransfer.slides import reader, tissue
 from histotransfer.slides.grid import read_kept, write_grid
 from histotransfer.tables import slide_images, tile_table
@@ -163,8 +165,8 @@ def test_the_table_has_the_tiles_of_slide_images_as_of_features(tmp_path, slide)
         labels=[str(tmp_path / "labels.tsv")],
         slides_table=table,
         split_file=str(tmp_path / "split.tsv"),
-        split={"unit": "patient"},
-        feature_set={"image": {"cell_px": 8}},
+        split=Split(unit="patient", folds=2),
+        feature_set=SlideImage(Reduction(8)),
         classes=["a"],
         master_seed=1,
     )

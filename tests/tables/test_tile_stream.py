@@ -11,28 +11,16 @@ import cohort_factory
 import h5py
 import numpy as np
 import pytest
+from pixel_factory import noise, write_pixels
 
 from histotransfer import store
 from histotransfer.cohort import splits
+from histotransfer.definitions import Split
+from histotransfer.feature_kinds import StoredTiles, TileSize
 from histotransfer.tables import tile_pixels, tile_table
 from histotransfer.tables.tile_pixels import open_tiles, stream
 
 PX = 8
-
-
-def noise(n, px=PX, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, px, px, 3), np.uint8)
-
-
-def write_pixels(path, tiles, *, chunked=False, **attributes):
-    """Write a pixel file as the rules do: of slides in one piece, of tables one tile a chunk."""
-    said = {"status": "ok", "reason": "", "px": tiles.shape[1], "tiles_digest": f"tiles of {path.stem}"}
-    with store.writing_hdf5(path, {**said, **attributes}) as file:
-        shape = {"maxshape": (None, *tiles.shape[1:]), "chunks": (1, *tiles.shape[1:])} if chunked else {}
-        file.create_dataset("tiles", data=tiles, **shape)
-        store.write_texts(file, "tile", [f"{k}_0" for k in range(len(tiles))])
-        store.write_texts(file, "image", [path.stem] * len(tiles))
-    return str(path)
 
 
 @pytest.fixture
@@ -256,7 +244,7 @@ def test_a_table_of_pixels_joins_them_with_labels_and_split(tmp_path):
             store.write_texts(file, "image", [image] * len(inside))
         paths.append(str(path))
         expected |= {(image, tile.tile): pixels for tile, pixels in zip(inside, own, strict=True)}
-    split = {"unit": "patient", "test": 1 / 3, "validation": 0.0, "folds": 2}
+    split = Split(unit="patient", test=1 / 3, folds=2)
     splits.assign_groups(
         slides_table=inputs["slides_table"],
         tile_files=[],
@@ -271,7 +259,7 @@ def test_a_table_of_pixels_joins_them_with_labels_and_split(tmp_path):
         slides_table=inputs["slides_table"],
         split_file=str(tmp_path / "split.tsv"),
         split=split,
-        feature_set={"pixels": {"px": PX}},
+        feature_set=StoredTiles(TileSize(PX)),
         classes=cohort_factory.CLASSES,
         master_seed=1,
     )
@@ -292,8 +280,8 @@ def test_a_table_of_pixels_joins_them_with_labels_and_split(tmp_path):
             labels=[],
             slides_table="",
             split_file="",
-            split={},
-            feature_set={"pixels": {"px": 16}},
+            split=split,
+            feature_set=StoredTiles(TileSize(16)),
             classes=[],
             master_seed=1,
         )

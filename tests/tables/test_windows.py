@@ -7,36 +7,27 @@ import colorsys
 import h5py
 import numpy as np
 import pytest
+from pixel_factory import noise, write_pixels
 
-from histotransfer import store
+from histotransfer.feature_kinds import Windows
 from histotransfer.sheets import samples
 from histotransfer.slides import patches
 from histotransfer.tables import windows
 
-SETTINGS = {"windows": 6, "window_px": 4, "smallest": 0.25, "largest": 1.0, "master_seed": 2018}
+SETTINGS = {"windows": 6, "window_px": 4, "smallest": 0.25, "largest": 1.0}
 
 
-def write_pixels(path, tiles, *, tile=None, image=None, chunked=False, **attributes):
-    """Write a pixel file as the rules do."""
-    names = {"tile": tile or [f"{k}_0" for k in range(len(tiles))], "image": image or [path.stem] * len(tiles)}
-    said = {"status": "ok", "reason": "", "px": tiles.shape[1], "digest": "d", "tiles_digest": f"tiles of {path.stem}"}
-    with store.writing_hdf5(path, {**said, **attributes}) as file:
-        file.create_dataset("tiles", data=tiles, chunks=(1, *tiles.shape[1:]) if chunked else None)
-        for name, texts in names.items():
-            store.write_texts(file, name, texts)
-    return str(path)
+def opened(*paths, px=16, master_seed=2018, **changes):
+    settings = Windows(px, **{**SETTINGS, **changes})
+    return windows.open_windows(pixels=list(paths), windows=settings, master_seed=master_seed)
 
 
-def noise(n, px=16, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, px, px, 3), np.uint8)
-
-
-def opened(*paths, px=16, **changes):
-    return windows.open_windows(pixels=list(paths), px=px, **{**SETTINGS, **changes})
+def places_of(image="a", tile="0_0", master_seed=1, **settings):
+    return windows.window_places(Windows(**settings), image=image, tile=tile, master_seed=master_seed)
 
 
 def test_windows_lie_inside_the_tile_and_have_every_size_and_place():
-    places = windows.window_places(image="a", tile="0_0", px=8, windows=4000, smallest=0.25, largest=0.5, master_seed=1)
+    places = places_of(px=8, windows=4000, smallest=0.25, largest=0.5)
     left, top, size = places.T
     assert set(size.tolist()) == {2, 3, 4}
     assert places[:, :2].min() == 0
@@ -53,25 +44,23 @@ def test_windows_lie_inside_the_tile_and_have_every_size_and_place():
     [(1.0, 1.0, {(0, 0, 8)}), (0.01, 0.01, {(x, y, 1) for x in range(8) for y in range(8)})],
 )
 def test_windows_as_large_as_the_tile_and_as_small_as_a_pixel(smallest, largest, expected):
-    places = windows.window_places(
-        image="a", tile="0_0", px=8, windows=1000, smallest=smallest, largest=largest, master_seed=1
-    )
+    places = places_of(px=8, windows=1000, smallest=smallest, largest=largest)
     assert set(map(tuple, places.tolist())) == expected
 
 
 def test_places_depend_on_the_seed_and_the_tiles_name_alone():
     said = {"px": 32, "windows": 5, "smallest": 0.25, "largest": 1.0}
-    first = windows.window_places(image="a", tile="0_0", master_seed=1, **said).tolist()
-    assert windows.window_places(image="a", tile="0_0", master_seed=1, **said).tolist() == first
-    more = windows.window_places(image="a", tile="0_0", master_seed=1, **{**said, "windows": 9}).tolist()
+    first = places_of(**said).tolist()
+    assert places_of(**said).tolist() == first
+    more = places_of(**{**said, "windows": 9}).tolist()
     assert more[:5] == first
     others = [("b", "0_0", 1), ("a", "0_1", 1), ("a", "0_0", 2)]
     for image, tile, seed in others:
-        assert windows.window_places(image=image, tile=tile, master_seed=seed, **said).tolist() != first
+        assert places_of(image, tile, seed, **said).tolist() != first
 
 
 def test_a_window_of_its_own_size_is_the_pixels_there_in_hue_saturation_and_value():
-    [tile] = noise(1)
+    [tile] = noise(1, px=16)
     [found] = windows.cut(tile, np.array([[3, 5, 4]]), 4)
     for y in range(4):
         for x in range(4):
@@ -110,7 +99,7 @@ def test_a_reduced_window_holds_nothing_from_outside_it():
 
 
 def test_a_tiles_windows_are_the_same_whatever_is_read_with_it(tmp_path):
-    tiles = noise(7)
+    tiles = noise(7, px=16)
     names = {"tile": [f"{k}_0" for k in range(7)], "image": ["a", "a", "b", "b", "b", "c", "c"]}
     whole = opened(write_pixels(tmp_path / "whole.h5", tiles, **names))
     parts = [
@@ -139,17 +128,15 @@ def test_a_tiles_windows_are_the_same_whatever_is_read_with_it(tmp_path):
 
 
 def test_each_row_is_the_windows_at_its_tiles_places(tmp_path):
-    tiles = noise(3)
+    tiles = noise(3, px=16)
     index = opened(write_pixels(tmp_path / "a.h5", tiles))
-    places = windows.window_places(
-        image="a", tile="2_0", px=16, windows=6, smallest=0.25, largest=1.0, master_seed=2018
-    )
+    places = places_of("a", "2_0", 2018, px=16, windows=6, smallest=0.25, largest=1.0)
     assert (index.read(np.array([2])).reshape(6, 4, 4, 3) == windows.cut(tiles[2], places, 4)).all()
 
 
 def test_what_an_index_says(tmp_path):
-    unusable = write_pixels(tmp_path / "c.h5", noise(0), status="unreadable", reason="broken")
-    paths = [write_pixels(tmp_path / f"{name}.h5", noise(2)) for name in "ba"]
+    unusable = write_pixels(tmp_path / "c.h5", noise(0, px=16), status="unreadable", reason="broken")
+    paths = [write_pixels(tmp_path / f"{name}.h5", noise(2, px=16)) for name in "ba"]
     index = opened(*paths, unusable)
     assert index.tile == ["0_0", "1_0", "0_0", "1_0"]
     assert index.image == ["a", "a", "b", "b"]
@@ -206,13 +193,13 @@ def test_pixels_of_patches_are_read_as_they_were_written(tmp_path):
     ],
 )
 def test_settings_that_are_not_legal(tmp_path, changes, message):
-    path = write_pixels(tmp_path / "a.h5", noise(2))
+    path = write_pixels(tmp_path / "a.h5", noise(2, px=16))
     with pytest.raises(ValueError, match=message):
         opened(path, **changes)
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    path = write_pixels(tmp_path / "a.h5", noise(4))
+    path = write_pixels(tmp_path / "a.h5", noise(4, px=16))
     index = opened(path)
     content = (tmp_path / "a.h5").read_bytes()
     with pytest.raises(ValueError, match=r"found no file .*b\.h5"):
@@ -227,20 +214,20 @@ def test_files_that_cannot_be_read(tmp_path):
         index.read()
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.attrs["status"] = "ok"
-    with pytest.raises(ValueError, match=r"b\.h5 is damaged.*tiles"):
+    with pytest.raises(ValueError, match=r"b\.h5 is damaged.*found: .*'tile'"):
         opened(str(tmp_path / "b.h5"))
 
 
 def test_files_that_do_not_fit(tmp_path):
-    path = write_pixels(tmp_path / "a.h5", noise(2), tile=["0_0"])
+    path = write_pixels(tmp_path / "a.h5", noise(2, px=16), tile=["0_0"])
     with pytest.raises(ValueError, match=r"a\.h5 is damaged.*shape \(1, 16, 16, 3\); found \(2, 16, 16, 3\)"):
         opened(path)
-    unusable = write_pixels(tmp_path / "b.h5", noise(0), status="unreadable", reason="broken")
+    unusable = write_pixels(tmp_path / "b.h5", noise(0, px=16), status="unreadable", reason="broken")
     with pytest.raises(ValueError, match=r"pixel files that have tiles; found none in .*b\.h5"):
         opened(unusable)
     with pytest.raises(ValueError, match="found none in no file"):
         opened()
     (tmp_path / "other").mkdir()
-    twice = write_pixels(tmp_path / "other" / "b.h5", noise(2))
+    twice = write_pixels(tmp_path / "other" / "b.h5", noise(2, px=16))
     with pytest.raises(ValueError, match="must stand in one file; found b in"):
         opened(unusable, twice)

@@ -15,6 +15,7 @@ from repository import ROOT, SCRIPTS
 from scipy import ndimage
 
 from histotransfer import seeds
+from histotransfer.definitions import Augmentation
 from histotransfer.training import augmentation
 
 ALL = {
@@ -40,8 +41,14 @@ def applied(tiles, px=PX, **drawn):
     return keras.ops.convert_to_numpy(augmentation.apply(tiles, drawn, px=px))
 
 
+def asked(wanted):
+    """Return what a recipe asks for as an object."""
+    return None if wanted is None else Augmentation(**wanted)
+
+
 def draw(wanted, n=1000, px_stored=PX, px=PX, seed=1):
-    return augmentation.draw(wanted, n=n, px_stored=px_stored, px=px, generator=np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    return augmentation.draw(asked(wanted), n=n, px_stored=px_stored, px=px, generator=generator)
 
 
 def turned(turns=0, left_right=0, up_down=0):
@@ -316,7 +323,7 @@ def test_one_zoom_for_both_directions_by_which_things_become_larger():
 def test_what_is_drawn_depends_on_the_generator_alone():
     of = ("training", "a", "task", "split", 1, "net", "augmentation")
     first, same, other = (
-        augmentation.draw(ALL, n=5, px_stored=16, px=12, generator=seeds.generator(7, *of, epoch, 3))
+        augmentation.draw(asked(ALL), n=5, px_stored=16, px=12, generator=seeds.generator(7, *of, epoch, 3))
         for epoch in (1, 1, 2)
     )
     for name, values in first.items():
@@ -327,8 +334,8 @@ def test_what_is_drawn_depends_on_the_generator_alone():
 def test_crops_of_images_at_their_own_shape():
     generator = np.random.default_rng(0)
     for wanted in (None, {}, {**ALL, "maximal_crop": False}):
-        assert augmentation.draw_crops(wanted, n=5, generator=generator) is None
-    found = augmentation.draw_crops(ALL, n=4000, generator=generator)
+        assert augmentation.draw_crops(asked(wanted), n=5, generator=generator) is None
+    found = augmentation.draw_crops(asked(ALL), n=4000, generator=generator)
     assert found.dtype == np.float32
     assert 0 <= found.min() < found.max() < 1
     assert np.histogram(found, bins=4, range=(0, 1))[0] == pytest.approx([1000] * 4, abs=140)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import training_factory
 
 from histotransfer import seeds
 from histotransfer.backends import compiled
-from histotransfer.training import checkpoints, epochs
+from histotransfer.training import checkpoints, epochs, progress, scoring
+from histotransfer.training.learner import Learner, predict
 
 CLASSES = ["a", "b"]
 N_FEATURES = 4
@@ -38,7 +40,7 @@ def learner(dropout=0.0, seed=0, prepare=None, values=None):
             yield values[rows[start : start + batch]]
 
     more = {} if prepare is None else {"prepare": prepare}
-    return epochs.Learner(model, model, {"below": [hidden], "head": [noise, logits]}, read, **more)
+    return Learner(model, model, {"below": [hidden], "head": [noise, logits]}, read, **more)
 
 
 def points(n=60, noise=1.0):
@@ -57,18 +59,10 @@ def rows(train=30, validation=20, n=60):
     }
 
 
-def run(folder, recipe, *, own=None, of=None, labels=None, **changes):
-    return epochs.run(
-        own or learner(),
-        name="tuned",
-        labels=points()[1] if labels is None else labels,
-        rows=of or rows(),
-        recipe=recipe,
-        phases=range(len(recipe["phases"])),
-        classes=CLASSES,
-        generator_of=lambda *what: seeds.generator(1, "training", *what),
-        checkpoint=checkpoints.Checkpoint(folder, {"recipe": recipe}),
-        **changes,
+def run(folder, recipe, *, own=None, of=None, labels=None):
+    labels = points()[1] if labels is None else labels
+    return training_factory.train(
+        own or learner(), recipe, labels=labels, rows=of or rows(), classes=CLASSES, folder=folder
     )
 
 
@@ -88,7 +82,7 @@ def test_the_loss_is_the_cross_entropy_and_that_of_further_outputs_weighs_less()
     logits = [np.log(np.float32([[1, 3], [4, 4]])), np.log(np.float32([[1, 1], [7, 1]]))]
     given = [[ops.convert_to_tensor(each) for each in logits], ops.convert_to_tensor(np.int32([1, 0]))]
     objective, told, correct = (
-        float(ops.convert_to_numpy(value)) for value in epochs.softmax_cross_entropy(0.3)(*given)
+        float(ops.convert_to_numpy(value)) for value in scoring.softmax_cross_entropy(0.3)(*given)
     )
     # probabilities of the true classes: 3/4 and 1/2; of the second output 1/2 and 7/8. Of equals the first is predicted
     assert told == pytest.approx(-np.log(3 / 4 * 1 / 2) / 2, rel=1e-5)
@@ -97,7 +91,7 @@ def test_the_loss_is_the_cross_entropy_and_that_of_further_outputs_weighs_less()
 
 
 def test_probabilities_of_large_logits():
-    found = np.exp(epochs.log_probabilities(np.array([[1000.0, 1000.0], [-1e4, 0.0]])))
+    found = np.exp(scoring.log_probabilities(np.array([[1000.0, 1000.0], [-1e4, 0.0]])))
     assert found.tolist() == [[0.5, 0.5], [0.0, 1.0]]
 
 
@@ -111,7 +105,7 @@ def test_the_best_epoch_is_kept_with_its_weights(tmp_path):
     assert [row["epoch"] for row in outcome.history if row["kept"] == "yes"] == [outcome.kept_epoch]
     assert outcome.kept_by == "validation loss"
     held_out = rows()["validation"]
-    of_true = epochs.log_probabilities(epochs.predict(own, held_out, 8))[np.arange(20), points()[1][held_out]]
+    of_true = scoring.log_probabilities(predict(own, held_out, 8))[np.arange(20), points()[1][held_out]]
     assert -of_true.mean() == pytest.approx(min(losses), rel=1e-12)
 
 
@@ -168,21 +162,21 @@ def test_points_of_the_learning_curve(tmp_path):
         training_factory.phase(epochs=2, rate=0.1), curve={"sets": ["test", "train"], "per_epoch": 2, "tiles": 15}
     )
     own = learner()
-    before = -epochs.log_probabilities(epochs.predict(own, np.arange(50, 60), 8))
+    before = -scoring.log_probabilities(predict(own, np.arange(50, 60), 8))
     outcome = run(tmp_path, recipe, own=own)
     found = [(point["step"], point["epoch"], point["set"], point["tiles"]) for point in outcome.curve]
     steps = [(0, 0.0), (2, 0.5), (4, 1.0), (6, 1.5), (8, 2.0)]
     assert found == [(*place, name, n) for place in steps for name, n in (("test", 10), ("train", 15))]
     assert outcome.curve[0]["loss"] == pytest.approx(before[np.arange(10), points()[1][50:]].mean())
     # drawing it decides nothing
-    assert run(tmp_path / "b", {**recipe, "curve": None}).history == outcome.history
+    assert run(tmp_path / "b", replace(recipe, curve=None)).history == outcome.history
 
 
 def test_a_group_with_rate_zero_and_those_below_what_is_trained_keep_their_bits(tmp_path):
     for phase in (training_factory.phase(rates={"below": 0.0}), training_factory.phase(train="head")):
         own = learner()
         before = weights(own)
-        run(tmp_path / str(phase["train"]), training_factory.recipe(phase), own=own)
+        run(tmp_path / str(phase.train), training_factory.recipe(phase), own=own)
         after = weights(own)
         same = [a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True)]
         assert same[:2] == [True, True]
@@ -241,7 +235,7 @@ def test_the_last_good_weights_are_kept_when_the_loss_is_no_number(tmp_path):
     with pytest.raises(ValueError, match=r"epoch 2, (step|after step)") as caught:
         run(tmp_path, recipe)
     path = re.search(r"the weights of the last finished epoch are kept in (\S+)$", str(caught.value))[1]
-    checkpoint = checkpoints.Checkpoint(tmp_path, {"recipe": recipe})
+    checkpoint = training_factory.checkpoint(tmp_path, recipe)
     assert path == str(checkpoint.path)
     kept = checkpoint.read()
     assert kept.progress["epoch"] == 1
@@ -294,7 +288,7 @@ def test_what_cannot_be_trained_is_refused_at_once(tmp_path, changes, of, messag
 
 
 def test_a_line_of_progress_an_epoch_and_one_every_half_minute(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(epochs, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_S", 0.0)
     recipe = training_factory.recipe(training_factory.phase(epochs=2, rate=0.1))
     with caplog.at_level(logging.INFO, "histotransfer"):
         run(tmp_path, recipe)
@@ -328,7 +322,7 @@ def test_steps_in_float16_that_overflow_move_nothing_and_halve_the_scale(tmp_pat
         optimisation.FIRST_SCALE = first
     assert np.isfinite(outcome.history[0]["loss"])
     assert all((a == b).all() for a, b in zip(before, weights(own), strict=True))
-    kept = checkpoints.Checkpoint(tmp_path, {"recipe": recipe}).read()
+    kept = training_factory.checkpoint(tmp_path, recipe).read()
     assert kept.slots[-1].tolist() == [2.0**126, 0]
 
 
@@ -339,9 +333,9 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_tiles_however_often_it_is_rea
     train = rows()["train"]
     # steps so small that no weight moves: the last batch has 6 tiles, the others 8
     outcome = run(tmp_path, training_factory.recipe(training_factory.phase(rate=1e-30)), own=own)
-    logits = epochs.predict(own, train, 8)
+    logits = predict(own, train, 8)
     true = points()[1][train]
-    expected = -epochs.log_probabilities(logits)[np.arange(30), true].mean()
+    expected = -scoring.log_probabilities(logits)[np.arange(30), true].mean()
     assert outcome.history[0]["loss"] == pytest.approx(expected, rel=1e-6)
     assert outcome.history[0]["accuracy"] == pytest.approx((logits.argmax(axis=1) == true).mean())
 
@@ -381,15 +375,15 @@ def map_learner(**changes):
 
     def compile_step(*, groups, **moved):
         assert groups == ["below", "below", "head", "head"]
-        loss = epochs.softmax_cross_entropy(0.0)
+        loss = scoring.softmax_cross_entropy(0.0)
         return Step(compiled.compiled_train_step(own.trained, prepare=own.prepare, loss=loss, **moved))
 
     def evaluate(rows):
         tiles = np.concatenate([np.arange(3 * k, 3 * k + 3)[of_maps[k] >= 0] for k in rows])
-        return epochs.predict(own, tiles, 8), labels[tiles]
+        return predict(own, tiles, 8), labels[tiles]
 
     hooks = {"unit": "maps", "batch": 2, "compile_step": compile_step, "evaluate": evaluate, **changes}
-    return epochs.Learner(own.trained, None, own.groups, read, **hooks), of_maps
+    return Learner(own.trained, None, own.groups, read, **hooks), of_maps
 
 
 def map_rows():
@@ -407,7 +401,7 @@ def test_rows_may_be_maps_of_many_tiles_with_steps_and_numbers_of_their_own(tmp_
     for name, tiles, prefix in (("train", 25, ""), ("validation", 15, "validation_")):
         logits, true = own.evaluate(map_rows()[name])
         assert len(true) == tiles
-        expected = -epochs.log_probabilities(logits)[np.arange(tiles), true].mean()
+        expected = -scoring.log_probabilities(logits)[np.arange(tiles), true].mean()
         assert outcome.history[0][f"{prefix}loss"] == pytest.approx(expected, rel=1e-5)
         assert outcome.history[0][f"{prefix}accuracy"] == pytest.approx((logits.argmax(axis=1) == true).mean())
     said = "\n".join(record.getMessage() for record in caplog.records)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cohort_factory
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import training_factory
 from training_factory import ADAM, START, phase, recipe
 
 from histotransfer import predictions, store
+from histotransfer.definitions import Head
+from histotransfer.feature_kinds import Layers, Source
 from histotransfer.features import extraction
 from histotransfer.networks import building
 from histotransfer.networks.trained import load_trained
@@ -16,13 +20,22 @@ from histotransfer.tables import feature_matrix
 from histotransfer.training import head, head_on_features, network_on_tiles, results
 
 CLASSES = training_factory.CLASSES
-OUTPUTS = {"head": "head.keras", "predictions": "predictions.h5", "history": "history.tsv", "curve": "curve.tsv"}
+OUTPUTS = {"model": "head.keras", "predictions": "predictions.h5", "history": "history.tsv", "curve": "curve.tsv"}
+FEATURES = Layers((Source("net"),))
 HEAD = {"pool": "average", "dense": [10], "activation": "tanh", "dropout": 0.1}
 
 
 def on_features(epochs=15, **changes):
     first = phase(on="features", train="head", epochs=epochs, rate=0.02, optimiser=ADAM)
     return recipe(first, head=HEAD, **changes)
+
+
+def train_head(given):
+    training_factory.call(head_on_features.train_head, given)
+
+
+def outputs(folder):
+    return {name: str(folder / file) for name, file in OUTPUTS.items()}
 
 
 def arguments(cohort, folder, given, **changes):
@@ -32,20 +45,14 @@ def arguments(cohort, folder, given, **changes):
     )
     return {
         **written,
-        **{name: str(folder / file) for name, file in OUTPUTS.items()},
+        **outputs(folder),
         "split_file": split_file,
         "split": split,
-        "feature_set": {"sources": [{"network": "net", "layer": None}]},
+        "feature_set": FEATURES,
         "recipe": given,
-        "network_name": "tuned",
         "classes": CLASSES,
-        "dataset": "scans",
-        "task": "kind",
-        "split_name": "by-patient",
-        "split_seed": 1,
-        "master_seed": 2018,
-        "resume": str(folder / ".resume"),
-        "threads": 2,
+        "factors": training_factory.factors("tuned"),
+        **training_factory.settings(folder),
         **changes,
     }
 
@@ -55,7 +62,7 @@ def trained(tmp_path_factory):
     """A head trained on twelve features of separable classes."""
     folder = tmp_path_factory.mktemp("head")
     given = arguments(cohort_factory.separable(folder, distance=4), folder, on_features())
-    head_on_features.train_head(**given)
+    train_head(given)
     return given
 
 
@@ -90,9 +97,9 @@ def test_a_head_learns_classes_that_lie_apart(trained):
 
 
 def test_the_saved_head_takes_features_and_gives_the_predictions(trained):
-    model = load_trained(trained["head"])
+    model = load_trained(trained["model"])
     held_out, _, _ = predictions.read_predictions(trained["predictions"])
-    matrix = feature_matrix.open_matrix(manifests=trained["features"], sources=trained["feature_set"]["sources"])
+    matrix = feature_matrix.open_matrix(manifests=trained["features"], sources=FEATURES.sources)
     place = {key: k for k, key in enumerate(zip(matrix.image, matrix.tile, strict=True))}
     rows = np.array([place[key] for key in zip(held_out.image, held_out.tile, strict=True)])
     found = model.predict(matrix.read(rows), verbose=0)
@@ -102,9 +109,9 @@ def test_the_saved_head_takes_features_and_gives_the_predictions(trained):
 
 
 def test_the_same_study_gives_the_same_bytes(trained, tmp_path):
-    again = {name: str(tmp_path / file) for name, file in OUTPUTS.items()}
-    head_on_features.train_head(**{**trained, **again})
-    for name in ("head", "history", "curve"):
+    again = outputs(tmp_path)
+    train_head({**trained, **again})
+    for name in ("model", "history", "curve"):
         with open(again[name], "rb") as ours, open(trained[name], "rb") as theirs:
             assert ours.read() == theirs.read(), name
     ours, theirs = (predictions.read_predictions(each["predictions"])[0] for each in (again, trained))
@@ -119,7 +126,7 @@ def test_no_network_is_built_and_no_pixel_file_opened(trained, tmp_path, monkeyp
 
     for module, name in ((building, "trunk"), (building, "build"), (tile_pixels, "open_tiles")):
         monkeypatch.setattr(module, name, forbidden)
-    head_on_features.train_head(**{**trained, **{name: str(tmp_path / file) for name, file in OUTPUTS.items()}})
+    train_head({**trained, **outputs(tmp_path)})
 
 
 @pytest.mark.parametrize(
@@ -132,9 +139,7 @@ def test_no_network_is_built_and_no_pixel_file_opened(trained, tmp_path, monkeyp
 )
 def test_bad_input_is_refused(trained, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        head_on_features.train_head(
-            **{**trained, **{name: str(tmp_path / file) for name, file in OUTPUTS.items()}, **changes}
-        )
+        train_head({**trained, **outputs(tmp_path), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +153,7 @@ def of_pixels(tmp_path_factory):
         weights_file=[],
         manifest=manifest,
         network_name="net",
-        network=START,
+        network=START.plain(),
         shard="part-00",
         engine="keras",
         precision="float32",
@@ -168,40 +173,23 @@ def of_pixels(tmp_path_factory):
     common = {name: cohort[name] for name in ("labels", "slides_table", "split_file", "split", "classes")}
     own = {
         **common,
-        "features": [manifest],
-        "feature_set": {"sources": [{"network": "net", "layer": None}]},
-        **{
-            "recipe": given,
-            "network_name": "net-tuned",
-            "dataset": "scans",
-            "task": "kind",
-            "split_name": "by-patient",
-        },
-        **{"split_seed": 1, "master_seed": 2018, "resume": str(folder / ".resume")},
-        **{name: str(folder / "head" / file) for name, file in OUTPUTS.items()},
+        **{"features": [manifest], "feature_set": FEATURES, "recipe": given, "factors": training_factory.factors()},
+        **training_factory.settings(folder),
+        **outputs(folder / "head"),
     }
-    head_on_features.train_head(**own)
+    train_head(own)
     return folder, cohort, own
 
 
 def test_an_attached_head_gives_the_predictions_of_the_head(of_pixels, tmp_path):
     _, cohort, own = of_pixels
-    outputs = {name: str(tmp_path / name) for name in ("predictions", "history", "curve")}
-    head_on_features.attach(
-        head=own["head"],
-        head_predictions=own["predictions"],
-        head_history=own["history"],
-        head_curve=own["curve"],
-        weights_file=[],
-        model=str(tmp_path / "model.keras"),
-        start=START,
-        start_name="net",
-        recipe={**own["recipe"], "phases": own["recipe"]["phases"][:1]},
-        classes=CLASSES,
-        master_seed=2018,
-        **outputs,
-    )
-    for name, path in outputs.items():
+    copies = {name: str(tmp_path / name) for name in ("predictions", "history", "curve")}
+    of_head = {f"head_{name}": own[name] for name in copies}
+    only_head = replace(own["recipe"], phases=own["recipe"].phases[:1])
+    given = {"head": own["model"], **of_head, "model": str(tmp_path / "model.keras"), **copies, "weights_file": []}
+    given |= {"start": START, "start_name": "net", "recipe": only_head, "classes": CLASSES, "master_seed": 2018}
+    training_factory.call(head_on_features.attach, given)
+    for name, path in copies.items():
         with open(path, "rb") as ours, open(own[name], "rb") as theirs:
             assert ours.read() == theirs.read(), name
     from histotransfer.tables import tile_pixels
@@ -216,8 +204,8 @@ def test_an_attached_head_gives_the_predictions_of_the_head(of_pixels, tmp_path)
 
 def test_training_on_tiles_goes_on_from_the_head(of_pixels, tmp_path):
     _, cohort, own = of_pixels
-    given = training_factory.arguments(cohort, tmp_path, own["recipe"], head=own["head"])
-    network_on_tiles.train_network(**given)
+    given = training_factory.arguments(cohort, tmp_path, own["recipe"], head=own["model"])
+    training_factory.call(network_on_tiles.train_network, given)
     history = results.read_history(given["history"])
     assert [(row["phase"], row["on"], row["epoch"], row["kept"]) for row in history] == [
         *((1, "features", epoch, "no") for epoch in range(1, 5)),
@@ -243,9 +231,10 @@ def test_training_on_tiles_goes_on_from_the_head(of_pixels, tmp_path):
 )
 def test_a_head_of_another_recipe_is_refused(of_pixels, tmp_path, changes, message):
     _, cohort, own = of_pixels
-    other = {**own["recipe"], "head": {**HEAD, **changes}}
+    other = replace(own["recipe"], head=Head(**{**HEAD, **changes}))
+    given = training_factory.arguments(cohort, tmp_path, other, head=own["model"])
     with pytest.raises(ValueError, match=f"head .*head.keras: {message}"):
-        network_on_tiles.train_network(**training_factory.arguments(cohort, tmp_path, other, head=own["head"]))
+        training_factory.call(network_on_tiles.train_network, given)
 
 
 @pytest.mark.parametrize(
@@ -259,8 +248,7 @@ def test_layers_of_a_head(dense, pool, expected):
     import keras
 
     dropout = 0.5 if dense else 0.0
-    wanted = recipe(head={"pool": pool, "dense": dense, "activation": "relu", "dropout": dropout})
-    built = head.build_head(wanted, 3, dimensions=4)
+    built = head.build_head(Head(pool=pool, dense=tuple(dense), dropout=dropout), 3, dimensions=4)
     logits = built(keras.Input((2, 2, 8)))
     assert [layer.name for layer in built.layers] == expected
     assert logits.shape == (None, 3)

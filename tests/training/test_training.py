@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 import training_factory
-from training_factory import ADAM, SGD, phase, recipe
+from training_factory import ADAM, SGD, begin, finished, phase, recipe
 
-from histotransfer import predictions, provenance, seeds, store
+from histotransfer import predictions, provenance, store
 from histotransfer.networks import building
 from histotransfer.networks.trained import load_trained
-from histotransfer.training import checkpoints, epochs, network_on_tiles, results
+from histotransfer.training import network_on_tiles, results
+from histotransfer.training.learner import Learner
 from histotransfer.training.network import build
 
 CLASSES = training_factory.CLASSES
@@ -33,25 +32,7 @@ RECIPE = recipe(
     curve={"sets": ["train", "test"], "per_epoch": 2, "tiles": 8},
     monitor="accuracy",
 )
-JOB = """
-import json, logging, sys
-sys.path[:0] = json.loads(sys.argv[1])
-logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-from histotransfer.training import network_on_tiles
-network_on_tiles.train_network(**json.loads(sys.argv[2]))
-"""
-
-
-def begin(arguments):
-    """Start a training in a process of its own."""
-    command = [sys.executable, "-c", JOB, json.dumps(sys.path), json.dumps(arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finished(job):
-    output, _ = job.communicate(timeout=300)
-    assert job.returncode == 0, output
-    return output
+TRAIN = "training.network_on_tiles.train_network"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +45,7 @@ def cohort(tmp_path_factory):
 def trained(tmp_path_factory, cohort):
     """The results of an undisturbed training: its folder and what it said."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, finished(begin(training_factory.arguments(cohort, folder, RECIPE)))
+    return folder, finished(begin(TRAIN, training_factory.arguments(cohort, folder, RECIPE)))
 
 
 def test_history_has_a_row_an_epoch_over_all_phases(trained):
@@ -140,7 +121,7 @@ def test_a_training_that_is_killed_comes_to_the_same_bits(trained, cohort, tmp_p
     arguments = training_factory.arguments(cohort, tmp_path, RECIPE)
     chance = random.Random(time.time_ns())
     epochs_seen = chance.randint(1, 6)
-    job = begin(arguments)
+    job = begin(TRAIN, arguments)
     said = []
     for line in job.stdout:
         said.append(line)
@@ -151,7 +132,7 @@ def test_a_training_that_is_killed_comes_to_the_same_bits(trained, cohort, tmp_p
     assert job.wait() == -signal.SIGKILL, "".join(said)
     job.stdout.close()
     assert not (tmp_path / "model.keras").exists()
-    again = finished(begin(arguments))
+    again = finished(begin(TRAIN, arguments))
     # the epoch that had just been finished may not have been written
     assert any(f"goes on after epoch {n}" in again for n in range(max(1, epochs_seen - 1), 9)) or epochs_seen == 1
     for name, suffix in training_factory.OUTPUTS.items():
@@ -174,11 +155,15 @@ def gradients(model, variables, tiles, labels):
     return found
 
 
-def network_of(given, classes=CLASSES, **changes):
-    start = {**training_factory.START, **changes}
-    factors = ("scans", "kind")
+def network_of(given, **changes):
     return build(
-        start=start, start_name="net", recipe=given, classes=classes, weights_file=None, master_seed=1, factors=factors
+        start=training_factory.start(**changes),
+        start_name="net",
+        recipe=given,
+        n_classes=len(CLASSES),
+        weights_file=None,
+        master_seed=1,
+        stream=("scans", "kind"),
     )
 
 
@@ -188,19 +173,10 @@ def fit(network, given, tiles, labels, folder):
     def read(rows, batch, generator):
         yield tiles[rows]
 
-    learner = epochs.Learner(network.trained, network.evaluated, network.groups, read, prepare=network.prepare)
+    learner = Learner(network.trained, network.evaluated, network.groups, read, prepare=network.prepare)
     nothing = np.empty(0, int)
-    return epochs.run(
-        learner,
-        name="tuned",
-        labels=labels,
-        rows={"train": np.arange(len(labels)), "validation": nothing, "test": nothing},
-        recipe=given,
-        phases=range(len(given["phases"])),
-        classes=CLASSES,
-        generator_of=lambda *what: seeds.generator(1, "training", *what),
-        checkpoint=checkpoints.Checkpoint(folder, {}),
-    )
+    rows = {"train": np.arange(len(labels)), "validation": nothing, "test": nothing}
+    return training_factory.train(learner, given, labels=labels, rows=rows, folder=folder)
 
 
 def batch_of(n=24, px=32):
@@ -228,7 +204,7 @@ def test_two_steps_against_the_updates_computed_by_hand_in_every_group(optimiser
             layer.trainable = group in factors
             group_of |= {weight.path: group for weight in layer.trainable_weights}
     weights = network.trained.trainable_variables
-    inputs = np.array(building.preprocess(tiles, network.spec.preprocessing))
+    inputs = np.array(building.preprocess(tiles, network.start.preprocessing))
 
     slots = [np.zeros((2, *weight.shape)) for weight in weights]
     for step in (1, 2):
@@ -285,7 +261,7 @@ def test_moving_statistics_of_what_is_trained_follow_the_batch(tmp_path):
     tiles, labels = batch_of()
     trunk = next(layer for layer in network.trained.layers if layer.name == "trunk")
     first = keras.Model(trunk.input, trunk.get_layer("Conv1").output)
-    inputs = np.array(building.preprocess(tiles, network.spec.preprocessing))
+    inputs = np.array(building.preprocess(tiles, network.start.preprocessing))
     maps = first.predict(inputs, verbose=0).astype(np.float64)
     fit(network, given, tiles, labels, tmp_path)
     layer = trunk.get_layer("bn_Conv1")
@@ -369,7 +345,7 @@ def test_means_of_the_training_tiles_replace_the_networks_own(cohort):
 
 
 def run(cohort, folder, given, **changes):
-    network_on_tiles.train_network(**training_factory.arguments(cohort, folder, given, **changes))
+    training_factory.call(network_on_tiles.train_network, training_factory.arguments(cohort, folder, given, **changes))
 
 
 @pytest.mark.parametrize(

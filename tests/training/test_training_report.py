@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
         crop_from=40,
     )
     arguments = training_factory.arguments(cohort, folder / "run", wanted)
-    network_on_tiles.train_network(**arguments)
+    training_factory.call(network_on_tiles.train_network, arguments)
     return arguments
 
 
@@ -36,8 +36,9 @@ def draw(trained, picture, **changes):
 
 
 def test_learning_curves_of_a_training(trained, tmp_path):
-    of = {"dataset": trained["dataset"], "task": trained["task"], "network": trained["network_name"]}
-    about = of | {"seed": trained["split_seed"], "architecture": "MobileNetV2", "start": trained["start_name"]}
+    factors = trained["factors"]
+    of = {"dataset": factors.dataset, "task": factors.task, "network": factors.features}
+    about = of | {"seed": factors.seed, "architecture": "MobileNetV2", "start": trained["start_name"]}
     about |= {"recipe": "tiny", "transfer": False}
     tables = {name: str(tmp_path / f"{name}.csv") for name in ("epochs", "steps", "table")}
     learning_curves.tabulate(
@@ -45,7 +46,7 @@ def test_learning_curves_of_a_training(trained, tmp_path):
         curves=[trained["curve"]],
         predictions=[trained["predictions"]],
         of=[about],
-        split=trained["split_name"],
+        split=factors.split,
         **tables,
     )
     (row,) = store.read_csv(tables["table"])
@@ -62,7 +63,7 @@ def test_learning_curves_of_a_training(trained, tmp_path):
     assert [float(one["epoch"]) for one in points][::2] == [0.0, 1.0, 2.0]
     last = store.read_csv(tables["epochs"])[-1]
     assert (last["epoch"], last["step"]) == ("2", points[-1]["step"])
-    assert last["network"] == trained["network_name"]
+    assert last["network"] == factors.features
     charts = {"dataset": of["dataset"], "task": of["task"]}
     said = training_figures.draw_iterations(
         table=tables["steps"], figure=tmp_path / "i.svg", architecture="MobileNetV2", **charts
@@ -79,7 +80,7 @@ def test_grad_cam_of_a_trained_network(trained, tmp_path):
     held_out, _, about = predictions.read_predictions(trained["predictions"])
     chosen = grad_cam.choose(held_out, about, per_class=2, master_seed=1)
     right = int((held_out.predicted[chosen] == held_out.true[chosen]).sum())
-    assert said.startswith(f"{trained['network_name']}: 6 test tiles, {right} of them right, each beside where")
+    assert said.startswith(f"{trained['factors'].features}: 6 test tiles, {right} of them right, each beside where")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     words = ["".join(one.itertext()) for one in root.iter("{http://www.w3.org/2000/svg}text")]
     assert [word for word in words if word.startswith("true class")] == [

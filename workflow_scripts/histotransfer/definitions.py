@@ -6,7 +6,8 @@ Snakemake sees a changed param by its text, and of an object of a class of ours 
 :func:`histotransfer.workflow.run` makes them again (:func:`histotransfer.plain_data.made`) where a function's
 annotation names such a class. The plain form is also what result files store.
 
-Imports nothing but the standard library: it is used while jobs are planned.
+The kinds of feature sets are in :mod:`histotransfer.feature_kinds`. Imports nothing but the standard library: it is
+used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -280,7 +281,7 @@ class Inverse:
 
 @dataclass(frozen=True)
 class Cosine:
-    """A rise over the share `warm_up` of the steps, then a half cosine down to the share `floor` of the rate."""
+    """A rise over the first `warm_up` epochs, then a half cosine down to the share `floor` of the rate."""
 
     warm_up: float = 0
     floor: float = 0
@@ -450,56 +451,22 @@ class Selection:
     kind: Literal["rfe"] = "rfe"
 
 
-# ---- staging
+# ---- files that travel together
 
 
 @dataclass(frozen=True)
-class Staging:
-    """How maps of lymph nodes become classes of slides and pN stages of patients: the config's ``staging``.
+class LearningTables:
+    """The tables that every method reads: the task's labels, the cohort's slides, the groups' sets and folds."""
 
-    Attributes
-    ----------
-    thresholds : tuple of float
-        A tile is tumour where its probability is over them; each gives numbers of the map. ASSUME these three: even
-        odds, and two surer ones, at which regions that touch by chance fall apart.
-    trees : int
-        Of the forest that classifies slides. ASSUME 500: as many as the predictions hardly depend on the seed with.
-    balanced : bool
-        Whether the classes count alike in the forest. ASSUME yes: slides with isolated tumour cells alone are rare,
-        and forests that never predict them never say pN0(i+).
-    folds : int
-        Of the patients held out.
-    nodes : int
-        Slides that a patient must have, 1 to 9; in the challenge 5, each of one lymph node.
-    on_missing_slide : {'exclude', 'fail'}
-        What is done about a patient with another number of usable slides.
-    """
-
-    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
-    trees: int = 500
-    balanced: bool = True
-    folds: int = 5
-    nodes: int = 5
-    on_missing_slide: str = "exclude"
-
-
-# ---- features
+    labels: tuple[str, ...]
+    slides_table: str
+    split_file: str
 
 
 @dataclass(frozen=True)
-class Source:
-    """A network of the study, and the layer whose outputs are taken; None is the network's own."""
+class ModelFiles:
+    """What the training of a classifier writes: ``model.skops``, ``predictions.h5``, ``tuning.tsv``."""
 
-    network: str
-    layer: str | None = None
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Random windows of tiles of `px` pixels: how many of each, their edge, and their least and greatest share."""
-
-    px: int
-    windows: int = 20
-    window_px: int = 16
-    smallest: float = 0.25
-    largest: float = 1.0
+    model: str
+    predictions: str
+    tuning: str

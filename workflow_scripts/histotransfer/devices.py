@@ -1,4 +1,4 @@
-"""Whose turn it is on a GPU: one job a device, by a lock on a file."""
+"""GPUs are leased to jobs: one job on each device at a time, by a lock on a file."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ log = logging.getLogger("histotransfer")
 
 @contextmanager
 def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: float = 1.0) -> Iterator[str]:
-    """Hold one of this machine's GPUs while the block runs, and show this process that device alone.
+    """Hold one of this machine's GPUs while the block runs, and hide all others from this process.
 
-    Must be entered before Keras or its backend is imported: they look at the visible devices once. In a job of Slurm
-    the device is the one that Slurm gave to the job; where it gave several, as to Snakemake itself in an allocation,
-    its jobs share those.
+    Enter it before Keras or its backend is imported: they look at the visible devices once. In a Slurm job the device
+    is the one that Slurm has given to the job. If Slurm has given several, as it does to Snakemake itself in an
+    allocation, its jobs share those.
 
     Parameters
     ----------
     gpu : int
         GPUs that the rule asked for: 0 hides every device, 1 leases one.
     gpus : int
-        GPUs that the config gives to the workflow on this machine.
+        GPUs that the workflow may use on this machine (``gpus`` in the config).
     folder : path, optional
-        Where the lock files lie; by default the system's temporary folder, so that two studies of one machine share.
+        Folder of the lock files; by default the system's temporary folder, so that all studies on a machine share it.
     poll_s : float
-        Seconds between two looks while every device is taken.
+        Seconds between two attempts while every device is taken.
 
     Yields
     ------
     str
-        The value that ``CUDA_VISIBLE_DEVICES`` was set to; ``"-1"`` for none.
+        The value of ``CUDA_VISIBLE_DEVICES``; ``"-1"`` for no device.
 
     Raises
     ------
     ValueError
-        If a rule asks for more than one GPU, or for one where the config gives none.
+        If a rule asks for more than one GPU, or for one while ``gpus`` is 0.
     """
     if not gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -58,12 +58,12 @@ def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: flo
         raise ValueError(f"a rule takes one GPU of those that `gpus` in the config gives; found {gpu} of {gpus}")
     devices = given or [str(index) for index in range(gpus)]
     places = Path(folder or tempfile.gettempdir())
-    # another allocation may call other devices by the same names
-    of = f"{scheduled}-" if scheduled and given else ""
+    # in another allocation, other devices may have the same names
+    allocation = f"{scheduled}-" if scheduled and given else ""
     waited = False
     while True:
         for device in devices[:gpus]:
-            file = _lock_file(places / f"histotransfer-gpu-{of}{device}.lock")
+            file = _lock_file(places / f"histotransfer-gpu-{allocation}{device}.lock")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -83,11 +83,11 @@ def leased(gpu: int, gpus: int, *, folder: str | Path | None = None, poll_s: flo
 
 
 def _lock_file(path: Path) -> int:
-    """Return a descriptor of a lock file, which may be another user's: it is enough to read it."""
+    """Return a descriptor of a lock file. It may be another user's: a file that can be read can be locked."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     except PermissionError:
-        # where a folder is everybody's, Linux refuses O_CREAT on a file of another user (fs.protected_regular)
+        # in a folder that all may write to, Linux refuses O_CREAT on a file of another user (fs.protected_regular)
         return os.open(path, os.O_RDONLY)
     if os.fstat(file).st_uid == os.getuid():
         os.fchmod(file, 0o644)

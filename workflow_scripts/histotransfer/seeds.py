@@ -1,4 +1,4 @@
-"""Seeds: one master seed, one independent stream for every use of chance."""
+"""Random numbers: one master seed, and an independent stream for each use."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import numpy as np
 
 
 def derive(master: int, stage: str, *factors: object) -> np.random.SeedSequence:
-    """Return the seed sequence of one use of chance.
+    """Return the seed sequence of one use of random numbers.
 
-    A stream depends on what it is for and never on the order in which jobs run, so the same study
-    gives the same numbers on one core, on eight, or after a restart.
+    A stream depends on its use and never on the order in which jobs run. The same study therefore gives the same
+    numbers on one core, on eight, and after a restart.
 
     Parameters
     ----------
     master : int
         The study's seed (``seed`` in the config).
     stage : str
-        What the chance is for, for example ``"bootstrap"``.
+        What the numbers are for, for example ``"bootstrap"``.
     *factors : object
-        What tells this use from the others of its stage (slide, fold, ...), by their text.
+        What distinguishes this use from others of the stage (slide, fold, ...); their text counts.
+
+    Returns
+    -------
+    numpy.random.SeedSequence
     """
     name = "\x1f".join([stage, *map(str, factors)]).encode()
     words = np.frombuffer(hashlib.sha256(name).digest(), dtype="<u4")
@@ -33,7 +37,7 @@ def generator(master: int, stage: str, *factors: object) -> np.random.Generator:
 
 
 def integer(master: int, stage: str, *factors: object) -> int:
-    """Return one 31-bit integer of the stream of :func:`derive`, for libraries that take no generator."""
+    """Return a 31-bit integer from the stream of :func:`derive`, for libraries that take no generator."""
     return int(derive(master, stage, *factors).generate_state(1, np.uint32)[0] >> 1)
 
 

@@ -1,9 +1,9 @@
-"""How results lie on disk: complete or absent, and saying what made them.
+"""How results are written: complete or not at all, with what made them.
 
-Every writer of this project goes through :func:`replacing`: each attempt writes in a folder of its own within
-``.NAME.part`` beside the target, or on the node's own disk and is copied there; it is flushed to the disk and renamed.
-A killed job leaves a part that the next attempt removes, never half a file under the target's name, and two attempts
-at one target never write to one file.
+Every file is written by way of :func:`replacing`. Each attempt writes in a folder of its own, within ``.NAME.part``
+beside the target or on the node's own disk, from where the file is copied. The file is flushed to the disk and renamed.
+A killed job leaves a part that the next attempt removes, and never half a file under the target's name. Two attempts at
+one target never write to the same file.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-#: Attributes and keys that say when or where a file was made. They are no part of its content.
+#: Attributes and keys that say when or where a file was made. They are not part of its content.
 OUTSIDE_CONTENT = frozenset({"mtime"})
 
-#: Seconds after which unfinished work of another machine, whose processes nobody here sees, counts as left behind.
+#: Seconds after which unfinished work of another machine, whose processes are not seen here, counts as left behind.
 _LEFT_BEHIND_S = 24 * 3600.0
 
 #: Seconds after which a file that another machine has finished must have appeared on this one.
@@ -38,7 +38,7 @@ _scratch: Path | None = None
 
 @contextmanager
 def working_in(scratch: str | Path | None) -> Iterator[None]:
-    """Have files written on another disk while the block runs, and copied to their targets when they are done.
+    """Write files on another disk while the block runs, and copy them to their targets when they are done.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def working_in(scratch: str | Path | None) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to; on success it becomes `path`, on any error nothing does.
+    """Give a path to write to, which becomes `path` on success; on any error `path` stays as it was.
 
     Yields
     ------
@@ -65,7 +65,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        With the target's name in it, when the disk is full or the folder cannot be written.
+        If the disk is full or the folder cannot be written; the message names the target.
     """
     target, scratch = Path(path), _scratch
     places: list[Path] = []
@@ -91,7 +91,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             _check_copy(work, part)
         begun = part.parent.stat().st_mtime
         os.replace(part, target)
-        # who has not written since is no more: the target is there, and nobody waits for another
+        # stale attempts: the target is there, and no job waits for another
         _remove(_left_behind([beside], since=begun))
     except OSError as error:
         raise _naming(target, error, where) from error
@@ -100,14 +100,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Make a folder that nobody else writes to: ``.NAME.part/HOST-PROCESS-RANDOM`` in `folder`."""
+    """Make a folder for one attempt alone: ``.NAME.part/HOST-PROCESS-RANDOM`` in `folder`."""
     place = folder / f".{name}.part" / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     while True:
         # earlier versions left a file of that name
         if place.parent.is_file():
             place.parent.unlink(missing_ok=True)
-        # where another attempt ends in this moment, it takes the empty folder away: before the second call, or within
-        # the first, which then has seen that there is something, and next that it is no folder
+        # an attempt that ends at this moment removes the empty folder: before the second call, or during the first,
+        # which then finds something, and next that it is not a folder
         with suppress(FileNotFoundError, FileExistsError):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.mkdir()
@@ -119,9 +119,9 @@ def _host() -> str:
 
 
 def _left_behind(parts: Iterable[Path], since: float | None = None) -> list[Path]:
-    """Return the places in `parts` whose writers are gone.
+    """Return the places in `parts` whose writers have ended.
 
-    Those are processes of this machine that have ended, and those of others that have written nothing since a time,
+    On this machine these are processes that do not run, on other machines those that have written nothing since a time,
     by default for a day.
     """
     since = time.time() - _LEFT_BEHIND_S if since is None else since
@@ -129,13 +129,13 @@ def _left_behind(parts: Iterable[Path], since: float | None = None) -> list[Path
     for part in parts:
         with suppress(FileNotFoundError, NotADirectoryError):
             places += part.iterdir()
-    found = []
+    stale = []
     for place in places:
         host, _, process = place.name.rpartition("-")[0].rpartition("-")
         here = host == _host() and process.isdecimal()
         if not _runs(int(process)) if here else _changed(place) < since:
-            found.append(place)
-    return found
+            stale.append(place)
+    return stale
 
 
 def _runs(process: int) -> bool:
@@ -160,20 +160,20 @@ def _changed(place: Path) -> float:
 def _remove(places: Iterable[Path]) -> None:
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
-        # the last one leaves no trace
+        # the last attempt removes their common folder
         with suppress(OSError):
             place.parent.rmdir()
 
 
 def _check_copy(work: Path, part: Path) -> None:
-    """Raise if a file that was copied did not arrive whole."""
+    """Raise an error if a file was not copied whole."""
     whole, arrived = work.stat().st_size, part.stat().st_size
     if whole != arrived:
         raise OSError(errno.EIO, f"a copy must be as long as its source; {whole} bytes were copied, found {arrived}")
 
 
 def arrived(path: str | Path) -> bool:
-    """Tell whether a file is there, looking again for :data:`LATENCY_S`: a shared disk may show new files late."""
+    """Return whether a file is there; wait up to :data:`LATENCY_S`, since a shared disk may show new files late."""
     path, until = Path(path), time.monotonic() + LATENCY_S
     while not path.is_file():
         if time.monotonic() > until:
@@ -186,17 +186,17 @@ def arrived(path: str | Path) -> bool:
 
 
 def _naming(target: Path, error: OSError, where: str) -> OSError:
-    """Return the error with the target's name in it, and with the name of another file that it is about."""
-    said = f"{error.strerror or error} (while writing {target}{where})"
+    """Return the error with the target's name, and with the name of the file that it is about if that is another."""
+    message = f"{error.strerror or error} (while writing {target}{where})"
     if error.errno is None:
-        return OSError(said)
+        return OSError(message)
     if error.filename is None or f".{target.name}.part" in Path(str(error.filename)).parts:
-        return OSError(error.errno, said)
-    return OSError(error.errno, said, error.filename)
+        return OSError(error.errno, message)
+    return OSError(error.errno, message, error.filename)
 
 
 def write_json(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write `content` as UTF-8 JSON with sorted keys, complete or not at all."""
+    """Write `content` as JSON in UTF-8 with sorted keys, complete or not at all."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
 
@@ -249,10 +249,10 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
 
 @contextmanager
 def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[Any]:
-    """Give an open ``h5py.File`` that becomes `path` on success, with `attributes` and versions on it.
+    """Give an open ``h5py.File`` that becomes `path` on success, with `attributes` and versions.
 
-    Nothing in the file depends on the time it was written. A value of ``None`` is written as ``""``,
-    lists and dictionaries as JSON.
+    The same content gives the same bytes at any time. A value of ``None`` is written as ``""``, lists and dictionaries
+    as JSON.
     """
     import h5py
 
@@ -263,12 +263,12 @@ def writing_hdf5(path: str | Path, attributes: Mapping[str, Any]) -> Iterator[An
                 set_attributes(file, {**attributes, "versions": versions()})
                 yield file
         finally:
-            # whatever else goes wrong after a failed write is its consequence
+            # any other error after a failed write follows from it
             if disk.error:
                 raise disk.error
 
 
-#: What to do about a file of a rule that cannot be read.
+#: What to do about a file of a rule that cannot be read: part of a sentence.
 _AGAIN = "which the same command makes again"
 
 
@@ -279,14 +279,18 @@ def opened_hdf5(path: Path, *, kind: str, use: str) -> Any:
     ----------
     path : Path
     kind : str
-        What it is, as in ``pixel file``.
+        What the file is, such as ``pixel file``.
     use : str
-        What is made of such files, as in ``tiles are read from``.
+        What such files are for, such as ``tiles are read from``.
+
+    Returns
+    -------
+    h5py.File
 
     Raises
     ------
     ValueError
-        If it is not there or is no HDF5 file, with what to do.
+        If the file is missing or is not an HDF5 file; the message says what to do.
     """
     import h5py
 
@@ -299,17 +303,17 @@ def opened_hdf5(path: Path, *, kind: str, use: str) -> Any:
 
 
 def missing(path: Path, *, kind: str, use: str) -> ValueError:
-    """Return the error of a file that a rule has written and that is gone; see :func:`opened_hdf5`."""
+    """Return the error about a missing file of a rule; see :func:`opened_hdf5`."""
     return ValueError(f"{use} {kind}s, {_AGAIN}; found no file {path}")
 
 
 def damaged(path: Path, kind: str) -> str:
-    """Return the beginning of a sentence about a file that is not what a rule has written."""
+    """Return the beginning of a sentence about a file of a rule that is damaged; the finding follows."""
     return f"{kind} {path} is damaged: delete the file, {_AGAIN}; found"
 
 
 def _created(disk: _HDF5Disk) -> Any:
-    """Make an HDF5 file of the latest format whose first group holds no times, which h5py.File has no option for."""
+    """Make an HDF5 file of the latest format whose root group holds no times; h5py.File has no option for that."""
     from h5py import h5f, h5fd, h5p
 
     creation = h5p.create(h5p.FILE_CREATE)
@@ -322,11 +326,11 @@ def _created(disk: _HDF5Disk) -> Any:
 
 
 class _HDF5Disk:
-    """A file for HDF5 to write to, which remembers its first failed write and goes on as if nothing had happened.
+    """A file for HDF5 to write to, which keeps the error of its first failed write and reports success to HDF5.
 
-    HDF5 cannot close a file of which a write failed: it reports another error, keeps the file open, and the process
-    ends in a segmentation fault (seen with HDF5 1.14 on a full disk). So HDF5 does not hear of it, and reads what it
-    thinks to have written: from memory, but for large blocks, which hold arrays and are not read again.
+    HDF5 cannot close a file after a failed write: it reports another error, keeps the file open, and the process ends
+    in a segmentation fault (seen with HDF5 1.14 on a full disk). After a failed write HDF5 therefore reads back from
+    memory what it has written since. Large blocks are not kept: they hold arrays, which are not read again.
     """
 
     _LARGE = 1 << 16
@@ -335,7 +339,7 @@ class _HDF5Disk:
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
-        # h5py takes what has `read` and `seek` for a file
+        # h5py accepts an object with `read` and `seek` as a file
         self.read, self.seek, self.tell, self.flush = raw.read, raw.seek, raw.tell, raw.flush
         self.error: OSError | None = None
         self._unwritten: dict[int, bytes] = {}
@@ -388,7 +392,7 @@ def set_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
 
 
 def create_group(node: Any, name: str) -> Any:
-    """Make an HDF5 group that holds no times, which h5py's own method has no option for."""
+    """Make an HDF5 group that holds no times; h5py's own method has no option for that."""
     import h5py
 
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
@@ -419,5 +423,5 @@ def versions() -> dict[str, str]:
     known = ("numpy", "h5py", "openslide", "simplejpeg", "pyvips", "PIL")
     known += ("sklearn", "keras", "tensorflow", "openvino", "jax", "torch")
     loaded = {name: sys.modules[name] for name in known if name in sys.modules}
-    found = {name: str(module.__version__) for name, module in loaded.items() if hasattr(module, "__version__")}
-    return {"histotransfer": __version__, **found}
+    of_libraries = {name: str(module.__version__) for name, module in loaded.items() if hasattr(module, "__version__")}
+    return {"histotransfer": __version__, **of_libraries}

@@ -1,4 +1,4 @@
-"""What the methods, datasets and trained networks of a study consist of, for tables that count and compare them.
+"""What the methods, datasets and trained networks of a study consist of, for the stages that compare them.
 
 :mod:`histotransfer.study` and :mod:`histotransfer.report.contents` make these objects while jobs are planned, and rules
 pass them on as plain data; so nothing heavy is imported here.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from histotransfer.definitions import Factors, Source
+from histotransfer.definitions import Factors
+from histotransfer.feature_kinds import Source
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,33 @@ class Training:
     start: str
     recipe: str
     transfer: bool
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How maps of lymph nodes become classes of slides and pN stages of patients: the config's ``staging``.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        A tile is tumour where its probability is over them; each gives numbers of the map. ASSUME these three: even
+        odds, and two surer ones, at which regions that touch by chance fall apart.
+    trees : int
+        Of the forest that classifies slides. ASSUME 500: as many as the predictions hardly depend on the seed with.
+    balanced : bool
+        Whether the classes count alike in the forest. ASSUME yes: slides with isolated tumour cells alone are rare,
+        and forests that never predict them never say pN0(i+).
+    folds : int
+        Of the patients held out.
+    nodes : int
+        Slides that a patient must have, 1 to 9; in the challenge 5, each of one lymph node.
+    on_missing_slide : {'exclude', 'fail'}
+        What is done about a patient with another number of usable slides.
+    """
+
+    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
+    trees: int = 500
+    balanced: bool = True
+    folds: int = 5
+    nodes: int = 5
+    on_missing_slide: str = "exclude"

@@ -11,8 +11,9 @@ import tempfile
 import time
 import traceback
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ def run(snakemake: Any) -> None:
     """Call the rule's function with its named inputs, outputs and params, and let an error reach log and terminal.
 
     The rule's param ``step`` names the function, ``folder.module.function`` of this package. It takes every named
-    input, output and other param of the rule as a keyword; ``code`` and ``threads`` if it names them. Where an
-    annotation of its names a class of :mod:`histotransfer.definitions`, it gets an object of that class.
+    input, output and other param of the rule, as :func:`arguments_of` says; ``threads`` if it names them.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def run(snakemake: Any) -> None:
     ValueError
         If two of the rule's inputs, outputs and params have one name.
     """
-    from histotransfer import devices, plain_data, store
+    from histotransfer import devices, store
 
     with _logging(snakemake.log[0] if snakemake.log else None):
         started = time.monotonic()
@@ -58,9 +58,7 @@ def run(snakemake: Any) -> None:
                     f"rule {snakemake.rule}: inputs, outputs and params have names of their own; found {twice} twice"
                 )
             arguments |= named
-        arguments = {name: value for name, value in arguments.items() if name in parameters or name not in ABOUT_RERUNS}
-        hints = typing.get_type_hints(function)
-        arguments = {name: plain_data.made(hints.get(name, Any), value) for name, value in arguments.items()}
+        arguments = arguments_of(function, arguments)
         if "threads" in parameters:
             arguments["threads"] = snakemake.threads
         _limit_threads(snakemake.threads)
@@ -83,6 +81,60 @@ def function_of(step: str) -> Callable[..., None]:
     """Return the function that a rule names, ``folder.module.function`` of this package; its module is imported."""
     module, _, name = step.rpartition(".")
     return getattr(importlib.import_module(f"histotransfer.{module}"), name)
+
+
+def arguments_of(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of a rule's function from the rule's named inputs, outputs and params.
+
+    - A parameter takes what has its name. Where its annotation names a dataclass, such as those of
+      :mod:`histotransfer.definitions`, plain data becomes an object of that class.
+    - A parameter whose own name is not given, and whose annotation is one dataclass, gathers the names that are
+      fields of that class and not themselves parameters: ``files: TrainingFiles`` takes a rule's outputs ``model``,
+      ``predictions``, ``history`` and ``curve``. So a rule names each of its files, and its function has few
+      parameters. Fields with a default may be missing.
+    - ``step`` and ``code`` are left out, unless a parameter or a field has that name.
+
+    Parameters
+    ----------
+    function : callable
+        With an annotation for each parameter that is to become or to gather an object.
+    given : mapping of str to object
+        Files and plain data by name.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    TypeError
+        If plain data or the given names do not have the fields of a class; both are named.
+
+    Examples
+    --------
+    >>> from histotransfer.definitions import LearningTables
+    >>> def train(*, tables: LearningTables, rate: float): ...
+    >>> given = {"labels": ["l.tsv"], "slides_table": "s.tsv", "split_file": "1.tsv", "rate": 0.1, "code": "0123"}
+    >>> arguments_of(train, given)
+    {'rate': 0.1, 'tables': LearningTables(labels=('l.tsv',), slides_table='s.tsv', split_file='1.tsv')}
+    """
+    from histotransfer import plain_data
+
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+    arguments = dict(given)
+    for name, parameter in parameters.items():
+        kind = hints.get(name)
+        if name in given or not (isinstance(kind, type) and is_dataclass(kind)):
+            continue
+        fields_given = [field.name for field in fields(kind) if field.name in arguments.keys() - parameters.keys()]
+        if fields_given or parameter.default is inspect.Parameter.empty:
+            arguments[name] = {field: arguments.pop(field) for field in fields_given}
+    return {
+        name: plain_data.made(hints.get(name, Any), value)
+        for name, value in arguments.items()
+        if name in parameters or name not in ABOUT_RERUNS
+    }
 
 
 def _scratch(resources: Any) -> Path | None:

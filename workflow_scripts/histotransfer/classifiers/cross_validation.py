@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import metrics, store
+from histotransfer.definitions import RowClassifier
 from histotransfer.predictions import NO_LABEL
 
 COLUMNS = ("parameters", "fold", "metric", "score", "chosen")
@@ -22,8 +23,11 @@ TUNING_METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
 #: Word for the row that holds the mean over folds, by which parameters are chosen.
 MEAN = "mean"
 
+#: Values of the parameters that are chosen, by name: an entry of a grid.
+Parameters = dict[str, float | int | str]
+
 #: ``fit(rows, grid, seed)`` yields one model per entry of the grid, trained on those rows.
-Fit = Callable[[np.ndarray, Sequence[Mapping[str, Any]], int], Iterator[Any]]
+Fit = Callable[[np.ndarray, Sequence[Parameters], int], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -41,29 +45,30 @@ class Tuned:
         Scores with the chosen parameters, of every row by the model that did not see its fold.
     """
 
-    grid: list[dict[str, Any]]
+    grid: list[Parameters]
     chosen: int
     fold_scores: np.ndarray
     out_of_fold: np.ndarray
 
 
-def parameter_grid(settings: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return all combinations of the listed values, the first name's varying slowest; a single value is a list of one.
+def parameter_grid(classifier: RowClassifier, names: Sequence[str]) -> list[Parameters]:
+    """Return all combinations of the values of a classifier's parameters, the first name's varying slowest.
+
+    Parameters
+    ----------
+    classifier : LinearSvm, ExtraTrees, Perceptron or LeafFrequencies
+    names : sequence of str
+        Fields of it that hold several values.
 
     Raises
     ------
     ValueError
-        If a name is missing or its list is empty.
+        If there is no value of one of them.
     """
-    values = []
-    for name in names:
-        listed = settings.get(name)
-        listed = listed if isinstance(listed, (list, tuple)) else [listed]
-        if not listed or None in listed:
-            raise ValueError(
-                f"a classifier of kind {settings.get('kind')!r} needs {name}; found {settings.get(name)!r}"
-            )
-        values.append(listed)
+    values = [getattr(classifier, name) for name in names]
+    for name, listed in zip(names, values, strict=True):
+        if not listed:
+            raise ValueError(f"a classifier of kind {classifier.kind!r} needs {name}; found {list(listed)}")
     return [dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)]
 
 
@@ -74,7 +79,7 @@ def cross_validate(
     label: np.ndarray,
     fold: np.ndarray,
     classes: Sequence[str],
-    grid: list[dict[str, Any]],
+    grid: list[Parameters],
     metric: str,
     seed_of: Callable[[int], int],
     workers: int,
@@ -163,12 +168,12 @@ def mean_scores(fold_scores: np.ndarray) -> np.ndarray:
     return fold_scores[:, defined].mean(axis=1)
 
 
-def _best(fold_scores: np.ndarray, metric: str, grid: Sequence[Mapping[str, Any]]) -> int:
+def _best(fold_scores: np.ndarray, metric: str, grid: Sequence[Parameters]) -> int:
     means = mean_scores(fold_scores)
     if np.isnan(means).all():
         raise ValueError(
             f"{metric} must be defined in a fold to tune by it: each fold needs tiles of every class; found none in "
-            f"{fold_scores.shape[1]} folds for {[dict(parameters) for parameters in grid]}"
+            f"{fold_scores.shape[1]} folds for {list(grid)}"
         )
     # equal up to the last bits of a mean counts as equal: the first in the order of the grid is taken
     return int(np.argmax(np.where(np.isnan(means), -np.inf, np.round(means, 12))))

@@ -6,8 +6,7 @@ Nothing here looks at a test group before the model is finished.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,12 @@ from threadpoolctl import threadpool_limits
 
 from histotransfer import seeds, store
 from histotransfer.classifiers import calibration, cross_validation, leaf_frequencies, linear_svm, perceptron
+from histotransfer.classifiers.kinds import KINDS, prepare
 from histotransfer.classifiers.subsets import Subsets, read_subsets
-from histotransfer.cohort import splits
+from histotransfer.definitions import Factors, LeafFrequencies, LearningTables, ModelFiles, RowClassifier, Split
+from histotransfer.feature_kinds import FeatureSet, Windows, WindowSet
 from histotransfer.predictions import NO_LABEL, Predictions, write_predictions
 from histotransfer.tables import tile_table
-
-#: ASSUME accuracy where the study names no metric to tune by: it is what most of the papers report.
-TUNING_METRIC = "accuracy"
 
 #: Rows, and about how many bytes of them, that are scored at a time in cross-validation.
 _SCORED_ROWS, _SCORED_BYTES = 64, 4 << 20
@@ -86,95 +84,16 @@ MODEL_TYPES = (
 )
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of classifier.
-
-    Attributes
-    ----------
-    tuned : tuple of str
-        Names of its parameters that may be lists.
-    prepare : callable
-        ``prepare(x, y, threads=, **settings)`` returns ``fit(rows, grid, seed)``.
-    margins : bool
-        Whether its scores are margins, which need a calibration.
-    side_by_side : bool
-        Whether folds may be fitted in threads side by side.
-    """
-
-    tuned: tuple[str, ...]
-    prepare: Callable[..., cross_validation.Fit]
-    margins: bool
-    side_by_side: bool
-
-
-def extratrees(
-    x: np.ndarray, y: np.ndarray, *, threads: int, trees: int = 250, min_samples_leaf: int = 1, **_: Any
-) -> cross_validation.Fit:
-    """Prepare fits of extremely randomised trees (Geurts, Ernst and Wehenkel 2006) on subsets of the same rows.
-
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n, n_features)
-    y : ndarray of int, shape (n,)
-    threads : int
-        For growing trees; each has a seed of its own.
-    trees, min_samples_leaf : int
-
-    Returns
-    -------
-    callable
-        ``fit(rows, grid, seed)`` yields one ``ExtraTreesClassifier`` per entry of the grid: ``{"max_features": ...}``,
-        features looked at per node: ``sqrt``, ``log2``, ``all``, a share or a number.
-    """
-
-    def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[ExtraTreesClassifier]:
-        # all rows, in order, for the refit: no second copy of the matrix
-        own = x if np.array_equal(rows, np.arange(len(x))) else x[rows]
-        for parameters in grid:
-            asked = parameters["max_features"]
-            model = ExtraTreesClassifier(
-                n_estimators=trees,
-                min_samples_leaf=min_samples_leaf,
-                max_features=None if asked == "all" else asked,
-                random_state=seed,
-                n_jobs=threads,
-            ).fit(own, y[rows])
-            # predicting in threads adds the trees' votes in the order in which they finish
-            yield model.set_params(n_jobs=1)
-
-    return fit
-
-
-KINDS = {
-    "libsvm": Kind(("C",), linear_svm.libsvm, margins=True, side_by_side=True),
-    # LIBLINEAR keeps one random generator per process
-    "liblinear": Kind(("C",), linear_svm.liblinear, margins=True, side_by_side=False),
-    "extratrees": Kind(("max_features",), extratrees, margins=False, side_by_side=False),
-    "perceptron": Kind(("learning_rate", "iterations"), perceptron.perceptron, margins=False, side_by_side=True),
-    "leaf_frequencies": Kind(("C",), leaf_frequencies.leaf_frequencies, margins=True, side_by_side=False),
-}
-
-
 def train(
     *,
     features: Sequence[str],
-    labels: Sequence[str],
-    slides_table: str,
-    split_file: str,
-    model: str,
-    predictions: str,
-    tuning: str,
-    classifier: Mapping[str, Any],
-    feature_set: Mapping[str, Any],
+    tables: LearningTables,
+    files: ModelFiles,
+    classifier: RowClassifier,
+    feature_set: FeatureSet,
     classes: Sequence[str],
-    split: Mapping[str, Any],
-    dataset: str,
-    task: str,
-    split_name: str,
-    features_name: str,
-    classifier_name: str,
-    split_seed: int,
+    split: Split,
+    factors: Factors,
     master_seed: int,
     selection: str | Sequence[str] = (),
     threads: int = 1,
@@ -183,25 +102,19 @@ def train(
 
     Parameters
     ----------
-    features, labels : sequence of path
-        Manifests of the network's shards; label tables of the task.
-    slides_table, split_file : path
-        The cohort's table; groups with their sets and folds.
-    model, predictions, tuning : path
-        Written: ``model.skops``, ``predictions.h5``, ``tuning.tsv``.
-    classifier : mapping
-        ``kind`` (one of :data:`KINDS`), lists of values of what is tuned, ``tuning_metric``, and what else its kind
-        has.
-    feature_set : mapping
-        ``sources`` or ``windows``: see :func:`tile_table.read`.
+    features : sequence of path
+        See :func:`histotransfer.tables.tile_table.read`.
+    tables : LearningTables
+    files : ModelFiles
+        Written.
+    classifier : LinearSvm, ExtraTrees, Perceptron or LeafFrequencies
+    feature_set : Layers or WindowSet
     classes : sequence of str
         In declared order.
-    split : mapping
-        ``unit``, ``share_groups``, and how many tiles are trained on at most: ``train_tiles``,
-        ``train_tiles_per_class``.
-    dataset, task, split_name, features_name, classifier_name : str
-        Factors of the study: written with the predictions, and what tells this use of chance from others.
-    split_seed, master_seed : int
+    split : Split
+    factors : Factors
+        Written with the predictions; random numbers are drawn for them.
+    master_seed : int
     selection : path, optional
         ``subsets.h5`` of the same split and seed. The model learns on its subset of size k_min; the models that predict
         out of fold learn on the subset of that size which was found without their fold.
@@ -214,35 +127,20 @@ def train(
         If the input is not fit to train on: see :func:`tile_table.read` and :func:`cross_validation.cross_validate`;
         or if the subsets were found on other features, tasks, splits or folds.
     """
-    kind = _kind(classifier)
-    metric = classifier.get("tuning_metric") or TUNING_METRIC
-    grid = cross_validation.parameter_grid(classifier, kind.tuned)
-    if classifier["kind"] == "leaf_frequencies" and "windows" not in feature_set:
-        raise ValueError("leaf frequencies are those of random windows of the pixels; found features of networks")
-    if len(classes) < 2:
-        raise ValueError(f"telling classes apart takes two or more; found {list(classes)}")
-    factors = (dataset, task, split_name, split_seed, features_name, classifier_name)
+    _check(classifier, feature_set, classes)
     # BLAS' own threads change the last bits of its sums; threads work on whole folds, blocks and trees instead
     with threadpool_limits(limits=1, user_api="blas"):
-        table = tile_table.read(
+        table, drawn = tile_table.read_drawn(
             features=features,
-            labels=labels,
-            slides_table=slides_table,
-            split_file=split_file,
+            tables=tables,
             split=split,
             feature_set=feature_set,
             classes=classes,
+            factors=factors,
             master_seed=master_seed,
         )
-        _check_sets(table, split_file)
-        drawn = tile_table.draw(
-            table,
-            tiles=split.get("train_tiles"),
-            tiles_per_class=split.get("train_tiles_per_class"),
-            split_seed=split_seed,
-            master_seed=master_seed,
-        )
-        subsets = _subsets(selection, table, dataset=dataset, task=task, split=split_name, seed=split_seed)
+        _check_sets(table, tables.split_file)
+        subsets = _subsets(selection, table, factors)
         inside = table.rows(
             drawn | ((table.set != "test") & (table.label == NO_LABEL)),
             columns=None if subsets is None else _all_chosen(subsets),
@@ -250,64 +148,29 @@ def train(
         tile_table.check_features_vary(inside)
         fitted, tuned = _fit(
             inside,
-            kind=kind,
-            settings={**classifier, **feature_set.get("windows", {})},
-            grid=grid,
-            metric=metric,
+            classifier=classifier,
+            windows=feature_set.windows if isinstance(feature_set, WindowSet) else None,
             classes=classes,
             subsets=subsets,
-            seed_of=lambda part: seeds.integer(master_seed, "classifier", *factors, part),
+            seed_of=lambda part: _seed(master_seed, factors, part),
             threads=threads,
         )
         held_out = table.rows(table.set == "test", columns=fitted.columns)
+        attributes = {
+            **_attributes_of_factors(factors, split),
+            **_attributes_of_features(table, fitted),
+            **_attributes_of_training(inside, classifier, fitted, tuned),
+        }
+        # the columns that the model takes are the ones that were read
         score = _scores(fitted.estimator, held_out.features)
-        columns = ("tile", "image", "slide", "group")
-        trained = inside.label != NO_LABEL
-        chosen = grid[tuned.chosen]
         write_predictions(
-            predictions,
-            held_out=Predictions(
-                **{name: getattr(held_out, name).tolist() for name in columns},
-                true=held_out.label,
-                score=score,
-                probability=fitted.probabilities(score),
-            ),
-            out_of_fold=Predictions(
-                **{name: getattr(inside, name).tolist() for name in columns},
-                true=inside.label,
-                score=tuned.out_of_fold,
-                probability=fitted.probabilities(tuned.out_of_fold),
-                fold=inside.fold,
-            ),
-            attributes={
-                "dataset": dataset,
-                "task": task,
-                "split": split_name,
-                "unit": split["unit"],
-                "group_unit": inside.unit,
-                "share_groups": splits.reason_to_share(split),
-                "seed": split_seed,
-                "features": features_name,
-                "network": str(inside.attributes.get("network", "")),
-                "weights": str(inside.attributes.get("weights", "")),
-                "features_versions": inside.attributes.get("versions", {}),
-                "untrained": bool(inside.attributes.get("untrained", False)),
-                # of a network that was trained on these labels: inner cross-validation is then optimistic
-                "saw_labels": bool(inside.attributes.get("saw_labels", False)),
-                "columns": [[part.network, part.layer, part.stop - part.start] for part in table.columns],
-                "n_features": table.n_features,
-                "n_selected": table.n_features if fitted.columns is None else len(fitted.columns),
-                "classifier": classifier_name,
-                "chosen": chosen,
-                "tuning_metric": metric,
-                "calibration": calibration.DESCRIPTION if kind.margins else "none: the classifier's own probabilities",
-                "n_train_tiles": int(trained.sum()),
-                "n_train_groups": len(set(inside.group[trained].tolist())),
-                "classes": list(classes),
-            },
+            files.predictions,
+            held_out=_predictions(held_out, fitted, score),
+            out_of_fold=_predictions(inside, fitted, tuned.out_of_fold, fold=inside.fold),
+            attributes=attributes,
         )
-        cross_validation.write(tuning, tuned, metric)
-        save_model(model, fitted)
+        cross_validation.write(files.tuning, tuned, classifier.tuning_metric)
+        save_model(files.model, fitted)
 
 
 def save_model(path: str, model: TileClassifier) -> None:
@@ -359,10 +222,21 @@ def _check_trees(path: str, forest: ExtraTreesClassifier) -> None:
             raise ValueError(f"{path}: the nodes of a tree must form a tree; not so in tree {number}")
 
 
-def _kind(classifier: Mapping[str, Any]) -> Kind:
-    if classifier.get("kind") not in KINDS:
-        raise ValueError(f"a classifier's kind must be one of {', '.join(KINDS)}; found {classifier.get('kind')!r}")
-    return KINDS[classifier["kind"]]
+def _seed(master_seed: int, factors: Factors, part: object) -> int:
+    """Return the seed of a fold's fits, or of the refit."""
+    return seeds.integer(
+        *(master_seed, "classifier", factors.dataset, factors.task, factors.split, factors.seed),
+        *(factors.features, factors.classifier, part),
+    )
+
+
+def _check(classifier: RowClassifier, feature_set: FeatureSet, classes: Sequence[str]) -> None:
+    """Raise if the classifier does not fit the features or the classes, before anything is read."""
+    cross_validation.parameter_grid(classifier, KINDS[classifier.kind].tuned)
+    if isinstance(classifier, LeafFrequencies) and not isinstance(feature_set, WindowSet):
+        raise ValueError("leaf frequencies are those of random windows of the pixels; found features of networks")
+    if len(classes) < 2:
+        raise ValueError(f"classes must be two or more; found {list(classes)}")
 
 
 def _check_sets(table: tile_table.TileIndex, split_file: str) -> None:
@@ -371,14 +245,19 @@ def _check_sets(table: tile_table.TileIndex, split_file: str) -> None:
             raise ValueError(f"{split_file}: tiles with features are needed in train and test; found none in {name}")
 
 
-def _subsets(selection: str | Sequence[str], table: tile_table.TileIndex, **factors: Any) -> Subsets | None:
+def _subsets(selection: str | Sequence[str], table: tile_table.TileIndex, factors: Factors) -> Subsets | None:
     """Return the subsets of features to learn on, or None without a selection."""
     if not selection:
         return None
     path = selection if isinstance(selection, str) else selection[0]
     subsets = read_subsets(path)
-    columns = [[part.network, part.layer, part.start, part.stop] for part in table.columns]
-    expected = {"columns": columns, **factors}
+    expected = {
+        "columns": [[part.network, part.layer, part.start, part.stop] for part in table.columns],
+        "dataset": factors.dataset,
+        "task": factors.task,
+        "split": factors.split,
+        "seed": factors.seed,
+    }
     for name, value in expected.items():
         if subsets.attributes[name] != value:
             raise ValueError(
@@ -396,34 +275,33 @@ def _all_chosen(subsets: Subsets) -> np.ndarray:
 def _fit(
     inside: tile_table.TileTable,
     *,
-    kind: Kind,
-    settings: Mapping[str, Any],
-    grid: list[dict[str, Any]],
-    metric: str,
+    classifier: RowClassifier,
+    windows: Windows | None,
     classes: Sequence[str],
     subsets: Subsets | None,
     seed_of: Callable[[object], int],
     threads: int,
 ) -> tuple[TileClassifier, cross_validation.Tuned]:
     """Tune, refit and calibrate on the rows of train and validation, which are all that comes in."""
+    kind = KINDS[classifier.kind]
+    grid = cross_validation.parameter_grid(classifier, kind.tuned)
     labelled = inside.label != NO_LABEL
     x = inside.features if labelled.all() else inside.features[labelled]
     y = inside.label[labelled].astype(np.int64)
-    fixed = {name: value for name, value in settings.items() if name not in (*kind.tuned, "kind", "threads")}
 
     def places(fold: int | None) -> np.ndarray | slice:
         """Return where the columns for a fold's models, or for the refit, stand among those that were read."""
         return slice(None) if subsets is None else np.searchsorted(_all_chosen(subsets), subsets.chosen(fold))
 
     def prepared(fold: int | None) -> cross_validation.Fit:
-        return kind.prepare(x[:, places(fold)], y, threads=threads, **fixed)
+        return prepare(classifier, x[:, places(fold)], y, windows=windows, threads=threads)
 
     def scores_of(model: Any, fold: int, rows: np.ndarray) -> np.ndarray:
         columns = places(fold)
         # a stretch at a time: a fold's rows are up to half the matrix, and would be held twice
         step = _SCORED_ROWS * max(1, _SCORED_BYTES // (_SCORED_ROWS * inside.features[:1].nbytes))
         stretches = [rows[start : start + step] for start in range(0, len(rows), step)]
-        return np.concatenate([_scores(model, inside.features[own][:, columns]) for own in stretches])
+        return np.concatenate([_scores(model, inside.features[stretch][:, columns]) for stretch in stretches])
 
     # one Gram matrix, or what else a kind prepares, serves all folds that learn on the same columns
     refit = prepared(None)
@@ -434,13 +312,71 @@ def _fit(
         fold=inside.fold,
         classes=classes,
         grid=grid,
-        metric=metric,
+        metric=classifier.tuning_metric,
         seed_of=seed_of,
         workers=threads if kind.side_by_side else 1,
     )
     estimator = next(refit(np.arange(len(y)), [grid[tuned.chosen]], seed_of("refit")))
     sigmoids = calibration.fit_sigmoids(tuned.out_of_fold[labelled], y) if kind.margins else None
     return TileClassifier(estimator, list(classes), sigmoids, None if subsets is None else subsets.chosen()), tuned
+
+
+def _predictions(
+    rows: tile_table.TileTable, fitted: TileClassifier, score: np.ndarray, fold: np.ndarray | None = None
+) -> Predictions:
+    return Predictions(
+        *(values.tolist() for values in (rows.tile, rows.image, rows.slide, rows.group)),
+        true=rows.label,
+        score=score,
+        probability=fitted.probabilities(score),
+        fold=fold,
+    )
+
+
+def _attributes_of_factors(factors: Factors, split: Split) -> dict[str, Any]:
+    return {
+        "dataset": factors.dataset,
+        "task": factors.task,
+        "split": factors.split,
+        "seed": factors.seed,
+        "features": factors.features,
+        "classifier": factors.classifier,
+        "unit": split.unit,
+        "share_groups": split.share_groups,
+    }
+
+
+def _attributes_of_features(table: tile_table.TileIndex, fitted: TileClassifier) -> dict[str, Any]:
+    return {
+        "group_unit": table.unit,
+        "network": str(table.attributes.get("network", "")),
+        "weights": str(table.attributes.get("weights", "")),
+        "features_versions": table.attributes.get("versions", {}),
+        "untrained": bool(table.attributes.get("untrained", False)),
+        # of a network that was trained on these labels: inner cross-validation is then optimistic
+        "saw_labels": bool(table.attributes.get("saw_labels", False)),
+        "columns": [[part.network, part.layer, part.stop - part.start] for part in table.columns],
+        "n_features": table.n_features,
+        "n_selected": table.n_features if fitted.columns is None else len(fitted.columns),
+    }
+
+
+def _attributes_of_training(
+    inside: tile_table.TileTable,
+    classifier: RowClassifier,
+    fitted: TileClassifier,
+    tuned: cross_validation.Tuned,
+) -> dict[str, Any]:
+    trained = inside.label != NO_LABEL
+    margins = KINDS[classifier.kind].margins
+    return {
+        "chosen": tuned.grid[tuned.chosen],
+        "tuning_metric": classifier.tuning_metric,
+        "calibration": calibration.DESCRIPTION if margins else "none: the classifier's own probabilities",
+        "n_train_tiles": int(trained.sum()),
+        "n_train_groups": len(set(inside.group[trained].tolist())),
+        "classes": list(fitted.class_names),
+    }
 
 
 def _scores(estimator: Any, x: np.ndarray) -> np.ndarray:

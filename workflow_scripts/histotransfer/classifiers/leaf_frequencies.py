@@ -9,8 +9,7 @@ it, and LIBLINEAR learns on these shares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -18,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.svm import LinearSVC
 
-from histotransfer.classifiers.cross_validation import Fit
+from histotransfer.classifiers.cross_validation import Fit, Parameters
 
 #: Windows sent down the trees at a time: 25 MB of 16 x 16 px. Each tile's shares are its own, whatever block it is in.
 _BLOCK_WINDOWS = 8192
@@ -60,10 +59,9 @@ def leaf_frequencies(
     *,
     threads: int,
     window_px: int,
-    trees: int = 10,
-    max_features: str | float | int = "sqrt",
-    min_samples_leaf: int = 20,
-    **_: Any,
+    trees: int,
+    max_features: str | float | int,
+    min_samples_leaf: int,
 ) -> Fit:
     """Prepare fits of ET-FL on subsets of the same rows.
 
@@ -102,7 +100,7 @@ def leaf_frequencies(
             f"{x.shape[1]} values a tile. They need a feature set of random windows"
         )
 
-    def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[LeafFrequencies]:
+    def fit(rows: np.ndarray, grid: Sequence[Parameters], seed: int) -> Iterator[LeafFrequencies]:
         windows = x.shape[1] // length
         forest = ExtraTreesClassifier(
             n_estimators=trees,

@@ -7,16 +7,15 @@ product instead of a sum over support vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from histotransfer.classifiers.cross_validation import Fit
+from histotransfer.classifiers.cross_validation import Fit, Parameters
 
 #: Up to so many training rows the Gram matrix is kept (8 n^2 bytes: 800 MB). Beyond, LIBSVM computes scalar products
 #: as it needs them: the same solution, 2 to 8 times slower.
@@ -95,7 +94,7 @@ class OneVsRestMargins(ClassifierMixin, BaseEstimator):
         return self.decision_function(x).argmax(axis=1)
 
 
-def libsvm(x: np.ndarray, y: np.ndarray, *, threads: int, gram_rows: int = GRAM_ROWS, **_: Any) -> Fit:
+def libsvm(x: np.ndarray, y: np.ndarray, *, threads: int, gram_rows: int = GRAM_ROWS) -> Fit:
     """Prepare fits of LIBSVM's linear C-SVC, one-vs-one, on subsets of the same rows.
 
     Parameters
@@ -116,34 +115,34 @@ def libsvm(x: np.ndarray, y: np.ndarray, *, threads: int, gram_rows: int = GRAM_
     """
     gram = gram_matrix(x, threads=threads) if len(x) <= gram_rows else None
 
-    def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[OneVsOneMargins]:
+    def fit(rows: np.ndarray, grid: Sequence[Parameters], seed: int) -> Iterator[OneVsOneMargins]:
         if gram is None:
-            own = _in_double(x, rows)
+            trained = _in_double(x, rows)
         elif np.array_equal(rows, np.arange(len(x))):
             # all rows, in order, for the refit
-            own = gram
+            trained = gram
         else:
-            own = gram[np.ix_(rows, rows)]
+            trained = gram[np.ix_(rows, rows)]
         for parameters in grid:
             svc = SVC(C=parameters["C"], kernel="linear" if gram is None else "precomputed")
-            svc.fit(own, y[rows])
+            svc.fit(trained, y[rows])
             yield _collapsed(svc, x, rows[svc.support_])
 
     return fit
 
 
-def liblinear(x: np.ndarray, y: np.ndarray, **_: Any) -> Fit:
+def liblinear(x: np.ndarray, y: np.ndarray) -> Fit:
     """Prepare fits of LIBLINEAR's L2-regularised squared-hinge SVM, one-vs-rest, on subsets of the same rows.
 
     The primal problem is solved where there are at least as many rows as features, else the dual. Parameters and
     result as for :func:`libsvm`, with :class:`OneVsRestMargins`.
     """
 
-    def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[OneVsRestMargins]:
-        own = _in_double(x, rows)
+    def fit(rows: np.ndarray, grid: Sequence[Parameters], seed: int) -> Iterator[OneVsRestMargins]:
+        trained = _in_double(x, rows)
         for parameters in grid:
-            dual = own.shape[0] < own.shape[1]
-            svc = LinearSVC(C=parameters["C"], dual=dual, random_state=seed, max_iter=10_000).fit(own, y[rows])
+            dual = trained.shape[0] < trained.shape[1]
+            svc = LinearSVC(C=parameters["C"], dual=dual, random_state=seed, max_iter=10_000).fit(trained, y[rows])
             yield OneVsRestMargins(np.array(svc.coef_), np.array(svc.intercept_))
 
     return fit
@@ -179,10 +178,10 @@ def gram_matrix(x: np.ndarray, *, threads: int) -> np.ndarray:
 
 def _in_double(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return ``x[rows]`` in float64, and make no copy in float32 on the way."""
-    own = np.empty((len(rows), x.shape[1]))
+    values = np.empty((len(rows), x.shape[1]))
     for start in range(0, len(rows), _ROWS):
-        own[start : start + _ROWS] = x[rows[start : start + _ROWS]]
-    return own
+        values[start : start + _ROWS] = x[rows[start : start + _ROWS]]
+    return values
 
 
 def _collapsed(svc: SVC, x: np.ndarray, support: np.ndarray) -> OneVsOneMargins:
@@ -202,10 +201,10 @@ def _collapsed(svc: SVC, x: np.ndarray, support: np.ndarray) -> OneVsOneMargins:
 
 def _sum_of_rows(weights: np.ndarray, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return ``weights @ x[rows]`` in float64; a few rows are converted at a time."""
-    found = np.zeros((len(weights), x.shape[1]))
+    sums = np.zeros((len(weights), x.shape[1]))
     for start in range(0, len(rows), _ROWS):
-        found += weights[:, start : start + _ROWS] @ x[rows[start : start + _ROWS]].astype(np.float64)
-    return found
+        sums += weights[:, start : start + _ROWS] @ x[rows[start : start + _ROWS]].astype(np.float64)
+    return sums
 
 
 def _pairs(n_classes: int) -> list[tuple[int, int]]:

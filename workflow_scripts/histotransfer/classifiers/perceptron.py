@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from histotransfer.classifiers.cross_validation import Fit
+from histotransfer.classifiers.cross_validation import Fit, Parameters
 
 #: ASSUME Adam's own defaults (Kingma and Ba 2015); the papers name none.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -49,7 +48,7 @@ class SoftmaxPerceptron(ClassifierMixin, BaseEstimator):
         return self.predict_proba(x).argmax(axis=1)
 
 
-def perceptron(x: np.ndarray, y: np.ndarray, **_: Any) -> Fit:
+def perceptron(x: np.ndarray, y: np.ndarray) -> Fit:
     """Prepare fits on subsets of the same rows.
 
     Parameters
@@ -71,18 +70,18 @@ def perceptron(x: np.ndarray, y: np.ndarray, **_: Any) -> Fit:
     iterations, which is tuned, limits them.
     """
 
-    def fit(rows: np.ndarray, grid: Sequence[Mapping[str, Any]], seed: int) -> Iterator[SoftmaxPerceptron]:
-        own = x[rows]
-        mean = own.mean(axis=0, dtype=np.float64)
-        scale = own.std(axis=0, dtype=np.float64)
+    def fit(rows: np.ndarray, grid: Sequence[Parameters], seed: int) -> Iterator[SoftmaxPerceptron]:
+        standardised = x[rows]
+        mean = standardised.mean(axis=0, dtype=np.float64)
+        scale = standardised.std(axis=0, dtype=np.float64)
         scale[scale <= 1e-12 * np.maximum(np.abs(mean), 1e-30)] = 1.0
         mean, scale = mean.astype(np.float32), scale.astype(np.float32)
-        own -= mean
-        own /= scale
+        standardised -= mean
+        standardised /= scale
         longest: dict[float, list[int]] = {}
         for parameters in grid:
             longest.setdefault(parameters["learning_rate"], []).append(int(parameters["iterations"]))
-        paths = {rate: _path(own, y[rows], rate, set(stops), seed) for rate, stops in longest.items()}
+        paths = {rate: _path(standardised, y[rows], rate, set(stops), seed) for rate, stops in longest.items()}
         for parameters in grid:
             yield SoftmaxPerceptron(mean, scale, *paths[parameters["learning_rate"]][int(parameters["iterations"])])
 

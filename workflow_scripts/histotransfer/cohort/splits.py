@@ -11,11 +11,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from histotransfer import seeds, store
+from histotransfer.definitions import Split
 
 #: What can be held out together, from fine to coarse. ``given`` takes the sheet's own sets.
 UNITS = ("tile", "image", "slide", "patient")
@@ -67,7 +68,7 @@ def assign_groups(
     slides_table: str,
     tile_files: Sequence[str],
     split_file: str,
-    split: Mapping[str, Any],
+    split: Split,
     split_seed: int,
     master_seed: int,
     tasks: Mapping[str, Mapping[str, str]] | None = None,
@@ -87,10 +88,8 @@ def assign_groups(
         For the unit ``tile``: grids or cut tiles of the images. Else unused.
     split_file : path
         Written: ``group``, ``unit``, ``stratum``, ``set``, ``fold``, sorted by group.
-    split : mapping
-        ``unit`` (patient, slide, image, tile, given), ``test`` and ``validation`` (shares of the groups), ``folds``,
-        ``groups`` (of a given split: patient, slide or image), ``stratify`` (``label``, the default, or ``none``),
-        ``share_groups`` (a reason, or nothing).
+    split : Split
+        Without its caps on training tiles, which do not matter here.
     split_seed, master_seed : int
         Of this draw, and of the study.
     tasks : mapping, optional
@@ -107,33 +106,33 @@ def assign_groups(
     The stratum of a group is its most frequent raw label, ties by code point. A stratum with too few groups whose
     label stands in groups enough (images with nuclei of several classes) is pooled with the others like it.
     """
-    unit = split["unit"]
+    unit = split.unit
     if unit not in (*UNITS, GIVEN):
         raise ValueError(f"split unit must be one of {', '.join((*UNITS, GIVEN))}; found {unit!r}")
     counted = None if tasks is None else {label for classes in tasks.values() for label in classes}
     images = _usable_images(slides_table, counted)
     tiles_of_label: Counter[str] | None = None
     if unit == GIVEN:
-        unit = split["groups"]
-        _check_given(images, unit, reason_to_share(split))
-        labels = _labels_of_groups(images, [row[unit] for row in images])
-        sets = {row[unit]: row["split"] for row in images}
+        unit = split.groups
+        _check_given(images, unit, split.share_groups)
+        labels = _labels_of_groups(images, unit)
+        sets = {image.group(unit): image.set for image in images}
     elif unit == "tile":
         groups, owners = _tiles_of(images, tile_files)
         # a tile's own label is joined later: its image's most frequent one stands for it
-        majority = {row["image"]: Counter(filter(None, [_majority(row["labels"])])) for row in images}
+        majority = {image.name: Counter(filter(None, [_majority(image.labels)])) for image in images}
         labels = {group: majority[image] for group, image in zip(groups, owners, strict=True)}
-        tiles_of_label = sum((row["labels"] for row in images), Counter())
+        tiles_of_label = sum((image.labels for image in images), Counter())
         sets = {}
     else:
         _require_unit(images, unit)
-        labels = _labels_of_groups(images, [row[unit] for row in images])
+        labels = _labels_of_groups(images, unit)
         sets = {}
     strata, guaranteed = _strata(labels, split, unit, sets, tasks, tiles_of_label)
     place_of: dict[str, Place] = {}
     for name, members in strata.items():
         drawn = sets or _draw_sets(members, split, split_seed, master_seed, guaranteed=name in guaranteed)
-        place_of.update(_with_folds(members, drawn, int(split["folds"]), split_seed, master_seed))
+        place_of.update(_with_folds(members, drawn, split.folds, split_seed, master_seed))
     stratum_of = {group: name for name, members in strata.items() for group in members}
     rows = (
         {"group": group, "unit": unit, "stratum": stratum_of[group], "set": place.set, "fold": place.fold}
@@ -142,7 +141,7 @@ def assign_groups(
     store.write_table(split_file, COLUMNS, rows)
 
 
-def read(split_file: str, rows: Sequence[Mapping[str, str]], unit: str, share_groups: str | bool | None) -> Places:
+def read(split_file: str, rows: Sequence[Mapping[str, str]], unit: str, share_groups: str) -> Places:
     """Join tiles to their sets and folds, and refuse what is known to stand on both sides.
 
     Parameters
@@ -153,8 +152,8 @@ def read(split_file: str, rows: Sequence[Mapping[str, str]], unit: str, share_gr
         One per tile, with ``tile``, ``image``, ``slide`` and ``patient`` (empty where unknown).
     unit : str
         The split's unit as the study has it, or ``given``.
-    share_groups : str, bool or None
-        Why groups may be shared between sets and folds; False, None or an empty text: they may not.
+    share_groups : str
+        Why groups may be shared between sets and folds; where it is empty, they may not.
 
     Raises
     ------
@@ -176,7 +175,7 @@ def read(split_file: str, rows: Sequence[Mapping[str, str]], unit: str, share_gr
             f"{split_file}: every {found_unit} with tiles must stand in it; not found: {_listing(absent)}. "
             "Make the split again from the present slides"
         )
-    if not reason_to_share({"share_groups": share_groups}):
+    if not share_groups:
         _refuse_shared(split_file, rows, [place_of[group] for group in groups], found_unit)
     places = [place_of[group] for group in groups]
     return Places(
@@ -187,45 +186,53 @@ def read(split_file: str, rows: Sequence[Mapping[str, str]], unit: str, share_gr
     )
 
 
-def reason_to_share(split: Mapping[str, Any]) -> str:
-    """Return the reason for which a split may share groups between its sides, or ``""``."""
-    reason = split.get("share_groups")
-    # YAML reads an unquoted `no` as False
-    return "" if reason in (None, False, "no", "") else str(reason)
-
-
 def tile_group(image: str, tile: str) -> str:
     """Return the group of a tile where each tile stands for itself: tile ids are unique within an image."""
     return f"{image}/{tile}"
 
 
-def _usable_images(slides_table: str, counted: set[str] | None) -> list[dict[str, Any]]:
-    images: list[dict[str, Any]] = []
+@dataclass(frozen=True)
+class _Image:
+    """A usable image: what it is part of, its set in the sheet, and how many of its tiles bear each label."""
+
+    name: str
+    slide: str
+    patient: str
+    set: str
+    labels: Counter[str]
+
+    def group(self, unit: str) -> str:
+        """Return the group that the image belongs to, of a unit that is no tile; empty where it is unknown."""
+        return {"image": self.name, "slide": self.slide, "patient": self.patient}[unit]
+
+
+def _usable_images(slides_table: str, counted: set[str] | None) -> list[_Image]:
+    images: list[_Image] = []
     for row in store.read_table(slides_table):
         if row["status"] == "ok" and int(row["tiles"] or 0) > 0:
             labels = Counter(json.loads(row["labels"] or "{}"))
             if counted is not None:
                 labels = Counter({label: count for label, count in labels.items() if label in counted})
             labels.pop("", None)
-            images.append({**row, "slide": row["slide"] or row["image"], "labels": labels})
+            images.append(_Image(row["image"], row["slide"] or row["image"], row["patient"], row["split"], labels))
     if not images:
         raise ValueError(f"{slides_table}: a split takes images with status 'ok' and tiles; found none")
-    return sorted(images, key=lambda row: row["image"])
+    return sorted(images, key=lambda image: image.name)
 
 
 def _majority(labels: Mapping[str, int]) -> str:
     return min(labels, key=lambda label: (-labels[label], label)) if labels else ""
 
 
-def _labels_of_groups(images: Iterable[Mapping[str, Any]], groups: Iterable[str]) -> dict[str, Counter[str]]:
+def _labels_of_groups(images: Iterable[_Image], unit: str) -> dict[str, Counter[str]]:
     labels: dict[str, Counter[str]] = {}
-    for row, group in zip(images, groups, strict=True):
-        labels.setdefault(group, Counter()).update(row["labels"])
+    for image in images:
+        labels.setdefault(image.group(unit), Counter()).update(image.labels)
     return labels
 
 
-def _require_unit(images: Iterable[Mapping[str, Any]], unit: str) -> None:
-    without = [row["image"] for row in images if not row[unit]]
+def _require_unit(images: Iterable[_Image], unit: str) -> None:
+    without = [image.name for image in images if not image.group(unit)]
     if without:
         raise ValueError(
             f"the split's unit is {unit!r}, so every image needs a {unit} in the sample sheet (or choose another unit, "
@@ -233,13 +240,13 @@ def _require_unit(images: Iterable[Mapping[str, Any]], unit: str) -> None:
         )
 
 
-def _check_given(images: Sequence[Mapping[str, Any]], unit: str, reason: str) -> None:
+def _check_given(images: Sequence[_Image], unit: str | None, reason: str) -> None:
     """Raise if an image has no set, a group has two, or something coarser has two without a reason."""
     legal = ("image", "slide", "patient")
     if unit not in legal:
         raise ValueError(f"a given split needs `groups`, one of {', '.join(legal)}; found {unit!r}")
     _require_unit(images, unit)
-    without = [row["image"] for row in images if row["split"] not in SETS]
+    without = [image.name for image in images if image.set not in SETS]
     if without:
         raise ValueError(
             f"the split is given, so the column `split` must hold one of {', '.join(SETS)} for every image; "
@@ -247,23 +254,23 @@ def _check_given(images: Sequence[Mapping[str, Any]], unit: str, reason: str) ->
         )
     for coarser in UNITS[UNITS.index(unit) :]:
         sets_of: dict[str, set[str]] = {}
-        for row in images:
-            if row[coarser]:
-                sets_of.setdefault(row[coarser], set()).add(row["split"])
+        for image in images:
+            if image.group(coarser):
+                sets_of.setdefault(image.group(coarser), set()).add(image.set)
         shared = sorted(group for group, sets in sets_of.items() if len(sets) > 1)
         if shared and (coarser == unit or not reason):
             remedy = f"choose finer `groups` than {unit}" if coarser == unit else "give the reason in `share_groups`"
             raise ValueError(
                 f"given sets must not share {coarser}s: {_listing(shared)}. Correct the column `split`, or {remedy}"
             )
-    if not any(row["split"] == "test" for row in images):
+    if not any(image.set == "test" for image in images):
         raise ValueError("a given split needs images with `test` in the column `split`; found none")
 
 
-def _tiles_of(images: Iterable[Mapping[str, Any]], tile_files: Iterable[str]) -> tuple[list[str], list[str]]:
+def _tiles_of(images: Iterable[_Image], tile_files: Iterable[str]) -> tuple[list[str], list[str]]:
     import h5py
 
-    usable = {row["image"] for row in images}
+    usable = {image.name for image in images}
     groups: list[str] = []
     owners: list[str] = []
     for path in tile_files:
@@ -288,21 +295,20 @@ def _tiles_of(images: Iterable[Mapping[str, Any]], tile_files: Iterable[str]) ->
 
 def _strata(
     labels: Mapping[str, Mapping[str, int]],
-    split: Mapping[str, Any],
+    split: Split,
     unit: str,
     sets: Mapping[str, str],
     tasks: Mapping[str, Mapping[str, str]] | None,
     tiles_of_label: Mapping[str, int] | None,
 ) -> tuple[dict[str, list[str]], set[str]]:
-    """Return the groups of each stratum by name, and the strata that get a group of every set and fold.
+    """Return the groups of each stratum by name, and the strata of which every set and fold gets a group.
 
     Where tiles are the groups, `tiles_of_label` has how many bear each label: `labels` has their images' alone.
     """
-    stratify = split.get("stratify", "label")
-    if stratify not in ("label", "none", None, False):
-        raise ValueError(f"`stratify` must be label or none; found {stratify!r}")
+    if split.stratify not in ("label", "none"):
+        raise ValueError(f"`stratify` must be label or none; found {split.stratify!r}")
     needed, parts = _needed(split, given=bool(sets))
-    if stratify != "label" or not any(labels.values()):
+    if split.stratify == "none" or not any(labels.values()):
         n = sum(sets.get(group) != "test" for group in labels)
         if n < needed:
             raise ValueError(f"too few {unit}s with usable tiles: it takes {needed} ({parts}), and there are {n}")
@@ -331,13 +337,14 @@ def _strata(
     return strata, guaranteed
 
 
-def _needed(split: Mapping[str, Any], *, given: bool) -> tuple[int, str]:
-    folds = int(split["folds"])
+def _needed(split: Split, *, given: bool) -> tuple[int, str]:
+    """Return how many groups of a class a split takes, and for what, in words."""
+    folds = split.folds
     if folds < 2:
         raise ValueError(f"`folds` must be 2 or more, since every method is tuned by cross-validation; found {folds}")
     if given:
         return folds, f"{folds} folds of what is not `test`"
-    test, validation = float(split["test"]), float(split.get("validation") or 0)
+    test, validation = split.test or 0, split.validation
     if not 0 < test < 1 or not 0 <= validation < 1 or test + validation >= 1:
         raise ValueError(
             f"`test` and `validation` are shares of the groups that leave some to train; found {test:g} and "
@@ -357,17 +364,16 @@ def _refuse_few(few: Mapping[str, int], unit: str, needed: int, parts: str) -> N
 
 
 def _draw_sets(
-    members: Sequence[str], split: Mapping[str, Any], split_seed: int, master_seed: int, *, guaranteed: bool
+    members: Sequence[str], split: Split, split_seed: int, master_seed: int, *, guaranteed: bool
 ) -> dict[str, str]:
-    n, folds = len(members), int(split["folds"])
-    n_test = _round(float(split["test"]) * n)
-    n_validation = _round(float(split.get("validation") or 0) * n)
+    n = len(members)
+    n_test, n_validation = _round(split.test * n), _round(split.validation * n)
     if guaranteed:
         # ASSUME a fold without a class is worse than a test share somewhat below the asked one: with few groups,
         # what is held out gives way until each fold has a group, and never below one. Validation groups are in
         # the folds too.
-        least = 1 if split.get("validation") else 0
-        n_test = max(1, min(n_test, n - folds))
+        least = 1 if split.validation else 0
+        n_test = max(1, min(n_test, n - split.folds))
         n_validation = max(least, min(n_validation, n - n_test - 1))
     ranked = sorted(members, key=lambda group: (seeds.unit_hash(master_seed, "split", split_seed, group), group))
     names = ["test"] * n_test + ["validation"] * n_validation
@@ -398,7 +404,7 @@ def _group_of(row: Mapping[str, str], unit: str) -> str:
 def _refuse_shared(split_file: str, rows: Sequence[Mapping[str, str]], places: Sequence[Place], unit: str) -> None:
     for coarser in reversed(UNITS[UNITS.index(unit) + 1 :]):
         for what, side in (("sets", 0), ("folds", 1)):
-            sides_of: dict[str, set[Any]] = {}
+            sides_of: dict[str, set[str | int]] = {}
             for row, place in zip(rows, places, strict=True):
                 if row.get(coarser) and place[side] is not None:
                     sides_of.setdefault(row[coarser], set()).add(place[side])

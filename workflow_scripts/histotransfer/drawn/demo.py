@@ -4,7 +4,7 @@ A slide is drawn as two maps, how much hematoxylin and how much eosin lies on ea
 colours by the law of Beer and Lambert with the patient's own stain vectors [1]_. What belongs to the
 patient (stain, section thickness, size of nuclei, course of fibres, focus, how much of the slide is other
 tissue) is drawn by the patient's id alone, never by the label, so that colour tells nothing about the
-class and a held-out patient looks like nobody in the training set.
+class and a held-out patient looks like none of the training set.
 
 The numbers in this module were fixed by looking at pictures, before any method was run on the slides.
 
@@ -25,11 +25,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
-from histotransfer import seeds, store
-from histotransfer.drawn.patients import Texture, beer_lambert, patient_stain, patient_texture
-from histotransfer.drawn.pyramid import TILE, encode_pyramid
+from histotransfer import seeds
+from histotransfer.drawn.patients import Texture, patient_stain, patient_texture
+from histotransfer.drawn.pyramid import TILE, write_slide
 from histotransfer.drawn.tissue import (
     COARSE,
     FibreCourse,
@@ -41,8 +40,9 @@ from histotransfer.drawn.tissue import (
     ellipses,
     enlarge,
     fibre_course,
+    finished_maps,
     grid_shape,
-    mottle,
+    scanned,
     scattered,
     smooth_noise,
     values_at,
@@ -119,12 +119,7 @@ def draw_slide(
         master_seed=master_seed,
         size=size,
     )
-    content = encode_pyramid(rgb)
-    if drawing == "truncated":
-        # The directory of the first level lies behind its pixels: without it nothing opens the file.
-        content = content[: len(content) // 2]
-    with store.replacing(slide_file) as part:
-        part.write_bytes(content)
+    write_slide(slide_file, rgb, truncated=drawing == "truncated")
 
 
 def draw_pixels(
@@ -154,11 +149,7 @@ def draw_pixels(
         texture = patient_texture(patient=patient, master_seed=master_seed)
         tissue = _tissue_field(rng, size)
         hematoxylin, eosin = _stain_maps(rng, size, tissue=tissue, label=label, texture=texture)
-    # Dust, and the noise of the camera: a few hundredths of optical density, everywhere.
-    noise = np.frombuffer(rng.bytes(width * height), np.uint8).reshape(height, width)
-    hematoxylin += noise & 3
-    eosin += (noise >> 2) & 3
-    rgb = beer_lambert(hematoxylin, eosin, stain)
+    rgb = scanned(rng, hematoxylin, eosin, stain)
     # ASSUME Two slides in five carry a pen mark, whatever their class.
     if rng.random() < 0.4:
         _draw_pen_mark(rng, rgb, tissue)
@@ -210,7 +201,6 @@ def _stain_maps(
     rng: np.random.Generator, size: tuple[int, int], *, tissue: np.ndarray, label: str, texture: Texture
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the maps of hematoxylin and eosin, uint8 of shape (height, width)."""
-    width, height = size
     weights = _class_weights(rng, tissue, label=label, neighbour_share=texture.neighbour_share)
     course = fibre_course(rng, tissue.shape, texture)
     eosin_half, inside_half = draw_ground(rng, size, tissue=tissue, weights=weights, course=course, texture=texture)
@@ -223,16 +213,7 @@ def _stain_maps(
     _draw_glands(rng, hematoxylin, eosin, tissue=tissue, weights=weights, texture=texture)
 
     inside = np.asarray(Image.fromarray(inside_half).resize(size, Image.Resampling.BILINEAR))
-    maps = []
-    for drawn, depth in ((hematoxylin, texture.chromatin), (eosin, 0.25)):
-        amount = np.asarray(drawn).astype(np.uint16)
-        amount *= mottle(rng, (height, width), depth)
-        amount >>= 7
-        np.minimum(amount, 240, out=amount)
-        amount *= inside
-        amount >>= 8
-        maps.append(ndimage.gaussian_filter(amount.astype(np.uint8), texture.blur, truncate=2))
-    return maps[0], maps[1]
+    return finished_maps(rng, hematoxylin, eosin, inside=inside, texture=texture)
 
 
 def _draw_lymphoid_nuclei(

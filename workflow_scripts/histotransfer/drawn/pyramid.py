@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+
+from histotransfer import store
 
 #: Resolution of a drawn slide at level 0, µm per pixel, and the objective power that goes with it.
 MPP = 0.5
@@ -34,3 +38,19 @@ def encode_pyramid(rgb: np.ndarray) -> bytes:
         xres=1000 / MPP,
         yres=1000 / MPP,
     )
+
+
+def write_slide(slide_file: str | Path, rgb: np.ndarray, *, truncated: bool = False) -> None:
+    """Write a slide of :func:`encode_pyramid`; a truncated one is cut off in the middle of the file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    content = encode_pyramid(rgb)
+    if truncated:
+        # The directory of the first level lies behind its pixels: without it nothing opens the file.
+        content = content[: len(content) // 2]
+    with store.replacing(slide_file) as part:
+        part.write_bytes(content)

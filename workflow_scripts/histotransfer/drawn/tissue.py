@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from histotransfer.drawn.patients import Texture
+from histotransfer.drawn.patients import Stain, Texture, beer_lambert
 
 #: Level-0 pixels per cell of the two reduced grids.
 COARSE, HALF = 16, 2
@@ -115,6 +115,61 @@ def draw_ground(
     return np.clip(amount, 0, 200).astype(np.uint8), np.where(edge > 0, np.uint8(255), np.uint8(0))
 
 
+def finished_maps(
+    rng: np.random.Generator,
+    hematoxylin: Image.Image,
+    eosin: Image.Image,
+    *,
+    inside: np.ndarray,
+    texture: Texture,
+    thickness: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maps of both stains as a scanner sees them: mottled, in the tissue alone, and in its focus.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    hematoxylin, eosin : PIL.Image.Image
+        The amounts that were drawn, 8 bits.
+    inside : ndarray of shape (height, width), uint8
+        255 in the tissue, 0 outside.
+    texture : Texture
+    thickness : ndarray of shape (height, width), uint16, optional
+        Thickness of the section, in 128ths.
+
+    Returns
+    -------
+    tuple of 2 ndarrays of shape (height, width), uint8
+    """
+    maps = []
+    for drawn, depth in ((hematoxylin, texture.chromatin), (eosin, 0.25)):
+        amount = np.asarray(drawn).astype(np.uint16)
+        amount *= mottle(rng, amount.shape, depth)
+        amount >>= 7
+        if thickness is not None:
+            amount *= thickness
+            amount >>= 7
+        np.minimum(amount, 240, out=amount)
+        amount *= inside
+        amount >>= 8
+        maps.append(ndimage.gaussian_filter(amount.astype(np.uint8), texture.blur, truncate=2))
+    return maps[0], maps[1]
+
+
+def scanned(rng: np.random.Generator, hematoxylin: np.ndarray, eosin: np.ndarray, stain: Stain) -> np.ndarray:
+    """Return the colours of two stain maps (uint8), to which dust and noise are added in place.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+    """
+    # Dust, and the noise of the camera: a few hundredths of optical density, everywhere.
+    noise = np.frombuffer(rng.bytes(hematoxylin.size), np.uint8).reshape(hematoxylin.shape)
+    hematoxylin += noise & 3
+    eosin += (noise >> 2) & 3
+    return beer_lambert(hematoxylin, eosin, stain)
+
+
 def draw_outlines(image: Image.Image, outlines: np.ndarray, amounts: np.ndarray) -> None:
     """Fill polygons `outlines` (n, corners, 2) of level-0 points with `amounts` (n,)."""
     draw = ImageDraw.Draw(image)
@@ -167,6 +222,7 @@ def draw_stray_lymphocytes(
 
 
 def draw_lymphocytes(rng: np.random.Generator, hematoxylin: Image.Image, points: np.ndarray, texture: Texture) -> None:
+    """Draw the round, dark nuclei of lymphocytes at level-0 `points` (n, 2)."""
     n = len(points)
     half_axes = rng.normal(6.6, 0.6, (n, 1)) * texture.nucleus * rng.uniform(0.88, 1.0, (n, 2))
     outlines = ellipses(rng, points, half_axes, rng.uniform(0, np.pi, n))

@@ -20,7 +20,7 @@ import numpy as np
 
 from histotransfer import predictions, seeds, store
 from histotransfer.backends import compiled, process, protocols
-from histotransfer.features.sources import PixelFileSource, ReadAhead, SourceError, TileSource
+from histotransfer.features.sources import BlocksAhead, PixelFileSource, SourceError, TileSource
 from histotransfer.networks import building, specification, weights
 from histotransfer.networks.trained import load_trained, trained_features
 
@@ -418,7 +418,7 @@ def _extract_pending(pending: Sequence[TileSource], plan: _Plan, folder: Path) -
 
     entries = {}
     progress = _Progress(plan.network_name, len(pending), sum(source.n for source in pending))
-    with ReadAhead(pending, plan.batch) as ahead:
+    with BlocksAhead(pending, plan.batch) as ahead:
         for source in pending:
             target = folder / f"{source.slide}.h5"
             try:
@@ -433,7 +433,7 @@ def _extract_pending(pending: Sequence[TileSource], plan: _Plan, folder: Path) -
 
 
 def _computed(
-    source: TileSource, ahead: ReadAhead, forward: protocols.Forward, progress: _Progress, plan: _Plan
+    source: TileSource, ahead: BlocksAhead, forward: protocols.Forward, progress: _Progress, plan: _Plan
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Yield ``(start, outputs)`` of each batch of a slide."""
     n = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from histotransfer import store
+from histotransfer.slides.read_ahead import read_ahead
 
-#: Batches that lie ready while one is computed.
-READ_AHEAD = 2
 #: Attributes of a pixel file that a feature file does not take over: they are said anew, or are the file's own.
 _OWN_ATTRIBUTES = frozenset({"status", "reason", "digest", "px", "slide", "versions"})
 
@@ -136,54 +133,51 @@ class PixelFileSource:
                 yield start, block
 
 
-class ReadAhead:
-    """Reads the slides' tiles in a thread of its own, a few batches ahead of who takes them, across slides."""
+class BlocksAhead:
+    """The tiles of several sources, read in a thread of its own a few batches ahead, across sources.
+
+    Parameters
+    ----------
+    sources : sequence of TileSource
+    batch : int
+        Tiles of a block, at most.
+    """
 
     def __init__(self, sources: Sequence[TileSource], batch: int) -> None:
-        self._sources = sources
-        self._batch = batch
-        self._queue: queue.Queue = queue.Queue(maxsize=READ_AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="read tiles", daemon=True)
+        self._blocks = read_ahead(_every_block(sources, batch))
 
-    def __enter__(self) -> ReadAhead:
-        self._thread.start()
+    def __enter__(self) -> BlocksAhead:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _read(self) -> None:
-        for source in self._sources:
-            try:
-                for start, block in source.blocks(self._batch):
-                    self._put((source.slide, start, block))
-                    if self._stopped.is_set():
-                        return
-                self._put((source.slide, None, None))
-            except SourceError as error:
-                self._put((source.slide, None, error))
-            # whatever it is, it belongs to the one who waits for the tiles
-            except BaseException as error:
-                self._put((source.slide, None, error))
-                return
-
-    def _put(self, item: tuple[str, int | None, Any]) -> None:
-        while not self._stopped.is_set():
-            try:
-                return self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+        self._blocks.close()
 
     def blocks(self, source: TileSource) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield ``(start, tiles)`` of a source; sources are taken in their order, each to its end."""
-        while True:
-            slide, start, content = self._queue.get()
+        """Yield ``(start, tiles)`` of a source; sources are taken in their order, each to its end.
+
+        Raises
+        ------
+        SourceError
+            If the slide itself is at fault; the next source may be taken.
+        """
+        for slide, start, content in self._blocks:
             if slide != source.slide:
                 raise RuntimeError(f"tiles of slide {slide} came where those of {source.slide} were due")
-            if isinstance(content, BaseException):
+            if isinstance(content, SourceError):
                 raise content
             if start is None:
                 return
             yield start, content
+
+
+def _every_block(
+    sources: Sequence[TileSource], batch: int
+) -> Iterator[tuple[str, int | None, np.ndarray | SourceError | None]]:
+    """Yield slide, start and tiles of each block; without a start, the slide's end, or its error."""
+    for source in sources:
+        try:
+            for start, block in source.blocks(batch):
+                yield source.slide, start, block
+            yield source.slide, None, None
+        except SourceError as error:
+            yield source.slide, None, error

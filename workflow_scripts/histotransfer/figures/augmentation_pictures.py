@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histotransfer import canvas, seeds
+from histotransfer.definitions import Augmentation, Recipe
 from histotransfer.tables import tile_pixels
 from histotransfer.training import augmentation
 
@@ -33,7 +34,7 @@ def draw_augmentation(
     *,
     pixels: Sequence[str | Path],
     figure: str | Path,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     px: int,
     master_seed: int,
 ) -> str:
@@ -46,8 +47,7 @@ def draw_augmentation(
         order, that has tiles.
     figure : path
         JPEG or PNG to write.
-    recipe : dict
-        ``augmentation`` and ``crop_from`` (:func:`histotransfer.study.recipes.resolved`).
+    recipe : Recipe
     px : int
         Edge of the network's input in pixels.
     master_seed : int
@@ -64,7 +64,7 @@ def draw_augmentation(
     """
     tiles = _first_with_tiles(pixels, master_seed)
     row = _chosen(tiles, master_seed)
-    wanted = recipe["augmentation"] or {}
+    wanted = recipe.augmentation or Augmentation()
     rows = list(_each_alone(tiles, row, wanted, px=px))
     if rows:
         rows += _together(tiles, row, wanted, px=px, generator=seeds.generator(master_seed, "augmentation examples"))
@@ -100,7 +100,7 @@ def _middle(tiles: tile_pixels.TilePixels, row: int, px: int) -> np.ndarray:
     return tiles.read(np.array([row]))[0, start : start + px, start : start + px]
 
 
-def _each_alone(tiles: tile_pixels.TilePixels, row: int, wanted: Mapping[str, Any], *, px: int) -> Sequence[_Row]:
+def _each_alone(tiles: tile_pixels.TilePixels, row: int, wanted: Augmentation, *, px: int) -> Sequence[_Row]:
     """Return one row for each transformation that a recipe asks for, in the order in which they are done."""
     rows = []
     [stored] = tiles.read(np.array([row]))
@@ -120,7 +120,7 @@ def _each_alone(tiles: tile_pixels.TilePixels, row: int, wanted: Mapping[str, An
         return made(turn=augmentation.turn(**{name: np.array([value]) for name, value in names.items()}))
 
     as_it_is = ("as it is", made())
-    if wanted.get("maximal_crop") and not tiles.is_square[row]:
+    if wanted.maximal_crop and not tiles.is_square[row]:
         crops = tiles.read(np.array([row] * 3), crops=np.array([0.0, 0.5, 1.0 - 1e-6]))
         part = slice(middle, middle + px)
         shown = list(zip(("first", "middle", "last"), crops[:, part, part], strict=True))
@@ -130,36 +130,36 @@ def _each_alone(tiles: tile_pixels.TilePixels, row: int, wanted: Mapping[str, An
         corners = {"upper left": (0, 0), "middle": (middle, middle), "lower right": (last, last)}
         shown = [(name, made(corner)) for name, corner in corners.items()]
         rows.append(_Row(f"Crop of {px} from {tiles.px} px", shown))
-    if wanted.get("rotate"):
-        most = wanted["rotate"]
+    if wanted.rotate:
+        most = wanted.rotate
         ends = [(f"{sign}{most:g}°", moved(rotate=turn * most)) for sign, turn in (("−", -1), ("+", 1))]
         rows.append(_Row("Rotation", [ends[0], as_it_is, ends[1]]))
-    if wanted.get("zoom"):
-        ends = [(f"× {value:g}", moved(zoom=value)) for value in wanted["zoom"]]
+    if wanted.zoom:
+        ends = [(f"× {value:g}", moved(zoom=value)) for value in wanted.zoom]
         rows.append(_Row("Zoom", [ends[0], as_it_is, ends[1]]))
-    if wanted.get("shear"):
-        most = wanted["shear"]
+    if wanted.shear:
+        most = wanted.shear
         ends = [(f"{sign}{most:g}°", moved(shear=lean * most)) for sign, lean in (("−", -1), ("+", 1))]
         rows.append(_Row("Shear", [ends[0], as_it_is, ends[1]]))
-    if wanted.get("shift"):
-        most = wanted["shift"]
+    if wanted.shift:
+        most = wanted.shift
         ends = [(f"{sign}{most:.0%}", moved(shift=(by * most, by * most))) for sign, by in (("−", -1), ("+", 1))]
         rows.append(_Row("Shift, right and down", [ends[0], as_it_is, ends[1]]))
-    if wanted.get("quarter_turns"):
+    if wanted.quarter_turns:
         rows.append(_Row("Quarter turns", [(f"{90 * turns}°", turned(turns)) for turns in (1, 2, 3)]))
-    if wanted.get("flip", "none") != "none":
+    if wanted.flip != "none":
         shown = [as_it_is, ("left, right", turned(left_right=1))]
-        shown += [("up, down", turned(up_down=1))] if wanted["flip"] == "both" else []
+        shown += [("up, down", turned(up_down=1))] if wanted.flip == "both" else []
         rows.append(_Row("Flips", shown))
     for name in augmentation.COLOURS:
-        if wanted.get(name):
-            ends = [(f"× {value:g}", made(**{name: np.array([value], np.float32)})) for value in wanted[name]]
+        if getattr(wanted, name):
+            ends = [(f"× {value:g}", made(**{name: np.array([value], np.float32)})) for value in getattr(wanted, name)]
             rows.append(_Row(name.capitalize(), [ends[0], as_it_is, ends[1]]))
     return rows
 
 
 def _together(
-    tiles: tile_pixels.TilePixels, row: int, wanted: Mapping[str, Any], *, px: int, generator: np.random.Generator
+    tiles: tile_pixels.TilePixels, row: int, wanted: Augmentation, *, px: int, generator: np.random.Generator
 ) -> list[_Row]:
     crops = augmentation.draw_crops(wanted, n=EXAMPLES, generator=generator)
     drawn = augmentation.draw(wanted, n=EXAMPLES, px_stored=tiles.px, px=px, generator=generator)

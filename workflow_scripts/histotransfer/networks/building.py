@@ -1,14 +1,14 @@
-"""The networks: one table, and the way from a row of it to a model that turns tiles into features.
+"""From a row of the table of architectures to a Keras model: the network with its weights and preprocessing.
 
-Importing this module imports no Keras, so the table can be asked while a workflow is planned.
-Adding a network is one row of :data:`ARCHITECTURES`.
+Importing this module imports no Keras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from histotransfer.definitions import Initialisation
 from histotransfer.networks.random_weights import draw_weights
 from histotransfer.networks.specification import PRECISIONS, NetworkSpec
 from histotransfer.networks.table import ARCHITECTURES
@@ -75,7 +75,7 @@ def trunk(
     weights_file: str | None = None,
     seed: int | None = None,
     precision: str = "float32",
-    initialisation: Mapping[str, Any] | None = None,
+    initialisation: Initialisation | None = None,
     auxiliary: bool = False,
 ) -> Any:
     """Build what training begins from: the network up to ``spec.layer``, with its weights.
@@ -94,8 +94,8 @@ def trunk(
         that :func:`build` gives it with the same seed and no `initialisation`.
     precision : str
         ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
-    initialisation : dict, optional
-        ``{"kind": ..., "deviation": ...}`` of the random weights, see :func:`draw_weights`; He's by default.
+    initialisation : Initialisation, optional
+        Of the random weights, see :func:`draw_weights`; He's by default.
     auxiliary : bool
         Whether the architecture's auxiliary classifiers are built, those that begin at or below ``spec.layer``.
 
@@ -114,7 +114,7 @@ def trunk(
     """
     import keras
 
-    below = _auxiliary_layers(spec) if auxiliary else ()
+    below = auxiliary_layers(spec) if auxiliary else ()
     if auxiliary and not below:
         having = ", ".join(name for name, row in ARCHITECTURES.items() if row.auxiliary)
         raise ValueError(
@@ -134,8 +134,8 @@ def trunk(
     return keras.Model(base.input, outputs, name="trunk")
 
 
-def _auxiliary_layers(spec: NetworkSpec) -> tuple[str, ...]:
-    """Return the Keras layers that the auxiliary classifiers' last dense layers take, of those up to ``spec.layer``."""
+def auxiliary_layers(spec: NetworkSpec) -> tuple[str, ...]:
+    """Return the names of the layers that the auxiliary classifiers' last dense layers take, up to ``spec.layer``."""
     names = spec.architecture.layers
     return tuple(layer for start, layer in spec.architecture.auxiliary if names.index(start) <= names.index(spec.layer))
 
@@ -184,7 +184,7 @@ def _loaded(
     weights_file: str | None,
     seed: int | None,
     precision: str,
-    initialisation: Mapping[str, Any] | None,
+    initialisation: Initialisation | None,
     auxiliary: bool = False,
 ) -> Any:
     """Return the whole network with its weights."""
@@ -239,7 +239,7 @@ def _above(base: Any, spec: NetworkSpec) -> list[Any]:
 
 
 def _base(spec: NetworkSpec, *, seed: int | None = None, auxiliary: bool = False) -> Any:
-    """Return the network of ``keras.applications``, or of :mod:`architectures`, without weights of anybody's."""
+    """Return the network of ``keras.applications``, or of :mod:`architectures`, with the weights that Keras draws."""
     import keras
 
     row = spec.architecture

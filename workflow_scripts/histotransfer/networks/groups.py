@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from histotransfer.networks import table
 
-#: The group of what is put on the start's layer.
+#: The last group of layers: what is put on the start's layer, and its auxiliary classifiers.
 HEAD = "head"
 #: The classifier of a trained network's own output.
 SOFTMAX = "softmax"
 
 
-def head_layers(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the names of the head's dense layers, which can be taken for features: ``head_1`` and on."""
-    return [f"{HEAD}_{number}" for number in range(1, len(recipe["head"]["dense"]) + 1)]
+def head_layers(dense: Sequence[int]) -> list[str]:
+    """Return the names of a head's dense layers, whose outputs can be taken for features: ``head_1`` and on.
+
+    Parameters
+    ----------
+    dense : sequence of int
+        Units of each: a recipe's ``head.dense``.
+    """
+    return [f"{HEAD}_{number}" for number in range(1, len(dense) + 1)]
 
 
 def trained_groups(asked: str | int, groups: list[str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
+
+from histotransfer.definitions import Initialisation
 
 #: Legal values of an initialisation's ``kind``.
 INITIALISATIONS = ("glorot", "he", "xavier", "gaussian")
@@ -12,7 +14,7 @@ INITIALISATIONS = ("glorot", "he", "xavier", "gaussian")
 GAUSSIAN_DEVIATION = 0.01
 
 
-def draw_weights(layers: Iterable[Any], *, seed: int, initialisation: Mapping[str, Any] | None = None) -> None:
+def draw_weights(layers: Iterable[Any], *, seed: int, initialisation: Initialisation | None = None) -> None:
     """Give every kernel of new layers random weights; biases (0) and batch normalisation stay as Keras begins them.
 
     The weights are drawn by NumPy, one layer after the other, so they are the same on every backend.
@@ -23,11 +25,11 @@ def draw_weights(layers: Iterable[Any], *, seed: int, initialisation: Mapping[st
         Built layers, in the order of drawing; those without kernels are passed over.
     seed : int
         Of the generator.
-    initialisation : dict, optional
-        ``kind``, with n inputs and m outputs of a unit (a convolution's over its whole window; a depthwise one's of
-        one map):
+    initialisation : Initialisation, optional
+        He's by default. By its kind, with n inputs and m outputs of a unit (of a convolution over its whole window, of
+        a depthwise one in one map):
 
-        - ``he`` (default): normal, of deviation sqrt(2 / n) (He et al. 2015, equation 10);
+        - ``he``: normal, of deviation sqrt(2 / n) (He et al. 2015, equation 10);
         - ``glorot``: uniform within +-sqrt(6 / (n + m)) (Glorot and Bengio 2010, equation 16);
         - ``xavier``: as Caffe has it, uniform within +-sqrt(3 / n) (Jia et al. 2014, ``XavierFiller``);
         - ``gaussian``: normal, of the ``deviation`` given, or of 0.01.
@@ -62,10 +64,9 @@ def draw_weights(layers: Iterable[Any], *, seed: int, initialisation: Mapping[st
             layer.set_weights(values)
 
 
-def _initialisation(given: Mapping[str, Any] | None) -> tuple[str, float]:
+def _initialisation(given: Initialisation | None) -> tuple[str, float]:
     """Return the kind and, for Gaussian weights, the deviation."""
-    given = given or {"kind": "he"}
-    kind, deviation = given.get("kind"), given.get("deviation")
+    kind, deviation = ("he", None) if given is None else (given.kind, given.deviation)
     if kind not in INITIALISATIONS:
         raise ValueError(f"initialisation.kind: legal are {', '.join(INITIALISATIONS)}; found {kind!r}")
     if deviation is not None and kind != "gaussian":

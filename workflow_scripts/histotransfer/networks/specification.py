@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from histotransfer.networks.table import ARCHITECTURES, Architecture, row_of
+from histotransfer.networks.table import ARCHITECTURES, Architecture
+from histotransfer.problems import Problem
 
 #: What an entry of ``networks`` in the config may say.
 KEYS = ("architecture", "alpha", "weights", "px", "rescale", "layer", "layers")
@@ -16,8 +17,6 @@ KEYS = ("architecture", "alpha", "weights", "px", "rescale", "layer", "layers")
 RESCALES = ("network", "unit", "training_mean")
 #: Legal values of ``precision``. Features are stored as float32 in all of them.
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-#: Name of the last group of layers: what is put on the network, and its auxiliary classifiers.
-HEAD = "head"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class NetworkSpec:
     px : int
         Edge of the input in pixels.
     rescale : str
-        ``network`` or ``unit``.
+        One of :data:`RESCALES`.
     layer : str
         Cut point of the features proper.
     layers : tuple of str
@@ -49,6 +48,29 @@ class NetworkSpec:
     rescale: str
     layer: str
     layers: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the entry, with the architecture by its name, as rules pass it on and files store it."""
+        return {
+            "architecture": self.architecture.name,
+            "alpha": self.alpha,
+            "weights": self.weights,
+            "px": self.px,
+            "rescale": self.rescale,
+            "layer": self.layer,
+            "layers": list(self.layers),
+        }
+
+    @classmethod
+    def from_plain(cls, entry: Mapping[str, Any]) -> NetworkSpec:
+        """Return what :func:`specification` makes of an entry, for :func:`histotransfer.plain_data.made`."""
+        return specification(entry)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups of layers below the head, by depth: the cut points up to `layer`."""
+        names = self.architecture.layers
+        return names[: names.index(self.layer) + 1]
 
     @property
     def untrained(self) -> bool:
@@ -86,60 +108,94 @@ class NetworkSpec:
         return row.imagenet_file.format(alpha=(row.imagenet_alphas or {}).get(self.alpha, ""), px=px)
 
 
-def problems(network: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with an entry of ``networks``, one sentence each; an empty list if nothing is.
+def given(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an entry of ``networks`` says about the network itself, without keys that are null or not its own."""
+    return {key: value for key, value in network.items() if key in KEYS and value is not None}
+
+
+def problems(network: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with an entry of ``networks``; each problem's place is the key.
 
     Parameters
     ----------
-    network : dict
-        ``architecture`` and ``weights``; as needed ``alpha``, ``px``, ``rescale`` (``network`` or ``unit``), ``layer``
-        (default: the last maps) and ``layers`` (inner cut points to store as well: a list, or ``all``: every one
-        that the network without its dense layers has).
+    network : mapping
+        ``architecture`` and ``weights``; as needed ``alpha``, ``px``, ``rescale`` (see :data:`RESCALES`), ``layer``
+        (default: the last maps) and ``layers`` (inner cut points to store as well: a list, or ``all``: every cut point
+        except dense layers).
     """
-    found = [f"unknown key {key!r}; legal are {', '.join(KEYS)}" for key in network if key not in KEYS]
-    try:
-        row = row_of(network.get("architecture"))
-    except ValueError as error:
-        return [*found, str(error)]
+    unknown = [
+        Problem(key, f"unknown key; legal are {', '.join(KEYS)}", repr(key)) for key in network if key not in KEYS
+    ]
+    row = ARCHITECTURES.get(network.get("architecture") or "")
+    if row is None:
+        legal = f"legal are {', '.join(ARCHITECTURES)}"
+        return [*unknown, Problem("architecture", legal, repr(network.get("architecture")))]
+    checks = (_alpha_problem, _weights_problem, _rescale_problem, _layer_problem)
+    single = [problem for check in checks if (problem := check(network, row)) is not None]
+    layers = network.get("layers")
+    wrong = _layers_problems(layers, row)
+    # a text that is not a list names no dense layers
+    named = layers if _is_list(layers) else ()
+    px = _px_problem(network, row, {network.get("layer"), *named} & set(row.dense))
+    return [*unknown, *single, *wrong, *([px] if px else [])]
 
+
+def _alpha_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
     alpha = network.get("alpha")
     if alpha is not None and not row.has_alpha:
-        found.append(f"alpha: {row.name} comes in one width, so legal is none; found {alpha!r}")
+        legal = f"{row.name} comes in one width, so legal is none"
     elif alpha is not None and (isinstance(alpha, (bool, str)) or not alpha > 0):
-        found.append(f"alpha: legal are numbers above 0; found {alpha!r}")
+        legal = "legal are numbers above 0"
     elif row.has_alpha and network.get("weights") == "imagenet" and (alpha or 1.0) not in row.imagenet_alphas:
-        legal = ", ".join(f"{value:g}" for value in row.imagenet_alphas)
-        found.append(f"alpha: ImageNet weights of {row.name} exist for {legal}; found {alpha!r}")
+        exist = ", ".join(f"{value:g}" for value in row.imagenet_alphas)
+        legal = f"ImageNet weights of {row.name} exist for {exist}"
+    else:
+        return None
+    return Problem("alpha", legal, repr(alpha))
 
+
+def _weights_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
     weights = network.get("weights")
     if not isinstance(weights, str) or not weights:
-        found.append(f"weights: legal are imagenet, random, or the path of a weights file; found {weights!r}")
-    elif weights == "imagenet" and not row.imagenet_file:
-        found.append(f"weights: Keras has no ImageNet weights of {row.name}; {row.no_imagenet}; found 'imagenet'")
+        return Problem("weights", "legal are imagenet, random, or the path of a weights file", repr(weights))
+    if weights == "imagenet" and not row.imagenet_file:
+        return Problem("weights", f"Keras has no ImageNet weights of {row.name}; {row.no_imagenet}", repr(weights))
+    return None
 
-    if network.get("rescale", "network") not in RESCALES:
-        found.append(f"rescale: legal are {', '.join(RESCALES)}; found {network['rescale']!r}")
 
-    layer, layers = network.get("layer"), network.get("layers")
-    if layer is not None and layer not in row.layers:
-        found.append(f"layer: legal for {row.name} are {', '.join(row.layers)}; found {layer!r}")
-    if layers is not None and layers != "all" and (isinstance(layers, str) or not isinstance(layers, Sequence)):
-        found.append(f"layers: legal is all or a list of cut points of {row.name}; found {layers!r}")
-        layers = None
-    if layers is not None and layers != "all":
-        for name in layers:
-            if name not in row.layers:
-                found.append(f"layers: legal for {row.name} are all or {', '.join(row.layers)}; found {name!r}")
+def _rescale_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
+    rescale = network.get("rescale", "network")
+    return None if rescale in RESCALES else Problem("rescale", f"legal are {', '.join(RESCALES)}", repr(rescale))
 
+
+def _layer_problem(network: Mapping[str, Any], row: Architecture) -> Problem | None:
+    layer = network.get("layer")
+    if layer is None or layer in row.layers:
+        return None
+    return Problem("layer", f"legal for {row.name} are {', '.join(row.layers)}", repr(layer))
+
+
+def _layers_problems(layers: Any, row: Architecture) -> list[Problem]:
+    if layers is None or layers == "all":
+        return []
+    if not _is_list(layers):
+        return [Problem("layers", f"legal is all or a list of cut points of {row.name}", repr(layers))]
+    legal = f"legal for {row.name} are all or {', '.join(row.layers)}"
+    return [Problem("layers", legal, repr(name)) for name in layers if name not in row.layers]
+
+
+def _px_problem(network: Mapping[str, Any], row: Architecture, dense: Collection[str]) -> Problem | None:
     px = network.get("px", row.px)
-    dense = {layer, *(layers or ())} & set(row.dense) if layers != "all" else {layer} & set(row.dense)
     if not isinstance(px, int) or isinstance(px, bool) or px < row.min_px:
-        found.append(f"px: legal for {row.name} are integers of at least {row.min_px}; found {px!r}")
-    elif dense and px != row.px and weights != "random":
-        found.append(
-            f"px: {', '.join(sorted(dense))} of {row.name} takes {row.px} alone, unless weights are random; found {px}"
-        )
-    return found
+        return Problem("px", f"legal for {row.name} are integers of at least {row.min_px}", repr(px))
+    if dense and px != row.px and network.get("weights") != "random":
+        legal = f"{', '.join(sorted(dense))} of {row.name} takes {row.px} alone, unless weights are random"
+        return Problem("px", legal, repr(px))
+    return None
+
+
+def _is_list(layers: Any) -> bool:
+    return isinstance(layers, Sequence) and not isinstance(layers, str)
 
 
 def specification(network: Mapping[str, Any]) -> NetworkSpec:
@@ -150,9 +206,9 @@ def specification(network: Mapping[str, Any]) -> NetworkSpec:
     ValueError
         With every problem that :func:`problems` finds.
     """
-    found = problems(network)
-    if found:
-        raise ValueError("network: " + "; ".join(found))
+    wrong = problems(network)
+    if wrong:
+        raise ValueError("network: " + "; ".join(map(str, wrong)))
     row = ARCHITECTURES[network["architecture"]]
     layer = network.get("layer") or row.last
     layers = network.get("layers") or ()
@@ -167,26 +223,3 @@ def specification(network: Mapping[str, Any]) -> NetworkSpec:
         layer=layer,
         layers=tuple(name for name in row.layers if name in layers and name != layer),
     )
-
-
-def group_names(network: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the groups of layers below the head, by depth: the cut points up to ``layer``.
-
-    Parameters
-    ----------
-    network : dict
-        An entry of ``networks`` (see :func:`problems`) that training begins from.
-
-    Raises
-    ------
-    ValueError
-        If it has problems.
-
-    Examples
-    --------
-    >>> group_names({"architecture": "VGG16", "weights": "random", "layer": "block3"})
-    ('block1', 'block2', 'block3')
-    """
-    spec = specification(network)
-    names = spec.architecture.layers
-    return names[: names.index(spec.layer) + 1]

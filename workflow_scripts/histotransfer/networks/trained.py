@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from histotransfer.networks.building import cut_point, pooled_maps
-from histotransfer.networks.specification import HEAD, PRECISIONS, NetworkSpec
+from histotransfer.networks.groups import HEAD
+from histotransfer.networks.specification import PRECISIONS, NetworkSpec
 
 
 def groups(trunk: Any, spec: NetworkSpec) -> dict[str, list[Any]]:
@@ -23,14 +24,13 @@ def groups(trunk: Any, spec: NetworkSpec) -> dict[str, list[Any]]:
     Returns
     -------
     dict
-        For each of :func:`group_names`, by depth, the layers that are needed up to that cut point and not for those
-        below it, with and without weights, in order of depth. ``head`` follows, with the layers of the auxiliary
-        classifiers, where the trunk has some.
+        For each of :attr:`NetworkSpec.group_names`, by depth, the layers that are needed up to that cut point and not
+        for those below it, with and without weights, in order of depth. ``head`` follows, with the layers of the
+        auxiliary classifiers, where the trunk has some.
     """
     import keras
 
-    names = spec.architecture.layers
-    cuts = names[: names.index(spec.layer) + 1]
+    cuts = spec.group_names
     seen: set[str] = set()
     found: dict[str, list[Any]] = {}
     for name in (*cuts, HEAD):
@@ -117,7 +117,7 @@ def trained_features(model: Any, spec: NetworkSpec, *, names: Sequence[str], pre
         raise ValueError(f"a trained network has the layers image, trunk and a head; found {', '.join(found)}")
     image, trunk = model.get_layer("image"), model.get_layer("trunk")
     above = model.layers[found.index("trunk") + 1 :]
-    cuts = spec.architecture.layers[: spec.architecture.layers.index(spec.layer) + 1]
+    cuts = spec.group_names
     legal = [*cuts, *(layer.name for layer in above if layer.name.startswith(f"{HEAD}_"))]
     for name in names:
         if name not in legal:

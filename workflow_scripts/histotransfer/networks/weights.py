@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import provenance
+from histotransfer.networks.specification import NetworkSpec
 
 LEGAL = "legal are HDF5 files that Keras wrote (.h5, .weights.h5) and .keras files"
 #: Layers above the last maps; a file may have them though the network is built without.
@@ -342,12 +343,12 @@ def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
     return " and ".join("x".join(map(str, shape)) or "a scalar" for shape in shapes)
 
 
-def file_of(spec: Any, given: str | Sequence[str] | None) -> tuple[str | None, str]:
+def file_of(spec: NetworkSpec, given: str | Sequence[str] | None) -> tuple[str | None, str]:
     """Return the file of a network's weights and its SHA-256; None and "" for random weights.
 
     Parameters
     ----------
-    spec : networks.NetworkSpec
+    spec : NetworkSpec
     given : path, list of path or None
         The file where the config gives a path; empty otherwise.
 
@@ -373,12 +374,12 @@ def keras_cache() -> Path:
     return Path(home) / "models"
 
 
-def imagenet_file(spec: Any) -> Path:
+def imagenet_file(spec: NetworkSpec) -> Path:
     """Return the file of a network's ImageNet weights, which Keras downloads if it is not there.
 
     Parameters
     ----------
-    spec : networks.NetworkSpec
+    spec : NetworkSpec
         With ``weights: imagenet``.
 
     Raises
@@ -398,7 +399,7 @@ def imagenet_file(spec: Any) -> Path:
     return path
 
 
-def _download(spec: Any, path: Path) -> None:
+def _download(spec: NetworkSpec, path: Path) -> None:
     import keras
 
     arguments = {"weights": "imagenet", "include_top": spec.include_top, "input_shape": (spec.px, spec.px, 3)}

@@ -1,7 +1,7 @@
-"""What a study will take: processor and GPU hours, disk, jobs, and into how many shards to cut it.
+"""What a study will take: processor and GPU hours, disk, jobs, and the number of shards.
 
 Everything is computed from the rates of :mod:`histotransfer.planning.rates`, or from those that :func:`measured_here`
-finds on the machine at hand. Rates of GPUs are given by the user: none was at hand.
+measures on this machine. The user gives the rates of GPUs: they were not measured.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from histotransfer.networks import building, specification, table
 from histotransfer.planning import needs, rates
 from histotransfer.problems import as_number, closest, listing
 
-#: Up to so many slides Snakemake's own time and memory were measured.
+#: The largest number of slides that Snakemake's own time and memory were measured with.
 MEASURED_SLIDES = 10_000
-#: Share of a shard's time that starting its network may take at the most, hours that it lasts at the most, and shards
+#: The largest share of a shard's time for starting its network, the largest duration of a shard in hours, and shards
 #: for each GPU, so that all end at about the same time.
 START_SHARE, SHARD_HOURS, SHARDS_A_GPU = 0.05, 4.0, 4
 #: Seconds of Snakemake and Keras before a shard's first tile is computed.
@@ -36,16 +36,16 @@ FOLDS = 3
 
 @dataclass(frozen=True)
 class Rates:
-    """What of the rates depends most on the machine.
+    """The rates that depend most on the machine.
 
     Attributes
     ----------
     cut_mpx_s : float
         Megapixels that a processor cuts in a second.
-    tiles_s : dict
-        By architecture, tiles that a processor takes through it in a second.
+    tiles_s : dict of str to float
+        By architecture, tiles of a forward pass in a processor second.
     source : str
-        Where they are from.
+        Where the rates are from.
     """
 
     cut_mpx_s: float = rates.CUT_MPX_S
@@ -62,24 +62,25 @@ class Asked:
     Attributes
     ----------
     slides, tiles : int
-        Slides, and kept tiles of each.
+        Number of slides, and of kept tiles of each slide.
     networks : tuple of str
         Architectures, whose ImageNet features go to :data:`CLASSIFIERS`.
     gpus : int
-        GPUs that extract at a time; 0: processors do.
-    gpu_tiles_s : dict
-        By architecture, tiles that one GPU takes through it in a second.
+        GPUs that extract at a time; 0: extraction runs on processors.
+    gpu_tiles_s : dict of str to float
+        By architecture, tiles of a forward pass in a second of one GPU.
     threads : int
-        Of an extraction on processors.
+        Threads of an extraction on processors.
     cores : int
-        Processors that work at a time.
+        Processors that are used at a time.
     seeds : int
     train_tiles : int or None
-        Tiles that a classifier learns from at the most (`train_tiles` of the split); None: all of the training groups.
+        Largest number of tiles that a classifier learns from (`train_tiles` of the split); None: all tiles of the
+        training groups.
     test : float
-        Share that is held out.
+        Share of the tiles that is held out.
     slurm : bool
-        Whether each slide's chain, and each other job, is a job of Slurm.
+        Whether the jobs of each slide together, and each other job, are a job of Slurm.
     """
 
     slides: int
@@ -107,25 +108,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes.
+    """What a study takes.
 
     Attributes
     ----------
     jobs : int
-        Of Snakemake.
+        Number of jobs of Snakemake.
     slides_h, networks_h, classifiers_h, snakemake_h : float
-        Processor hours: until tiles are cut, of the networks, of the classifiers, of Snakemake around the jobs.
+        Processor hours of the slides until tiles are cut, of the networks, of the classifiers, and of Snakemake.
     gpu_h : float or None
-        GPU hours; None where a rate is not known.
+        GPU hours; None if a rate is not known.
     pixels_gb, features_gb, other_gb : float
     n_shards : int
         For the config.
     planning_min, planning_gb : float
-        Of Snakemake before the first job.
+        Time and memory of Snakemake before the first job.
     classifier_gb : float
-        Memory that the largest job of a classifier asks for.
+        Memory request of the largest job of a classifier.
     hours : float or None
-        Of the clock, if all processors and GPUs are busy throughout.
+        Wall time if all processors and GPUs are busy throughout; None if a rate is not known.
     """
 
     jobs: int
@@ -150,17 +151,17 @@ class Plan:
 
     @property
     def disk_gb(self) -> float:
-        """All of the disk."""
+        """Disk space of all files."""
         return self.pixels_gb + self.features_gb + self.other_gb
 
 
 def checked(asked: Asked) -> Asked:
-    """Return what was asked for, names of networks as the table has them.
+    """Return the study with the names of networks as in the table of networks.
 
     Raises
     ------
     ValueError
-        With all that is not legal.
+        If a value is not legal; the message lists all such values.
     """
     problems = []
     for name in ("slides", "tiles", "threads", "cores", "seeds"):
@@ -191,25 +192,25 @@ def checked(asked: Asked) -> Asked:
 
 
 def gpu_rates(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    """Return tiles a second by network from ``RATE``, which is of all of `names`, and ``NETWORK=RATE``.
+    """Return tiles per second by network from ``NETWORK=RATE``, and ``RATE``, which is for all of `names`.
 
     Raises
     ------
     ValueError
-        If a rate is no number.
+        If a rate is not a number.
     """
-    found: dict[str, float] = {}
+    by_network: dict[str, float] = {}
     for text in sorted(texts, key=lambda text: "=" in text):
         name, _, rate = text.rpartition("=")
         number = as_number(rate)
         if number is None:
             raise ValueError(f"GPU rates: legal are RATE and NETWORK=RATE, with a number; found {text!r}")
-        found |= dict.fromkeys([name] if name else names, number)
-    return found
+        by_network |= dict.fromkeys([name] if name else names, number)
+    return by_network
 
 
 def train_tiles(text: str) -> int | None:
-    """Return how many tiles are learnt from at the most, None for ``all``."""
+    """Return the largest number of training tiles from text, None for ``all``."""
     if text == "all":
         return None
     if not text.isdecimal():
@@ -229,11 +230,11 @@ def plan(asked: Asked, known: Rates | None = None) -> Plan:
     known = known or Rates()
     shards = n_shards(asked, known)
     models = len(asked.networks) * len(CLASSIFIERS) * asked.seeds
-    of_slides = asked.slides * (4 + len(asked.px))
-    of_networks = len(asked.networks) * shards
-    jobs = of_slides + of_networks + 2 * models + OTHER_JOBS
-    # a slide's chain up to its pixels is one job of Slurm, its labels another
-    started = 2 * asked.slides + of_networks + 2 * models + OTHER_JOBS if asked.slurm else 0
+    slide_jobs = asked.slides * (4 + len(asked.px))
+    network_jobs = len(asked.networks) * shards
+    jobs = slide_jobs + network_jobs + 2 * models + OTHER_JOBS
+    # the jobs of a slide up to its pixels are one job of Slurm, its labels another
+    started = 2 * asked.slides + network_jobs + 2 * models + OTHER_JOBS if asked.slurm else 0
     snakemake_s = jobs * rates.JOB_S + started * rates.slurm_job_s(asked.slides)
 
     cut_mpx = asked.all_tiles * sum(px**2 for px in asked.px) / 1e6
@@ -247,8 +248,8 @@ def plan(asked: Asked, known: Rates | None = None) -> Plan:
         gpu_s = _gpu_seconds(asked, starts)
 
     classifiers = [(kind, name) for kind in CLASSIFIERS for name in asked.networks]
-    found = [_classifier(asked, kind, table.ARCHITECTURES[name].n_features) for kind, name in classifiers]
-    classifiers_s = asked.seeds * sum(need.seconds for need in found)
+    asked_for = [_classifier(asked, kind, table.ARCHITECTURES[name].n_features) for kind, name in classifiers]
+    classifiers_s = asked.seeds * sum(need.seconds for need in asked_for)
 
     predicted = min(asked.test * asked.all_tiles + _learnt(asked), asked.all_tiles)
     other = asked.all_tiles * rates.TILE_BYTES + models * predicted * rates.PREDICTION_BYTES
@@ -267,7 +268,7 @@ def plan(asked: Asked, known: Rates | None = None) -> Plan:
         n_shards=shards,
         planning_min=(rates.PLAN_LEAST_S + (rates.PLAN_S - rates.PLAN_LEAST_S) * asked.slides / 1000) / 60,
         planning_gb=(rates.PLAN_LEAST_MB + (rates.PLAN_MB - rates.PLAN_LEAST_MB) * asked.slides / 1000) / 1e3,
-        classifier_gb=max(needs.memory_mb(need, slides=asked.slides) for need in found) / 1e3,
+        classifier_gb=max(needs.memory_mb(need, slides=asked.slides) for need in asked_for) / 1e3,
         hours=None if on_gpus is None else (cpu_s / asked.cores + on_gpus) / 3600,
     )
 
@@ -291,13 +292,13 @@ def _classifier(asked: Asked, kind: str, columns: int) -> needs.Need:
 
 
 def n_shards(asked: Asked, known: Rates | None = None) -> int:
-    """Return how many shards keep all GPUs (or all processors) busy, and pay little for their starts.
+    """Return the number of shards that keeps all GPUs (or all processors) busy at little cost for their starts.
 
     Notes
     -----
-    At least four shards a GPU, so that they end together though slides differ; at least so many that none takes more
-    than four hours; but not so many that starting the fastest network takes more than 5 % of a shard, and no more than
-    slides.
+    There are at least four shards for each GPU, so that GPUs end at about the same time though slides differ, and at
+    least as many as are needed for each to take four hours or less. There are at most as many as slides, and so few
+    that starting the fastest network takes 5 % of a shard or less.
     """
     known = known or Rates()
     one_at_a_time = [_extraction_s(asked, known, name) for name in asked.networks]
@@ -308,21 +309,21 @@ def n_shards(asked: Asked, known: Rates | None = None) -> int:
 
 
 def _extraction_s(asked: Asked, known: Rates, name: str) -> float:
-    """Return the seconds of the clock of one extraction after the other, where no GPU rate is given as if worth 40."""
+    """Return the wall seconds of all extraction, one after the other; a GPU without a rate counts as 40 processors."""
     on_a_gpu = asked.gpu_tiles_s.get(name, needs.GPU_WORTH * known.tiles_s[name])
     on_processors = known.tiles_s[name] * needs.worth(asked.threads, 0)
     return asked.all_tiles / (on_a_gpu if asked.gpus else on_processors)
 
 
 def measured_here(names: Sequence[str], *, seconds: float = 10.0) -> Rates:
-    """Measure cutting and the networks on this machine's processors, some seconds each.
+    """Measure cutting and the networks on this machine's processors.
 
     Parameters
     ----------
     names : sequence of str
         Architectures.
     seconds : float
-        Of each measurement, at the least; a network takes one batch at the least.
+        Shortest duration of each measurement; of a network at least one batch is measured.
     """
     tiles_s = {name: _tiles_s(name, seconds) for name in names}
     return Rates(_cut_mpx_s(seconds), tiles_s, "cutting and networks measured on this machine just now")
@@ -345,7 +346,7 @@ def _tiles_s(name: str, seconds: float) -> float:
 
 
 def _threads() -> int:
-    """Return how many processors a measurement takes: those of this machine, but no more than an extraction has."""
+    """Return the number of threads of a measurement: this machine's processors, at most those of an extraction."""
     return min(8, len(os.sched_getaffinity(0)))
 
 
@@ -360,7 +361,7 @@ def _cut_mpx_s(seconds: float) -> float:
     with tempfile.TemporaryDirectory() as folder:
         slide, about, mask, grid = (str(Path(folder, name)) for name in ("s.tif", "s.json", "s.png", "s.h5"))
         picture = demo.draw_pixels(slide="plan", patient="plan", label="glandular", master_seed=1, size=(6000, 4500))
-        Path(slide).write_bytes(pyramid.encode_pyramid(picture))
+        pyramid.write_slide(slide, picture)
         named = {"slide": "plan", "image_in_sheet": "plan", "path": slide, "sheet_mpp": 0.5, "missing_mpp": "fail"}
         reader.inspect_slide(slide_file=slide, description=about, **named)
         found = {"mask": mask, "overlay": str(Path(folder, "s.jpg")), "threshold": "otsu", "exclude_pen": False}
@@ -372,8 +373,8 @@ def _cut_mpx_s(seconds: float) -> float:
         return _rate(lambda: pixels.write_pixels(**cut, threads=1, code=""), mpx, seconds)
 
 
-def _rate(work: Any, amount: float, seconds: float) -> float:
-    """Return how much is done in a second of one processor, doing it again and again."""
+def _rate(work: Callable[[], object], amount: float, seconds: float) -> float:
+    """Return the amount of work in a processor second, with the work repeated for at least `seconds` of wall time."""
     started, before, times = time.perf_counter(), time.process_time(), 0
     while not times or time.perf_counter() - started < seconds:
         work()
@@ -381,13 +382,13 @@ def _rate(work: Any, amount: float, seconds: float) -> float:
     return times * amount / (time.process_time() - before)
 
 
-def said(asked: Asked, plans: Mapping[int, Plan], known: Rates) -> str:
-    """Return the plans of one study at several numbers of slides, as a table and what it rests on.
+def in_words(asked: Asked, plans: Mapping[int, Plan], known: Rates) -> str:
+    """Return the plans of one study at several numbers of slides: a table, and the assumptions below it.
 
     Parameters
     ----------
     asked : Asked
-    plans : dict
+    plans : dict of int to Plan
         By number of slides.
     known : Rates
     """
@@ -397,15 +398,18 @@ def said(asked: Asked, plans: Mapping[int, Plan], known: Rates) -> str:
         f"hours on {_workers(asked)}",
     )
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    for slides, one in plans.items():
+    for slides, row in plans.items():
         cells = (
             f"{slides:,}" + (" *" if slides > MEASURED_SLIDES else ""),
-            *map(_number, (one.cpu_h, one.slides_h, one.networks_h, one.classifiers_h, one.snakemake_h)),
-            "?" if one.gpu_h is None else _number(one.gpu_h),
-            *map(_number, (one.disk_gb, one.pixels_gb, one.features_gb)),
-            *(f"{one.jobs:,}", f"{one.n_shards:,}", _number(one.classifier_gb)),
-            f"{_number(one.planning_min)} min, {_number(one.planning_gb)} GB",
-            "?" if one.hours is None else _number(one.hours),
+            *map(
+                _number,
+                (row.cpu_h, row.slides_h, row.networks_h, row.classifiers_h, row.snakemake_h),
+            ),
+            "?" if row.gpu_h is None else _number(row.gpu_h),
+            *map(_number, (row.disk_gb, row.pixels_gb, row.features_gb)),
+            *(f"{row.jobs:,}", f"{row.n_shards:,}", _number(row.classifier_gb)),
+            f"{_number(row.planning_min)} min, {_number(row.planning_gb)} GB",
+            "?" if row.hours is None else _number(row.hours),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_notes(asked, plans, known)])
@@ -417,14 +421,14 @@ def _workers(asked: Asked) -> str:
 
 
 def _notes(asked: Asked, plans: Mapping[int, Plan], known: Rates) -> list[str]:
-    of = ", ".join(f"{name} {known.tiles_s[name]:.3g}" for name in asked.networks)
+    rates_of = ", ".join(f"{name} {known.tiles_s[name]:.3g}" for name in asked.networks)
     kinds = ", ".join(CLASSIFIERS)
     learnt = "all tiles of the training groups" if asked.train_tiles is None else f"at most {asked.train_tiles:,} tiles"
     notes = [
         f"{asked.tiles:,} tiles a slide; {kinds} on each network, {asked.seeds} seed(s), {FOLDS} folds, learning from "
         f"{learnt}" + ("." if asked.train_tiles is None else f" (`train_tiles: {asked.train_tiles}` of the split)."),
-        f"Rates ({known.source}): tiles a processor second {of}; cutting {known.cut_mpx_s:.3g} megapixels a processor "
-        "second.",
+        f"Rates ({known.source}): tiles a processor second {rates_of}; "
+        f"cutting {known.cut_mpx_s:.3g} megapixels a processor second.",
     ]
     if asked.gpus and any(one.gpu_h is None for one in plans.values()):
         notes.append("GPU hours: no GPU was measured for this table; give your own tiles a second (make bench-gpu).")

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from histotransfer import seeds
-from histotransfer.definitions import Recipe, Source
+from histotransfer.definitions import Recipe
+from histotransfer.feature_kinds import Source
 from histotransfer.networks import groups
 from histotransfer.plain_data import made
 from histotransfer.report.entries import DescribedMethod, DescribedNetwork, Entry

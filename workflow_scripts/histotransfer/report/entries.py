@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from histotransfer.definitions import Recipe, Source
+from histotransfer.definitions import Recipe
+from histotransfer.feature_kinds import Source
 
 #: Files that are shown as pictures, by their ending.
 PICTURES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}

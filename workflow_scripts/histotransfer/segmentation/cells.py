@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from histotransfer.definitions import Augmentation
 from histotransfer.predictions import NO_LABEL
 from histotransfer.segmentation import feature_maps
 from histotransfer.segmentation.feature_maps import Piece
 from histotransfer.segmentation.maps import Maps
 from histotransfer.tables import slide_images, tile_table
+from histotransfer.training.augmentation import AXES_FLIPPED
 
 #: Features of all tiles are held in memory up to so many bytes, else read map by map: 16 values a tile of four million
 #: tiles stay in memory, 1,024 of a hundred thousand do not. Maps themselves, mostly empty, are made batch by batch.
@@ -70,8 +72,7 @@ class FeatureCells:
 
     def map(self, piece: Piece) -> np.ndarray:
         """Return a map of features, and of where tiles are: float32 (size, size, n_features + 1)."""
-        values = self.values(piece.rows)
-        return feature_maps.place(np.concatenate([values, np.ones((len(values), 1), np.float32)], axis=1), piece)
+        return feature_maps.canvas_of(self.values(piece.rows), piece)
 
 
 class PictureCells:
@@ -127,22 +128,22 @@ def turned(map_: np.ndarray, *, quarter_turns: int, left_right: bool, up_down: b
     return map_[::-1] if up_down else map_
 
 
-def draw_turns(augmentation: Mapping[str, Any] | None, n: int, generator: np.random.Generator) -> list[dict[str, Any]]:
+def draw_turns(augmentation: Augmentation | None, n: int, generator: np.random.Generator) -> list[dict[str, Any]]:
     """Draw how each of n maps is turned and flipped: what :func:`turned` takes.
 
     Parameters
     ----------
-    augmentation : mapping or None
-        ``quarter_turns`` and ``flip`` (``none``, ``horizontal``, ``both``) of a recipe.
+    augmentation : Augmentation or None
+        ``quarter_turns`` and ``flip`` are used; None turns and flips nothing.
     n : int
     generator : numpy.random.Generator
     """
-    wanted = augmentation or {}
+    wanted = augmentation or Augmentation()
     turns, flips = generator.integers(0, 4, n), generator.integers(0, 2, (n, 2)).astype(bool)
-    n_flips = {"none": 0, "horizontal": 1, "both": 2}[wanted.get("flip") or "none"]
+    n_flips = AXES_FLIPPED[wanted.flip]
     return [
         {
-            "quarter_turns": int(turn) if wanted.get("quarter_turns") else 0,
+            "quarter_turns": int(turn) if wanted.quarter_turns else 0,
             "left_right": bool(flip[0]) and n_flips > 0,
             "up_down": bool(flip[1]) and n_flips > 1,
         }
@@ -153,19 +154,18 @@ def draw_turns(augmentation: Mapping[str, Any] | None, n: int, generator: np.ran
 def batches(
     cells: FeatureCells | PictureCells,
     maps: Maps,
-    augmentation: Mapping[str, Any] | None,
+    augmentation: Augmentation | None,
     rows: np.ndarray,
     batch: int,
     generator: np.random.Generator | None,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Yield maps and their labels to train on, as :class:`epochs.Learner` reads them.
+    """Yield maps and their labels to train on, as :attr:`histotransfer.training.learner.Learner.read` does.
 
     Parameters
     ----------
     cells : FeatureCells or PictureCells
     maps : Maps
-    augmentation : mapping or None
-        A recipe's.
+    augmentation : Augmentation or None
     rows : ndarray of int
         Maps, in the order wanted.
     batch : int

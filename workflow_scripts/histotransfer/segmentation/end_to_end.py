@@ -19,29 +19,56 @@ inference mode (no dropout, batch normalisation by its moving statistics, which 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from histotransfer import provenance, seeds, store
-from histotransfer.backends import process
-from histotransfer.networks import specification
+from histotransfer import provenance, store
+from histotransfer.definitions import Canvas, EndToEnd, Factors, LearningTables, Recipe, Split
+from histotransfer.feature_kinds import StoredTiles, TileSize
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import plain
 from histotransfer.segmentation import feature_maps, unet
-from histotransfer.segmentation.extractor import EXTRACTOR, UNET, ExtractedCells, Extractor, build_extractor
+from histotransfer.segmentation import maps as segmentation_maps
+from histotransfer.segmentation.extractor import (
+    EXTRACTOR,
+    UNET,
+    ExtractedCells,
+    Extractor,
+    TrainedLayer,
+    build_extractor,
+)
 from histotransfer.segmentation.feature_maps import Piece
 from histotransfer.segmentation.gradients import MapGradients, MapStep
-from histotransfer.segmentation.maps import lay_out, write_canvases
+from histotransfer.segmentation.maps import Maps
 from histotransfer.segmentation.movement import MOVED, Movement
-from histotransfer.segmentation.network import Network, attach, load
+from histotransfer.segmentation.network import Network, attach, load, without_training
 from histotransfer.segmentation.predicting import Predictor
+from histotransfer.segmentation.unet_training import UnetFiles
 from histotransfer.tables import tile_table
-from histotransfer.training import checkpoints, epochs, head, optimisation, results
+from histotransfer.training import optimisation, results
+from histotransfer.training.job import Job, TrainingSettings
+from histotransfer.training.learner import Learner
 
 log = logging.getLogger("histotransfer")
+
+
+@dataclass(frozen=True)
+class EndToEndFiles(UnetFiles):
+    """What end-to-end learning writes: paths.
+
+    Attributes
+    ----------
+    trained_extractor : str
+        ``extractor.keras``, from stored tiles, uint8 (n, px, px, 3), to vectors, float32 (n, d).
+    moved : str
+        ``moved.tsv``: :data:`histotransfer.segmentation.movement.MOVED`.
+    """
+
+    trained_extractor: str
+    moved: str
 
 
 def train_end_to_end(
@@ -49,36 +76,15 @@ def train_end_to_end(
     pixels: Sequence[str],
     extractor: str,
     segmentation: str,
-    labels: Sequence[str],
-    slides_table: str,
-    split_file: str,
-    model: str,
-    trained_extractor: str,
-    predictions: str,
-    history: str,
-    curve: str,
-    canvases: str,
-    moved: str,
-    start: Mapping[str, Any],
-    start_name: str,
-    network_name: str,
-    layer: str | None,
-    recipe: Mapping[str, Any],
-    classifier: Mapping[str, Any],
-    canvas: Mapping[str, Any],
-    features_name: str,
-    classifier_name: str,
-    classes: Sequence[str],
-    split: Mapping[str, Any],
-    dataset: str,
-    task: str,
-    split_name: str,
-    split_seed: int,
-    master_seed: int,
-    resume: str,
-    threads: int = 1,
-    arithmetic_threads: int = head.THREADS,
-    code: str = "",
+    tables: LearningTables,
+    files: EndToEndFiles,
+    source: TrainedLayer,
+    classifier: EndToEnd,
+    canvas: Canvas,
+    classes: tuple[str, ...],
+    split: Split,
+    factors: Factors,
+    settings: TrainingSettings,
 ) -> None:
     """Go on with the training of a network of tiles and a U-Net on its vectors, both together, and predict.
 
@@ -93,39 +99,20 @@ def train_end_to_end(
     segmentation : path
         ``model.keras`` of :func:`histotransfer.segmentation.unet_training.train_unet` on its vectors. By what these
         were standardised there, they are here too.
-    labels : sequence of path
-    slides_table, split_file : path
-    model, trained_extractor, predictions, history, curve, canvases, moved : path
-        Written: ``model.keras`` as :func:`segmentation.train_unet` leaves it; ``extractor.keras`` from stored tiles,
-        uint8, to vectors, float32 (n, d); ``predictions.h5``; ``history.tsv`` and ``curve.tsv`` (see :mod:`epochs`);
-        ``canvases.tsv``; ``moved.tsv`` (:data:`MOVED`).
-    start : mapping
-        What the extractor's training began from, as :func:`networks.specification` takes it.
-    start_name, network_name : str
-        Its name, and the extractor's, among ``networks``.
-    layer : str or None
-        Of the extractor, whose outputs are the vectors; None: the start's own.
-    recipe : mapping
-        See :mod:`recipes`: ``batch`` is tiles of a mini-batch, and each map is a step. Groups are ``extractor`` and
-        ``unet``. ``augmentation`` and ``crop_from`` are of tiles; ``head`` and ``initialisation`` are not looked at.
-    classifier : mapping
-        ``depth`` of the U-Net.
-    canvas : mapping
-        ``size`` (cells, or ``fit``) and ``per`` (``slide`` or ``piece``).
-    features_name, classifier_name : str
-    classes : sequence of str
+    tables : LearningTables
+    files : EndToEndFiles
+        Written. The model is as that of :func:`histotransfer.segmentation.unet_training.train_unet`.
+    source : TrainedLayer
+        The extractor, and its layer whose outputs are the vectors.
+    classifier : EndToEnd
+        Of its recipe, ``batch`` is tiles of a mini-batch, and each map is a step; groups are ``extractor`` and
+        ``unet``; ``augmentation`` and ``crop_from`` are of tiles; ``head`` and ``initialisation`` are not used.
+    canvas : Canvas
+    classes : tuple of str
         In declared order.
-    split : mapping
-    dataset, task, split_name : str
-    split_seed, master_seed : int
-    resume : path
-        Folder of checkpoints.
-    threads : int
-        What the job may use; it changes nothing.
-    arithmetic_threads : int
-        What arithmetic is spread over: see :data:`heads.THREADS`.
-    code : str
-        Digest of the code that trains.
+    split : Split
+    factors : Factors
+    settings : TrainingSettings
 
     Raises
     ------
@@ -135,52 +122,67 @@ def train_end_to_end(
     OSError
         If a file cannot be read or written.
     """
-    started = time.monotonic()
-    name = f"{features_name}+{classifier_name}"
+    recipe = classifier.recipe
     check_recipe(recipe)
-    spec = specification.specification(start)
-    multiple = unet.multiple(classifier["depth"])
-    feature_maps.check_canvas(canvas["size"], canvas["per"], multiple)
-    table = tile_table.read(
-        features=pixels,
-        labels=labels,
-        slides_table=slides_table,
-        split_file=split_file,
-        split=split,
-        feature_set={"pixels": {"px": recipe["crop_from"] or spec.px}},
-        classes=classes,
-        master_seed=master_seed,
+    job = Job(factors, recipe, classes, split, tables, files, settings)
+    px_stored = recipe.crop_from or source.start.px
+    maps, data = segmentation_maps.read(
+        job,
+        pixels,
+        StoredTiles(TileSize(px_stored)),
+        canvas=canvas,
+        multiple=unet.multiple(classifier.depth),
+        canvases=files.canvases,
     )
-    rows = results.rows_of_sets(
-        table, split, split_seed=split_seed, master_seed=master_seed, sampling=recipe.get("sampling", "all")
-    )
-    results.check_sets(table, rows, split_file)
-    maps = lay_out(table, rows, canvas=canvas, multiple=multiple)
-    write_canvases(canvases, maps, name=name)
-    # what is wrong with the tiles is said before a network is built
-    epochs.check_tiles(labels=maps.label, rows=maps.tiles, recipe=recipe, classes=classes)
-    process.set_threads(arithmetic_threads)
-    process.set_deterministic()
+    table = data.table
     pair = load_pair(
         extractor=extractor,
         segmentation=segmentation,
-        start=start,
-        layer=layer,
+        start=source.start,
+        layer=source.layer,
         px_stored=table.matrix.px,
         n_classes=len(classes),
         recipe=recipe,
     )
-    factors = (dataset, task, split_name, split_seed, features_name, classifier_name)
-    movement = Movement(
-        {
-            EXTRACTOR: pair.extractor.trained.trainable_variables,
-            UNET: pair.segmentation.unet.trainable_variables,
-        }
-    )
-    batch = int(recipe["batch"])
-    cells = ExtractedCells(pair.extractor, table.matrix, table.place, batch)
     # a map at a time: its vectors come from as many tiles as it has
+    cells = ExtractedCells(pair.extractor, table.matrix, table.place, recipe.batch)
     predictor = Predictor(pair.segmentation.evaluated, cells, maps, 1)
+    checkpoint = job.checkpoint(
+        data,
+        trained="a network of tiles and a U-Net, end to end",
+        made_of=("tiles_digests", "px"),
+        extractor=provenance.file_sha256(extractor),
+        segmentation=provenance.file_sha256(segmentation),
+        start=plain(source.start),
+        layer=source.layer,
+        classifier=without_training(classifier),
+        canvas=plain(canvas),
+    )
+    kept = _kept_between_passes(job, maps, pair)
+    outcome = job.run(_learner_of(pair, recipe, maps, table, predictor), data, checkpoint)
+    job.write(
+        data,
+        outcome,
+        logits_of=predictor.logits,
+        attributes={
+            **_attributes(pair, source, recipe),
+            "canvas": plain(canvas),
+            "depth": classifier.depth,
+            "parameters": int(pair.joined.count_params()),
+            "kept_mib": kept,
+        },
+    )
+    store.write_table(files.moved, MOVED, outcome.notes)
+    results.save_network(files.trained_extractor, pair.extractor.evaluated)
+    results.save_network(files.model, pair.segmentation.model)
+    job.end(checkpoint)
+
+
+def _learner_of(pair: Pair, recipe: Recipe, maps: Maps, table: tile_table.TileIndex, predictor: Predictor) -> Learner:
+    """Return both networks as :class:`histotransfer.training.epochs.Training` trains them, a map a step."""
+    movement = Movement(
+        {EXTRACTOR: pair.extractor.trained.trainable_variables, UNET: pair.segmentation.unet.trainable_variables}
+    )
 
     def map_of(number: int) -> tuple[Piece, np.ndarray, np.ndarray]:
         piece = maps.trained[number]
@@ -194,8 +196,8 @@ def train_end_to_end(
                 extractor=pair.extractor,
                 logits=pair.segmentation.evaluated,
                 tiles=table.matrix,
-                varied=recipe["augmentation"],
-                batch=batch,
+                varied=recipe.augmentation,
+                batch=recipe.batch,
             ),
             maps=map_of,
             trained=pair.trainable_variables,
@@ -206,7 +208,7 @@ def train_end_to_end(
             movement=movement,
         )
 
-    learner = epochs.Learner(
+    return Learner(
         trained=pair.joined,
         evaluated=None,
         groups={EXTRACTOR: [pair.extractor.trained], UNET: [pair.segmentation.unet]},
@@ -218,85 +220,29 @@ def train_end_to_end(
         evaluate=predictor.evaluate,
         epoch_ended=movement.rows,
     )
+
+
+def _kept_between_passes(job: Job, maps: Maps, pair: Pair) -> dict[str, float]:
+    """Return :func:`kept_mib` of the training maps, and say it."""
     kept = kept_mib([maps.trained[k] for k in maps.rows["train"]], pair.extractor.n_features)
     log.info(
         "%s: kept between the passes of the largest map (%d tiles): vectors and gradients %.1f MiB, maps %.1f MiB",
-        *(name, kept["tiles"], kept["vectors"], kept["maps"]),
+        *(job.name, kept["tiles"], kept["vectors"], kept["maps"]),
     )
-    made_of = {key: table.attributes.get(key) for key in ("tiles_digests", "px")}
-    checkpoint = checkpoints.Checkpoint(
-        resume,
-        {
-            "network": name,
-            "extractor": provenance.file_sha256(extractor),
-            "segmentation": provenance.file_sha256(segmentation),
-            "start": dict(start),
-            "layer": layer,
-            "classifier": dict(classifier),
-            "canvas": dict(canvas),
-            "recipe": dict(recipe),
-            "classes": list(classes),
-            "trained": "a network of tiles and a U-Net, end to end",
-            "dataset": dataset,
-            "task": task,
-            "split": split_name,
-            "seed": split_seed,
-            "master_seed": master_seed,
-            "tiles": checkpoints.digest_of_tiles([table.image, table.tile, maps.label, table.set], made_of),
-            "code": code,
-            "backend": process.name(),
-            "arithmetic_threads": arithmetic_threads,
-        },
-    )
-    outcome = epochs.run(
-        learner,
-        name=name,
-        labels=maps.labels,
-        rows=maps.rows,
-        recipe=recipe,
-        phases=range(len(recipe["phases"])),
-        classes=classes,
-        generator_of=partial(seeds.generator, master_seed, "training", *factors),
-        checkpoint=checkpoint,
-    )
-    trained_groups = set().union(*(optimisation.group_factors([EXTRACTOR, UNET], phase) for phase in recipe["phases"]))
-    results.write_network_predictions(
-        predictions,
-        table=table,
-        rows=maps.tiles,
-        learner=learner,
-        outcome=outcome,
-        recipe=recipe,
-        split=split,
-        classes=classes,
-        attributes={
-            "dataset": dataset,
-            "task": task,
-            "split": split_name,
-            "seed": split_seed,
-            "features": features_name,
-            "classifier": classifier_name,
-            "network": network_name,
-            "start": start_name,
-            "weights": f"of {network_name} and the U-Net, then end to end",
-            "untrained": spec.untrained and EXTRACTOR not in trained_groups,
-            "columns": [[network_name, layer or spec.layer, pair.extractor.n_features]],
-            "n_features": pair.extractor.n_features,
-            "n_selected": pair.extractor.n_features,
-            "canvas": dict(canvas),
-            "depth": classifier["depth"],
-            "parameters": int(pair.joined.count_params()),
-            "kept_mib": kept,
-        },
-        logits_of=predictor.logits,
-    )
-    results.write_history(history, outcome)
-    results.write_curve(curve, outcome)
-    store.write_table(moved, MOVED, outcome.notes)
-    results.save_network(trained_extractor, pair.extractor.evaluated)
-    results.save_network(model, pair.segmentation.model)
-    checkpoint.remove()
-    log.info("%s: trained in %.1f s", name, time.monotonic() - started)
+    return kept
+
+
+def _attributes(pair: Pair, source: TrainedLayer, recipe: Recipe) -> dict[str, Any]:
+    trained_groups = set().union(*(optimisation.group_factors([EXTRACTOR, UNET], phase) for phase in recipe.phases))
+    return {
+        "network": source.network_name,
+        "start": source.start_name,
+        "weights": f"of {source.network_name} and the U-Net, then end to end",
+        "untrained": source.start.untrained and EXTRACTOR not in trained_groups,
+        "columns": [[source.network_name, source.layer or source.start.layer, pair.extractor.n_features]],
+        "n_features": pair.extractor.n_features,
+        "n_selected": pair.extractor.n_features,
+    }
 
 
 @dataclass(frozen=True)
@@ -306,7 +252,7 @@ class Pair:
     Attributes
     ----------
     extractor : Extractor
-    segmentation : segmentation.Network
+    segmentation : Network
     joined : keras.Model
         Both side by side: what holds all their variables.
     """
@@ -317,7 +263,7 @@ class Pair:
 
     @property
     def trainable_variables(self) -> list[Any]:
-        """What the gradients of a :class:`MapFound` are by."""
+        """What the gradients of a :class:`histotransfer.segmentation.gradients.MapResult` are by."""
         return [*self.extractor.trained.trainable_variables, *self.segmentation.evaluated.trainable_variables]
 
 
@@ -325,21 +271,26 @@ def load_pair(
     *,
     extractor: str,
     segmentation: str,
-    start: Mapping[str, Any],
+    start: NetworkSpec,
     layer: str | None,
     px_stored: int,
     n_classes: int,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
 ) -> Pair:
     """Load the two networks that training begins with.
 
     Parameters
     ----------
-    extractor, segmentation, start, layer, recipe
+    extractor, segmentation : path
         See :func:`train_end_to_end`.
+    start : NetworkSpec
+    layer : str or None
+        See :class:`histotransfer.segmentation.extractor.TrainedLayer`.
     px_stored : int
         Edge of the stored tiles.
     n_classes : int
+    recipe : Recipe
+        Of the training, for messages.
 
     Returns
     -------
@@ -355,7 +306,7 @@ def load_pair(
     below = build_extractor(extractor, start=start, layer=layer)
     if below.px_stored != px_stored:
         raise ValueError(
-            f"recipes.{recipe['name']}.crop_from: {extractor} takes tiles of {below.px_stored} px; found {px_stored} px"
+            f"recipes.{recipe.name}.crop_from: {extractor} takes tiles of {below.px_stored} px; found {px_stored} px"
         )
     network, mean, sd = load(segmentation)
     taken, made = int(network.inputs[0].shape[-1]), int(network.outputs[0].shape[-1])
@@ -367,24 +318,26 @@ def load_pair(
     if made != n_classes:
         raise ValueError(f"{segmentation}: the U-Net must tell {n_classes} classes; found one that tells {made}")
     above = attach(network, mean=mean, sd=sd)
-    given = [keras.Input(one.inputs[0].shape[1:], name=one.inputs[0].name) for one in (below.trained, above.evaluated)]
+    given = [
+        keras.Input(each.inputs[0].shape[1:], name=each.inputs[0].name) for each in (below.trained, above.evaluated)
+    ]
     joined = keras.Model(given, [below.trained(given[0]), above.evaluated(given[1])], name="joined")
     return Pair(below, above, joined)
 
 
-def check_recipe(recipe: Mapping[str, Any]) -> None:
-    """Raise if a recipe asks for what end-to-end learning has not.
+def check_recipe(recipe: Recipe) -> None:
+    """Raise if a recipe asks for what end-to-end learning does not do.
 
     Raises
     ------
     ValueError
         Naming the recipe's key.
     """
-    if recipe["precision"] != "float32":
+    if recipe.precision != "float32":
         # a kept gradient of float16 would need a scale of its own, one of bfloat16 has three digits
         raise ValueError(
-            f"recipes.{recipe['name']}.precision: end-to-end learning keeps vectors and gradients in float32; found "
-            f"{recipe['precision']!r}"
+            f"recipes.{recipe.name}.precision: end-to-end learning keeps vectors and gradients in float32; found "
+            f"{recipe.precision!r}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer.backends import compiled
-from histotransfer.networks import specification
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.networks.trained import load_trained, trained_features
 from histotransfer.segmentation import feature_maps
 from histotransfer.segmentation.feature_maps import Piece
@@ -19,6 +19,28 @@ from histotransfer.training import augmentation
 
 #: The groups of weights that have rates of their own.
 EXTRACTOR, UNET = "extractor", "unet"
+
+
+@dataclass(frozen=True)
+class TrainedLayer:
+    """A layer of a trained network, whose outputs are the vectors of tiles.
+
+    Attributes
+    ----------
+    network_name : str
+        The trained network's, among ``networks``.
+    start : NetworkSpec
+        What its training began with.
+    start_name : str
+        The start's name.
+    layer : str or None
+        A dense layer of its head (``head_1``), or a cut point, whose averages are taken; None: the start's own.
+    """
+
+    network_name: str
+    start: NetworkSpec
+    start_name: str
+    layer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,17 +66,16 @@ class Extractor:
     n_features: int
 
 
-def build_extractor(path: str, *, start: Mapping[str, Any], layer: str | None) -> Extractor:
+def build_extractor(path: str, *, start: NetworkSpec, layer: str | None) -> Extractor:
     """Load a trained network and leave out what lies above a layer: its output layer is of no use (section 3.2.2).
 
     Parameters
     ----------
     path : path
         ``model.keras`` of :func:`histotransfer.training.network_on_tiles.train_network`.
-    start : mapping
-        What its training began from, as :func:`networks.specification` takes it.
+    start : NetworkSpec
     layer : str or None
-        A dense layer of its head (``head_1``), or a cut point, whose averages are taken; None: the start's own.
+        See :class:`TrainedLayer`.
 
     Returns
     -------
@@ -71,21 +92,20 @@ def build_extractor(path: str, *, start: Mapping[str, Any], layer: str | None) -
     import keras
 
     model = load_trained(path)
-    spec = specification.specification(start)
-    layer = layer or spec.layer
+    layer = layer or start.layer
     try:
         # the image layers, the part of the trunk that is needed, and more
-        _, image, part, *_ = trained_features(model, spec, names=[layer]).layers
+        _, image, part, *_ = trained_features(model, start, names=[layer]).layers
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     # its last output is the cut point, or what the head takes
     trunk = keras.Model(part.input, part.outputs[-1], name="trunk")
     given = keras.Input(trunk.input_shape[1:], name="preprocessed")
     vectors = trunk(given)
-    names = [one.name for one in model.layers]
+    names = [each.name for each in model.layers]
     if layer in names:
-        for one in model.layers[names.index("trunk") + 1 : names.index(layer) + 1]:
-            vectors = one(vectors)
+        for above in model.layers[names.index("trunk") + 1 : names.index(layer) + 1]:
+            vectors = above(vectors)
     elif len(vectors.shape) == 4:
         vectors = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(vectors)
     trained = keras.Model(given, vectors, name=EXTRACTOR)
@@ -114,17 +134,6 @@ def _without_crop(image: Any) -> Any:
     return keras.Model(cast.output, image.output)
 
 
-def canvas_of(vectors: np.ndarray, piece: Piece) -> np.ndarray:
-    """Return what the U-Net takes of a map: its vectors on their cells, and a plane of where they are.
-
-    Returns
-    -------
-    ndarray of float32, shape (size, size, d + 1)
-    """
-    here = np.ones((len(vectors), 1), np.float32)
-    return feature_maps.place(np.concatenate([vectors, here], axis=1), piece)
-
-
 class ExtractedCells:
     """Maps of the vectors that an extractor, as it is when it is asked, makes of tiles in the middle of stored ones.
 
@@ -143,6 +152,6 @@ class ExtractedCells:
         self._forward = compiled.compiled_forward(extractor.evaluated, extractor.px_stored, batch=batch)
 
     def map(self, piece: Piece) -> np.ndarray:
-        """Return a map: see :func:`canvas_of`."""
+        """Return a map: see :func:`histotransfer.segmentation.feature_maps.canvas_of`."""
         with closing(tile_pixels.stream(self._tiles, self._place[piece.rows], self._batch)) as blocks:
-            return canvas_of(np.concatenate([self._forward(block)[0] for _, block in blocks]), piece)
+            return feature_maps.canvas_of(np.concatenate([self._forward(block)[0] for _, block in blocks]), piece)

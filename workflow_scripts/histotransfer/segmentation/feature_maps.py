@@ -145,6 +145,23 @@ def place(values: np.ndarray, piece: Piece) -> np.ndarray:
     return canvas
 
 
+def canvas_of(vectors: np.ndarray, piece: Piece) -> np.ndarray:
+    """Return what a U-Net on features takes of a map: the vectors of its tiles, and a plane of where tiles are.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, d)
+        Of ``piece.rows``, in their order.
+    piece : Piece
+
+    Returns
+    -------
+    ndarray of float32, shape (size, size, d + 1)
+        0 where there is no tile; the last plane is 1 where there is one.
+    """
+    return place(np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1), piece)
+
+
 def label_map(labels: np.ndarray, piece: Piece) -> np.ndarray:
     """Return the map of the labels of a piece's tiles.
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histotransfer.backends import compiled, shared
+from histotransfer.definitions import Augmentation
 from histotransfer.segmentation import feature_maps, unet
-from histotransfer.segmentation.extractor import Extractor, canvas_of
+from histotransfer.segmentation.extractor import Extractor
 from histotransfer.segmentation.feature_maps import Piece
 from histotransfer.segmentation.movement import Movement
 from histotransfer.tables import tile_pixels
@@ -21,12 +22,12 @@ from histotransfer.training import augmentation
 _IN_FLIGHT = 2
 
 
-class MapFound(NamedTuple):
-    """What a map came to.
+class MapResult(NamedTuple):
+    """Loss and gradients of a map.
 
     Attributes
     ----------
-    told : tensor of float32, shape (4,)
+    scores : tensor of float32, shape (4,)
         Mean and sum of the labelled cells' losses, cells predicted correctly, labelled cells.
     by_extractor, by_unet : list of tensors
         The gradients of the mean by each of the two networks' trained weights, in their order.
@@ -34,7 +35,7 @@ class MapFound(NamedTuple):
         What was kept between the passes: x and dL/dx.
     """
 
-    told: Any
+    scores: Any
     by_extractor: list[Any]
     by_unet: list[Any]
     vectors: np.ndarray
@@ -52,8 +53,8 @@ class MapGradients:
         n_classes).
     tiles : TilePixels
         What reads the tiles.
-    varied : mapping or None
-        The recipe's augmentation of tiles.
+    varied : Augmentation or None
+        Of tiles.
     batch : int
         Tiles of a mini-batch.
     """
@@ -64,7 +65,7 @@ class MapGradients:
         extractor: Extractor,
         logits: Any,
         tiles: tile_pixels.TilePixels,
-        varied: Mapping[str, Any] | None,
+        varied: Augmentation | None,
         batch: int,
     ) -> None:
         self._extractor, self._tiles, self._varied, self._batch = extractor, tiles, varied, batch
@@ -75,7 +76,7 @@ class MapGradients:
         self._segment = compiled.compiled_gradients(logits, objective=_map_loss, batch=1, by_input=True)
         self._has_weights = bool(extractor.trained.trainable_variables)
 
-    def __call__(self, piece: Piece, labels: np.ndarray, places: np.ndarray, seed: int) -> MapFound:
+    def __call__(self, piece: Piece, labels: np.ndarray, places: np.ndarray, seed: int) -> MapResult:
         """Take one map through the five steps; the weights stay.
 
         Parameters
@@ -89,20 +90,20 @@ class MapGradients:
             Of what varies the tiles: the same in both passes.
         """
         vectors = self._vectors(places, seed)
-        canvas = canvas_of(vectors, piece)[None]
-        by_unet, told, by_canvas = self._segment(self._segment.zeros(), canvas, {"labels": labels[None]}, {})
+        canvas = feature_maps.canvas_of(vectors, piece)[None]
+        by_unet, scores, by_canvas = self._segment(self._segment.zeros(), canvas, {"labels": labels[None]}, {})
         by_vectors = feature_maps.gather(shared.to_array(by_canvas)[0, ..., :-1], piece)
         by_extractor = self._by_extractor(places, seed, by_vectors) if self._has_weights else []
-        return MapFound(told, by_extractor, by_unet, vectors, by_vectors)
+        return MapResult(scores, by_extractor, by_unet, vectors, by_vectors)
 
     def _vectors(self, places: np.ndarray, seed: int) -> np.ndarray:
         waiting: deque[Any] = deque()
-        found = []
+        vectors = []
         for block, drawn in self._blocks(places, seed):
             waiting.append(self._forward(block, drawn))
             if len(waiting) > _IN_FLIGHT:
-                found.append(shared.to_array(waiting.popleft()))
-        return np.concatenate([*found, *map(shared.to_array, waiting)])
+                vectors.append(shared.to_array(waiting.popleft()))
+        return np.concatenate([*vectors, *map(shared.to_array, waiting)])
 
     def _by_extractor(self, places: np.ndarray, seed: int, by_vectors: np.ndarray) -> list[Any]:
         waiting: deque[Any] = deque()
@@ -110,8 +111,8 @@ class MapGradients:
         for block, drawn in self._blocks(places, seed):
             kept = by_vectors[done : done + len(block)]
             done += len(block)
-            total, told, _ = self._backward(total, block, {"kept": kept}, drawn)
-            waiting.append(told)
+            total, product, _ = self._backward(total, block, {"kept": kept}, drawn)
+            waiting.append(product)
             if len(waiting) > _IN_FLIGHT:
                 shared.to_array(waiting.popleft())
         return total
@@ -140,7 +141,7 @@ def _map_loss(outputs: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, An
 
 
 class MapStep:
-    """One step of training a map, in the form of :class:`backends.TrainStep`.
+    """One step of training a map, in the form of :class:`histotransfer.backends.protocols.TrainStep`.
 
     Its inputs are the number of a map, int (1,); what is drawn is the seed of what varies its tiles, ``seed`` of shape
     (1,).
@@ -151,9 +152,10 @@ class MapStep:
     maps : callable
         ``maps(number)``: what `gradients` takes of a map, without the seed.
     trained : sequence of keras.Variable
-        What the gradients of a :class:`MapFound` are by: the extractor's and then the U-Net's trained weights.
+        What the gradients of a :class:`MapResult` are by: the extractor's and then the U-Net's trained weights.
     weights, groups, slots, update
-        As :func:`backends.compiled_update` takes them; `weights` are those of `trained`, in any order.
+        As :func:`histotransfer.backends.compiled.compiled_update` takes them; `weights` are those of `trained`, in any
+        order.
     movement : Movement
     """
 
@@ -186,18 +188,18 @@ class MapStep:
         size: float,
         rate: float,
     ) -> None:
-        """Make one step: see :class:`backends.TrainStep`."""
-        found = self._gradients(*self._maps(int(inputs[0])), int(drawn["seed"][0]))
-        both = [*found.by_extractor, *found.by_unet]
+        """Make one step: see :class:`histotransfer.backends.protocols.TrainStep`."""
+        result = self._gradients(*self._maps(int(inputs[0])), int(drawn["seed"][0]))
+        both = [*result.by_extractor, *result.by_unet]
         counts = self._move([both[k] for k in self._order], size, rate)
-        self._waiting.append((number, found.told, counts))
+        self._waiting.append((number, result.scores, counts))
 
     def tally(self) -> np.ndarray:
-        """Return what was counted, over labelled cells: see :class:`backends.TrainStep`."""
+        """Return what was counted, over labelled cells: see :class:`histotransfer.backends.protocols.TrainStep`."""
         # float64: whole numbers of cells beyond 2 ** 24
         total = np.zeros(4)
-        for number, told, counts in self._waiting:
-            mean, summed, correct, n = shared.to_array(told).tolist()
+        for number, scores, counts in self._waiting:
+            mean, summed, correct, n = shared.to_array(scores).tolist()
             total[:3] += summed, correct, n
             if not total[3] and not np.isfinite(mean):
                 total[3] = number

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from histotransfer import store
+from histotransfer.definitions import Canvas
+from histotransfer.feature_kinds import FeatureSet
 from histotransfer.predictions import NO_LABEL
 from histotransfer.segmentation import feature_maps
 from histotransfer.segmentation.feature_maps import Piece
 from histotransfer.tables import tile_table
+from histotransfer.training.job import Job
+from histotransfer.training.tiles import TrainingData
 
 log = logging.getLogger("histotransfer")
 
@@ -47,27 +50,62 @@ class Maps:
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels of each map's tiles, as :func:`epochs.run` takes them: an array of arrays."""
+        """Labels of the tiles of each map, as :func:`histotransfer.training.tiles.labels_of` takes them."""
         labels = np.empty(len(self.whole), object)
         for k, piece in enumerate(self.whole):
             labels[k] = self.label[piece.rows].astype(np.int64)
         return labels
 
 
-def lay_out(
-    table: tile_table.TileIndex, rows: Mapping[str, np.ndarray], *, canvas: Mapping[str, Any], multiple: int
-) -> Maps:
+def read(
+    job: Job, features: Sequence[str], feature_set: FeatureSet, *, canvas: Canvas, multiple: int, canvases: str
+) -> tuple[Maps, TrainingData]:
+    """Read the tiles of a training on maps, lay them out, and begin: to be called before a network is built.
+
+    Parameters
+    ----------
+    job : Job
+    features : sequence of path
+        Files of the feature set.
+    feature_set : FeatureSet
+    canvas : Canvas
+    multiple : int
+        What edges of canvases must be a multiple of: :func:`histotransfer.segmentation.unet.multiple`.
+    canvases : path
+        ``canvases.tsv`` to write.
+
+    Returns
+    -------
+    maps : Maps
+    data : TrainingData
+        Its rows are maps.
+
+    Raises
+    ------
+    ValueError
+        If the canvas is not legal, or the tiles cannot be laid out or learnt from (:meth:`Job.read`,
+        :func:`lay_out`, :meth:`Job.begin`).
+    """
+    feature_maps.check_canvas(canvas.size, canvas.per, multiple)
+    table, rows = job.read(features, feature_set)
+    maps = lay_out(table, rows, canvas=canvas, multiple=multiple)
+    write_canvases(canvases, maps, name=job.name)
+    data = TrainingData(table, maps.tiles, maps.label, maps.labels, maps.rows)
+    job.begin(data)
+    return maps, data
+
+
+def lay_out(table: tile_table.TileIndex, rows: Mapping[str, np.ndarray], *, canvas: Canvas, multiple: int) -> Maps:
     """Lay the tiles of a table out on maps.
 
     Parameters
     ----------
     table : TileIndex
     rows : mapping
-        See :func:`training_results.rows_of_sets`.
-    canvas : mapping
-        ``size`` (cells, or ``fit``) and ``per`` (``slide`` or ``piece``).
+        See :func:`histotransfer.training.tiles.rows_of_sets`.
+    canvas : Canvas
     multiple : int
-        What edges of canvases must be a multiple of: :func:`unet.multiple`.
+        What edges of canvases must be a multiple of: :func:`histotransfer.segmentation.unet.multiple`.
 
     Returns
     -------
@@ -79,13 +117,13 @@ def lay_out(
         If the canvas is not legal, or tiles of one slide lie in several sets.
     """
     _check_one_set(table)
-    trained = feature_maps.layout(table.image, table.tile, size=canvas["size"], per=canvas["per"], multiple=multiple)
+    trained = feature_maps.layout(table.image, table.tile, size=canvas.size, per=canvas.per, multiple=multiple)
     whole = trained
     if any(len(piece.cut_off) for piece in trained):
         # ASSUME a piece that is larger than its canvas is predicted on the canvas that it needs: the network takes any
         # size, and every method is scored on the same tiles
         fit = feature_maps.FIT
-        needed = feature_maps.layout(table.image, table.tile, size=fit, per=canvas["per"], multiple=multiple)
+        needed = feature_maps.layout(table.image, table.tile, size=fit, per=canvas.per, multiple=multiple)
         whole = [fits if len(own.cut_off) else own for own, fits in zip(trained, needed, strict=True)]
     cut_off = np.zeros(len(table.tile), bool)
     for piece in trained:

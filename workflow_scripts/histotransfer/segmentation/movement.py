@@ -27,8 +27,8 @@ class Movement:
     """
 
     def __init__(self, variables: Mapping[str, Sequence[Any]]) -> None:
-        self._variables = {group: list(own) for group, own in variables.items()}
-        self._start = {group: [_bits(one) for one in own] for group, own in variables.items()}
+        self._variables = {group: list(of_group) for group, of_group in variables.items()}
+        self._start = {group: [_bits(each) for each in of_group] for group, of_group in variables.items()}
         self._counts: list[dict[str, int]] = []
 
     def add(self, counts: Mapping[str, int]) -> None:
@@ -37,13 +37,13 @@ class Movement:
 
     def rows(self, epoch: int) -> list[dict[str, Any]]:
         """Return the rows of :data:`MOVED` of the epoch that has just ended, and begin anew."""
-        found = []
-        for group, own in self._variables.items():
-            n = sum(int(np.prod(one.shape)) for one in own)
+        rows = []
+        for group, variables in self._variables.items():
+            n = sum(int(np.prod(variable.shape)) for variable in variables)
             steps = np.array([counts.get(group, 0) for counts in self._counts]) / n
-            now = [_bits(one) for one in own]
+            now = [_bits(variable) for variable in variables]
             changed = sum(int((a != b).sum()) for a, b in zip(now, self._start[group], strict=True))
-            found.append(
+            rows.append(
                 {
                     **{"epoch": epoch, "group": group, "weights": n, "steps": len(steps)},
                     **{"step_mean": float(steps.mean()), "step_least": float(steps.min())},
@@ -51,7 +51,7 @@ class Movement:
                 }
             )
         self._counts = []
-        return found
+        return rows
 
 
 def _bits(variable: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from histotransfer.definitions import EndToEnd, Unet
 from histotransfer.networks.trained import load_trained
 from histotransfer.segmentation import unet
 
@@ -55,8 +56,8 @@ def attach(
     -------
     Network
         On features, float32 (n, h, w, n_features + 1): those of each tile at its cell and 0 elsewhere, and last a plane
-        that is 1 where a tile is and 0 elsewhere. Features are standardised, and empty cells stay 0: the last plane
-        tells them from tiles whose features are all 0. On pictures, uint8 (n, h * cell_px, w * cell_px, 3).
+        that is 1 where a tile is and 0 elsewhere. Features are standardised, and empty cells stay 0: by the last
+        plane they differ from tiles whose features are all 0. On pictures, uint8 (n, h * cell_px, w * cell_px, 3).
     """
     import keras
 
@@ -92,8 +93,18 @@ def attach(
     )
 
 
+def without_training(classifier: Unet | EndToEnd) -> dict[str, Any]:
+    """Return what a classifier says of its U-Net and not of its training, as a checkpoint keeps it."""
+    return {
+        "kind": classifier.kind,
+        "filters": classifier.filters,
+        "depth": classifier.depth,
+        "standardise": classifier.standardise,
+    }
+
+
 def load(path: str) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
-    """Load a U-Net on maps of features that :func:`train_unet` saved.
+    """Load a U-Net on maps of features from the file that its training wrote.
 
     Parameters
     ----------
@@ -122,7 +133,7 @@ def load(path: str) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
     for layer in model.get_layer(FRONT).layers:
         if layer.name == STANDARDISE:
             mean, variance = (
-                np.asarray(one, np.float32).reshape(-1) for one in (layer.input_mean, layer.input_variance)
+                np.asarray(values, np.float32).reshape(-1) for values in (layer.input_mean, layer.input_variance)
             )
             return model.get_layer(unet.NAME), mean, np.sqrt(variance)
     return model.get_layer(unet.NAME), None, None

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from histotransfer.definitions import Initialisation
 from histotransfer.networks import random_weights
 
 #: Name of the network as a layer of a saved one.
@@ -102,7 +103,7 @@ def _draw_weights(model: Any, seed: int) -> None:
     import keras
     import numpy as np
 
-    random_weights.draw_weights(model.layers, seed=seed, initialisation={"kind": "he", "deviation": None})
+    random_weights.draw_weights(model.layers, seed=seed, initialisation=Initialisation("he"))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2DTranspose):
             # its kernel is (2, 2, out, in), of which draw_weights counts 2 * 2 * out; windows do not overlap, so N is
@@ -142,7 +143,7 @@ def cell_loss(logits: Any, labels: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def step_loss(outputs: Sequence[Any], labels: Any) -> tuple[Any, Any, Any]:
-    """Return the loss of a step on maps, as :func:`backends.compiled_train_step` takes it.
+    """Return the loss of a step on maps, as :func:`histotransfer.backends.compiled.compiled_train_step` takes it.
 
     Parameters
     ----------

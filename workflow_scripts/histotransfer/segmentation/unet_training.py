@@ -1,38 +1,54 @@
-"""Segmentation networks: a U-Net that sees the map of a whole slide, or of a piece of it, and tells each tile's class.
+"""U-Nets on maps: a network that takes the map of a whole slide, or of a piece of it, and gives each tile's class.
 
-The map is of features of the slide's tiles, or the slide itself at low resolution (:mod:`slide_images`). Only cells of
-tiles with a label are learnt from and scored; every tile is predicted.
+The map is of features of the slide's tiles, or the slide itself at low resolution
+(:mod:`histotransfer.tables.slide_images`). Only cells of tiles with a label are learnt from and scored; every tile is
+predicted.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from histotransfer import seeds
-from histotransfer.backends import compiled, process, protocols
+from histotransfer.backends import compiled, protocols
+from histotransfer.definitions import Augmentation, Canvas, Factors, LearningTables, Recipe, Split, Unet
+from histotransfer.feature_kinds import Layers, SlideImage
+from histotransfer.plain_data import plain
 from histotransfer.predictions import NO_LABEL
-from histotransfer.segmentation import feature_maps, unet
+from histotransfer.segmentation import maps as segmentation_maps
+from histotransfer.segmentation import unet
 from histotransfer.segmentation.cells import FeatureCells, PictureCells, batches, mean_and_deviation
-from histotransfer.segmentation.maps import Maps, lay_out, write_canvases
-from histotransfer.segmentation.network import Network, attach
+from histotransfer.segmentation.maps import Maps
+from histotransfer.segmentation.network import Network, attach, without_training
 from histotransfer.segmentation.predicting import Predictor
 from histotransfer.tables import tile_table
-from histotransfer.training import checkpoints, epochs, head, results
-
-log = logging.getLogger("histotransfer")
+from histotransfer.training import results
+from histotransfer.training.job import Job, TrainingFiles, TrainingSettings
+from histotransfer.training.learner import Learner
 
 #: What a recipe may vary of a map.
 AUGMENTATIONS = ("flip", "quarter_turns")
 
 
+@dataclass(frozen=True)
+class UnetFiles(TrainingFiles):
+    """What the training of a U-Net writes: paths.
+
+    Attributes
+    ----------
+    canvases : str
+        ``canvases.tsv``, a row a map: :data:`histotransfer.segmentation.feature_maps.COLUMNS`.
+    """
+
+    canvases: str
+
+
 class _MapStep:
-    """A step of training on maps, which is told by labelled cells, not by maps."""
+    """A step of training on maps, which counts labelled cells, not maps."""
 
     def __init__(self, step: protocols.TrainStep) -> None:
         self._step, self._n = step, 0
@@ -57,9 +73,9 @@ def learner_of(
     maps: Maps,
     predictor: Predictor,
     *,
-    augmentation: Mapping[str, Any] | None,
-) -> epochs.Learner:
-    """Return a U-Net as :func:`epochs.run` trains it, with the one group ``unet``."""
+    augmentation: Augmentation | None,
+) -> Learner:
+    """Return a U-Net as :class:`histotransfer.training.epochs.Training` trains it, with the one group ``unet``."""
 
     def prepare(inputs: Any, drawn: Mapping[str, Any]) -> Any:
         return network.front(inputs)
@@ -67,7 +83,7 @@ def learner_of(
     def compile_step(*, groups: Sequence[str], **moved: Any) -> protocols.TrainStep:
         return _MapStep(compiled.compiled_train_step(network.unet, prepare=prepare, loss=unet.step_loss, **moved))
 
-    return epochs.Learner(
+    return Learner(
         trained=network.unet,
         evaluated=network.evaluated,
         groups={unet.NAME: network.unet.layers},
@@ -81,31 +97,15 @@ def learner_of(
 def train_unet(
     *,
     features: Sequence[str],
-    labels: Sequence[str],
-    slides_table: str,
-    split_file: str,
-    model: str,
-    predictions: str,
-    history: str,
-    curve: str,
-    canvases: str,
-    feature_set: Mapping[str, Any],
-    classifier: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    canvas: Mapping[str, Any],
-    features_name: str,
-    classifier_name: str,
-    classes: Sequence[str],
-    split: Mapping[str, Any],
-    dataset: str,
-    task: str,
-    split_name: str,
-    split_seed: int,
-    master_seed: int,
-    resume: str,
-    threads: int = 1,
-    arithmetic_threads: int = head.THREADS,
-    code: str = "",
+    tables: LearningTables,
+    files: UnetFiles,
+    feature_set: Layers | SlideImage,
+    classifier: Unet,
+    canvas: Canvas,
+    classes: tuple[str, ...],
+    split: Split,
+    factors: Factors,
+    settings: TrainingSettings,
 ) -> None:
     """Train a U-Net on maps of slides, and predict the tiles that were held out.
 
@@ -114,167 +114,104 @@ def train_unet(
     Parameters
     ----------
     features : sequence of path
-        Manifests of the networks' shards; or slide images, where `feature_set` has ``image``.
-    labels : sequence of path
-    slides_table, split_file : path
-    model, predictions, history, curve, canvases : path
-        Written: ``model.keras``, from maps (:func:`attach`) to probabilities; ``predictions.h5``; ``history.tsv`` and
-        ``curve.tsv`` (see :mod:`epochs`); ``canvases.tsv``, a row a map: ``image``, ``piece``, ``tiles``, ``canvas``
-        (cells) and ``cut_off``, tiles that do not fit on it.
-    feature_set : mapping
-        ``sources`` or ``image``: see :func:`tile_table.read`.
-    classifier : mapping
-        ``filters``, ``depth`` (see :func:`unet.build_unet`), and ``standardise``: whether features are standardised
-        by the tiles of the maps that are trained on.
-    recipe : mapping
-        See :mod:`recipes`: ``batch`` is maps a step, ``augmentation`` has ``flip`` and ``quarter_turns`` alone. Its
-        ``head`` and ``initialisation`` are those of other networks, and not looked at.
-    canvas : mapping
-        ``size`` (cells, or ``fit``) and ``per`` (``slide`` or ``piece``).
-    features_name, classifier_name : str
-    classes : sequence of str
+        Manifests of the networks' shards; slide images where `feature_set` is a :class:`SlideImage`.
+    tables : LearningTables
+    files : UnetFiles
+        Written. The model is from maps as they are (:func:`histotransfer.segmentation.network.attach`) to
+        probabilities.
+    feature_set : Layers or SlideImage
+    classifier : Unet
+        Its recipe's ``batch`` is maps a step, its ``augmentation`` has ``flip`` and ``quarter_turns`` alone; ``head``
+        and ``initialisation`` are not used. Features are standardised by the tiles of the training maps.
+    canvas : Canvas
+    classes : tuple of str
         In declared order.
-    split : mapping
-    dataset, task, split_name : str
-    split_seed, master_seed : int
-    resume : path
-        Folder of checkpoints.
-    threads : int
-        What the job may use; it changes nothing.
-    arithmetic_threads : int
-        What arithmetic is spread over: see :data:`heads.THREADS`.
-    code : str
-        Digest of the code that trains.
+    split : Split
+    factors : Factors
+    settings : TrainingSettings
 
     Raises
     ------
     ValueError
         If the input is not fit to train on, the recipe, canvas and network do not fit, the loss is not finite, memory
-        runs out, or the checkpoint is of another training (:func:`tile_table.read`, :func:`lay_out`,
-        :func:`epochs.run`).
+        runs out, or the checkpoint is of another training (:func:`histotransfer.segmentation.maps.read`,
+        :class:`histotransfer.training.epochs.Training`).
     OSError
         If a file cannot be read or written.
     """
-    started = time.monotonic()
+    recipe = classifier.recipe
     check_recipe(recipe)
-    name = f"{features_name}+{classifier_name}"
-    picture = "image" in feature_set
-    cell_px = int(feature_set["image"]["cell_px"]) if picture else 1
-    multiple = unet.multiple(classifier["depth"], cell_px)
-    feature_maps.check_canvas(canvas["size"], canvas["per"], multiple)
-    table = tile_table.read(
-        features=features,
-        labels=labels,
-        slides_table=slides_table,
-        split_file=split_file,
-        split=split,
-        feature_set=feature_set,
-        classes=classes,
-        master_seed=master_seed,
+    job = Job(factors, recipe, classes, split, tables, files, settings)
+    cell_px = feature_set.image.cell_px if isinstance(feature_set, SlideImage) else 1
+    multiple = unet.multiple(classifier.depth, cell_px)
+    maps, data = segmentation_maps.read(
+        job, features, feature_set, canvas=canvas, multiple=multiple, canvases=files.canvases
     )
-    rows = results.rows_of_sets(
-        table, split, split_seed=split_seed, master_seed=master_seed, sampling=recipe.get("sampling", "all")
+    table = data.table
+    cells = PictureCells(table) if isinstance(feature_set, SlideImage) else FeatureCells(table)
+    network = _build(job, classifier, cells, maps, n_features=table.n_features)
+    predictor = Predictor(network.evaluated, cells, maps, recipe.batch)
+    checkpoint = job.checkpoint(
+        data,
+        trained="a U-Net, on maps",
+        made_of=("tiles_digests", "weights_sha256", "layer", "cell_px"),
+        classifier=without_training(classifier),
+        canvas=plain(canvas),
+        feature_set=plain(feature_set),
     )
-    results.check_sets(table, rows, split_file)
-    maps = lay_out(table, rows, canvas=canvas, multiple=multiple)
-    write_canvases(canvases, maps, name=name)
-    # what is wrong with the tiles is said before a network is built
-    epochs.check_tiles(labels=maps.label, rows=maps.tiles, recipe=recipe, classes=classes)
-    process.set_threads(arithmetic_threads)
-    process.set_deterministic()
-    factors = (dataset, task, split_name, split_seed, features_name, classifier_name)
-    cells = PictureCells(table) if picture else FeatureCells(table)
-    mean = sd = None
-    if classifier["standardise"] and not picture:
-        mean, sd = mean_and_deviation(cells.values, [maps.trained[k] for k in maps.rows["train"]])
-    network = attach(
-        unet.build_unet(
-            n_features=table.n_features,
-            n_classes=len(classes),
-            filters=classifier["filters"],
-            depth=classifier["depth"],
-            cell_px=cell_px,
-            seed=seeds.integer(master_seed, "training", *factors, "unet"),
-        ),
-        mean=mean,
-        sd=sd,
-        picture=picture,
-    )
-    predictor = Predictor(network.evaluated, cells, maps, int(recipe["batch"]))
-    learner = learner_of(network, cells, maps, predictor, augmentation=recipe["augmentation"])
-    made_of = {key: table.attributes.get(key) for key in ("tiles_digests", "weights_sha256", "layer", "cell_px")}
-    checkpoint = checkpoints.Checkpoint(
-        resume,
-        {
-            "network": name,
-            "classifier": dict(classifier),
-            "canvas": dict(canvas),
-            "feature_set": dict(feature_set),
-            "recipe": dict(recipe),
-            "classes": list(classes),
-            "trained": "a U-Net, on maps",
-            "dataset": dataset,
-            "task": task,
-            "split": split_name,
-            "seed": split_seed,
-            "master_seed": master_seed,
-            "tiles": checkpoints.digest_of_tiles([table.image, table.tile, maps.label, table.set], made_of),
-            "code": code,
-            "backend": process.name(),
-            "arithmetic_threads": arithmetic_threads,
-        },
-    )
-    outcome = epochs.run(
-        learner,
-        name=name,
-        labels=maps.labels,
-        rows=maps.rows,
-        recipe=recipe,
-        phases=range(len(recipe["phases"])),
-        classes=classes,
-        generator_of=partial(seeds.generator, master_seed, "training", *factors),
-        checkpoint=checkpoint,
-    )
-    said = table.attributes
-    results.write_network_predictions(
-        predictions,
-        table=table,
-        rows=maps.tiles,
-        learner=learner,
-        outcome=outcome,
-        recipe=recipe,
-        split=split,
-        classes=classes,
+    learner = learner_of(network, cells, maps, predictor, augmentation=recipe.augmentation)
+    outcome = job.run(learner, data, checkpoint)
+    job.write(
+        data,
+        outcome,
+        logits_of=predictor.logits,
         attributes={
-            "dataset": dataset,
-            "task": task,
-            "split": split_name,
-            "seed": split_seed,
-            "features": features_name,
-            "classifier": classifier_name,
-            "network": str(said.get("network", "")),
-            "weights": str(said.get("weights", "")),
-            "untrained": bool(said.get("untrained", False)),
-            "saw_labels": bool(said.get("saw_labels", False)),
-            "columns": [[own.network, own.layer, own.stop - own.start] for own in table.columns],
-            "n_features": table.n_features,
-            "n_selected": table.n_features,
-            "canvas": dict(canvas),
-            "filters": classifier["filters"],
-            "depth": classifier["depth"],
-            "standardise": mean is not None,
+            **_attributes(table),
+            "canvas": plain(canvas),
+            "filters": classifier.filters,
+            "depth": classifier.depth,
+            "standardise": _standardises(classifier, cells),
             "parameters": int(network.unet.count_params()),
         },
-        logits_of=predictor.logits,
     )
-    results.write_history(history, outcome)
-    results.write_curve(curve, outcome)
-    results.save_network(model, network.model)
-    checkpoint.remove()
-    log.info("%s: trained in %.1f s", name, time.monotonic() - started)
+    results.save_network(files.model, network.model)
+    job.end(checkpoint)
 
 
-def check_recipe(recipe: Mapping[str, Any]) -> None:
+def _build(job: Job, classifier: Unet, cells: FeatureCells | PictureCells, maps: Maps, *, n_features: int) -> Network:
+    """Return a U-Net with random weights, standardised by the training maps."""
+    mean = sd = None
+    if _standardises(classifier, cells):
+        mean, sd = mean_and_deviation(cells.values, [maps.trained[k] for k in maps.rows["train"]])
+    network = unet.build_unet(
+        n_features=n_features,
+        n_classes=len(job.classes),
+        filters=classifier.filters,
+        depth=classifier.depth,
+        cell_px=cells.cell_px,
+        seed=job.seed_of("unet"),
+    )
+    return attach(network, mean=mean, sd=sd, picture=isinstance(cells, PictureCells))
+
+
+def _standardises(classifier: Unet, cells: FeatureCells | PictureCells) -> bool:
+    return classifier.standardise and isinstance(cells, FeatureCells)
+
+
+def _attributes(table: tile_table.TileIndex) -> dict[str, Any]:
+    of_features = table.attributes
+    return {
+        "network": str(of_features.get("network", "")),
+        "weights": str(of_features.get("weights", "")),
+        "untrained": bool(of_features.get("untrained", False)),
+        "saw_labels": bool(of_features.get("saw_labels", False)),
+        "columns": [[columns.network, columns.layer, columns.stop - columns.start] for columns in table.columns],
+        "n_features": table.n_features,
+        "n_selected": table.n_features,
+    }
+
+
+def check_recipe(recipe: Recipe) -> None:
     """Raise if a recipe asks for what cannot be done with maps.
 
     Raises
@@ -282,9 +219,10 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
     ValueError
         Naming the recipe's key.
     """
-    where = f"recipes.{recipe['name']}"
-    if recipe["precision"] != "float32":
-        raise ValueError(f"{where}.precision: maps are trained in float32; found {recipe['precision']!r}")
-    for key, value in (recipe["augmentation"] or {}).items():
+    where = f"recipes.{recipe.name}"
+    if recipe.precision != "float32":
+        raise ValueError(f"{where}.precision: maps are trained in float32; found {recipe.precision!r}")
+    varied = {} if recipe.augmentation is None else asdict(recipe.augmentation)
+    for key, value in varied.items():
         if key not in AUGMENTATIONS and value not in (None, False, 0, "none"):
             raise ValueError(f"{where}.augmentation: maps are varied by {' and '.join(AUGMENTATIONS)}; found {key}")

@@ -110,8 +110,8 @@ def _check_task(where: str, task: Mapping[str, Any], catalogue: Catalogue) -> No
 
 
 def _check_network(name: str, network: Mapping[str, Any], problems: Problems) -> None:
-    for key, legal, found in feature_sets.network_problems(network):
-        problems.add(f"networks.{name}.{key}", legal, found)
+    for problem in feature_sets.network_problems(network):
+        problems.add(f"networks.{name}.{problem.place}", problem.legal, problem.found)
     if network["weights"].lower().endswith(PICKLES):
         legal = "must be imagenet, random, or a file of Keras weights (.h5 or .keras); a pickle is never read"
         problems.add(f"networks.{name}.weights", legal, repr(network["weights"]))

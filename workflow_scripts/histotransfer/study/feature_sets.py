@@ -7,11 +7,11 @@ side by side, the layer that inner cross-validation chooses, or random windows o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from histotransfer.networks import specification, table
-from histotransfer.problems import closest, listing
+from histotransfer.problems import Problem, closest, listing
 from histotransfer.study import recipes
 
 if TYPE_CHECKING:
@@ -222,22 +222,21 @@ def _check_network(where: str, spec: Mapping[str, Any], catalogue: Catalogue) ->
     # what the network has against it without the layer is told of the network
     known = network_problems(network)
     for key, layer in asked:
-        for wrong, legal, found in network_problems({**network, "layer": layer}):
-            if (wrong, legal, found) not in known:
-                near = closest(layer, table.legal_layers(network["architecture"])) if wrong == "layer" else ""
-                add(
-                    f"{where}.{key}" if wrong == "layer" else f"networks.{spec['network']}.{wrong}", legal + near, found
-                )
+        for problem in network_problems({**network, "layer": layer}):
+            if problem in known:
+                continue
+            if problem.place == "layer":
+                near = closest(layer, table.legal_layers(network["architecture"]))
+                add(f"{where}.{key}", problem.legal + near, problem.found)
+            else:
+                add(f"networks.{spec['network']}.{problem.place}", problem.legal, problem.found)
 
 
-def network_problems(network: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what the table of architectures has against an entry of ``networks``: (key, legal, found)."""
-    result = []
-    own = {key: value for key, value in network.items() if value is not None and key in specification.KEYS}
-    for sentence in specification.problems(own):
-        key, _, text = sentence.partition(": ")
-        legal, _, found = text.rpartition("; found ")
-        if key == "architecture":
-            legal += closest(network["architecture"], table.ARCHITECTURES)
-        result.append((key, legal, found))
-    return result
+def network_problems(network: Mapping[str, Any]) -> list[Problem]:
+    """Return what the table of architectures has against an entry of ``networks``; places are its keys."""
+    given = {key: value for key, value in network.items() if value is not None and key in specification.KEYS}
+    near = closest(network["architecture"], table.ARCHITECTURES)
+    return [
+        replace(problem, legal=problem.legal + near) if problem.place == "architecture" else problem
+        for problem in specification.problems(given)
+    ]

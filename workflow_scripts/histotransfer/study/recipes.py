@@ -93,7 +93,7 @@ def check_trained(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> N
     if recipe["crop_from"] is not None and recipe["crop_from"] <= px:
         legal = f"must be above the input's edge, {px} px, to be cropped"
         add(f"{where}.recipe {spec['recipe']}.crop_from", legal, repr(recipe["crop_from"]))
-    legal = [*groups[:-1], *head_layers(recipe)]
+    legal = [*groups[:-1], *head_layers(recipe["head"]["dense"])]
     asked = [("layer", spec["layer"]), *(("layers", one) for one in spec["layers"] if spec["layers"] != "all")]
     for key, layer in asked:
         if layer is not None and layer not in legal:
@@ -110,7 +110,7 @@ def legal_layers(network: Mapping[str, Any], catalogue: Catalogue) -> list[str]:
     catalogue : Catalogue
     """
     start = catalogue.sound("networks", network["start"])
-    return [*groups_of_start(start), *head_layers(catalogue.sound("recipes", network["recipe"]))]
+    return [*groups_of_start(start), *head_layers(catalogue.sound("recipes", network["recipe"])["head"]["dense"])]
 
 
 def _check_trained_part(where: str, asked: Any, groups: list[str], title: str, catalogue: Catalogue) -> None:

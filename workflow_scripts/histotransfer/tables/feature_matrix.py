@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from histotransfer import store
+from histotransfer.feature_kinds import Source
 from histotransfer.tables.columns import Columns
+from histotransfer.tables.slide_files import joined_versions
 
 #: Bytes of a stretch of rows, all layers together, that is read at a time: it fits the processor's cache.
 _STRETCH_BYTES = 2 << 20
@@ -108,10 +110,10 @@ class MatrixIndex:
         rows = np.arange(len(self.tile)) if rows is None else np.asarray(rows)
         columns = np.arange(self.n_features) if columns is None else np.asarray(columns)
         matrix = np.empty((len(rows), len(columns)), np.float32)
-        taken = [_Taken(number, own, columns) for number, own in enumerate(self.columns)]
-        taken = [one for one in taken if one.n]
-        step = max(1, _STRETCH_BYTES // max(1, sum(4 * one.width for one in taken)))
-        buffers = [np.empty((step, one.width), np.float32) for one in taken]
+        taken = [_Taken(number, layer, columns) for number, layer in enumerate(self.columns)]
+        taken = [part for part in taken if part.n]
+        step = max(1, _STRETCH_BYTES // max(1, sum(4 * part.width for part in taken)))
+        buffers = [np.empty((step, part.width), np.float32) for part in taken]
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
         for slide in self._slides:
@@ -119,7 +121,7 @@ class MatrixIndex:
             if first == last:
                 continue
             with ExitStack() as stack:
-                files = [stack.enter_context(open(slide.layers[one.number].path, "rb", buffering=0)) for one in taken]
+                files = [stack.enter_context(open(slide.layers[part.number].path, "rb", buffering=0)) for part in taken]
                 # a stretch of rows of all layers at a time: it stays in the processor's cache until it is in place
                 for start in range(slide.start, slide.stop, step):
                     stop = min(start + step, slide.stop)
@@ -155,27 +157,27 @@ class MatrixIndex:
         places: slice | np.ndarray,
     ) -> None:
         """Read the rows from `start` to `stop`, of which `wanted` go to `places`."""
-        own, row, n = _as_slice(wanted - start), start - slide.start, stop - start
-        in_order = len(wanted) == n and isinstance(own, slice) and isinstance(places, slice)
-        if in_order and n <= _SCATTERED and all(one.straight for one in taken):
-            for one, file in zip(taken, files, strict=True):
-                _read_rows(file, slide.layers[one.number], row, list(matrix[places, one.to]))
+        within, row, n = _as_slice(wanted - start), start - slide.start, stop - start
+        in_order = len(wanted) == n and isinstance(within, slice) and isinstance(places, slice)
+        if in_order and n <= _SCATTERED and all(part.straight for part in taken):
+            for part, file in zip(taken, files, strict=True):
+                _read_rows(file, slide.layers[part.number], row, list(matrix[places, part.to]))
             self._check_finite(matrix[places], slide, wanted, columns)
             return
-        for one, file, buffer in zip(taken, files, buffers, strict=True):
-            _read_rows(file, slide.layers[one.number], row, [buffer[:n]])
-            block = buffer[own] if one.whole else buffer[own][:, one.columns]
-            self._check_finite(block, slide, wanted, columns[one.to])
-            if isinstance(places, slice) or isinstance(one.to, slice):
-                matrix[places, one.to] = block
+        for part, file, buffer in zip(taken, files, buffers, strict=True):
+            _read_rows(file, slide.layers[part.number], row, [buffer[:n]])
+            block = buffer[within] if part.whole else buffer[within][:, part.columns]
+            self._check_finite(block, slide, wanted, columns[part.to])
+            if isinstance(places, slice) or isinstance(part.to, slice):
+                matrix[places, part.to] = block
             else:
-                matrix[places[:, None], one.to] = block
+                matrix[places[:, None], part.to] = block
 
     def _check_finite(self, block: np.ndarray, slide: _SlideRows, rows: np.ndarray, columns: np.ndarray) -> None:
         if np.isfinite(block).all():
             return
         row, column = np.argwhere(~np.isfinite(block))[0]
-        number = next(k for k, own in enumerate(self.columns) if own.start <= columns[column] < own.stop)
+        number = next(k for k, layer in enumerate(self.columns) if layer.start <= columns[column] < layer.stop)
         raise ValueError(
             f"feature file {slide.layers[number].path} has a value that is not finite at tile "
             f"{self.tile[rows[row]]}: layer {self.columns[number].layer}, found {block[row, column]}"
@@ -185,12 +187,12 @@ class MatrixIndex:
 class _Taken:
     """What is taken of one layer: which of its columns, and to where."""
 
-    def __init__(self, number: int, own: Columns, columns: np.ndarray) -> None:
-        inside = np.flatnonzero((columns >= own.start) & (columns < own.stop))
+    def __init__(self, number: int, layer: Columns, columns: np.ndarray) -> None:
+        inside = np.flatnonzero((columns >= layer.start) & (columns < layer.stop))
         self.number = number
-        self.width = own.stop - own.start
+        self.width = layer.stop - layer.start
         self.n = len(inside)
-        self.columns = columns[inside] - own.start
+        self.columns = columns[inside] - layer.start
         self.to = _as_slice(inside)
         self.whole = np.array_equal(self.columns, np.arange(self.width))
         # rows of a few bytes are sooner copied than listed
@@ -207,25 +209,25 @@ def _as_slice(places: np.ndarray) -> slice | np.ndarray:
 def _read_rows(file: Any, stored: _Stored, row: int, places: list[np.ndarray]) -> None:
     """Read rows from `row` on, one after the other, into arrays of one size that may lie apart."""
     width = places[0].shape[-1]
-    found = os.preadv(file.fileno(), places, stored.offset + row * width * places[0].itemsize)
+    n_bytes = os.preadv(file.fileno(), places, stored.offset + row * width * places[0].itemsize)
     needed = len(places) * places[0].nbytes
-    if found != needed:
+    if n_bytes != needed:
         raise ValueError(
-            f"feature file {stored.path} ends early: {needed} bytes are needed from row {row} on; found {found}. "
+            f"feature file {stored.path} ends early: {needed} bytes are needed from row {row} on; found {n_bytes}. "
             "Delete it and run the rule extract_features again"
         )
 
 
-def open_matrix(*, manifests: Sequence[str], sources: Sequence[Mapping[str, Any]]) -> MatrixIndex:
+def open_matrix(*, manifests: Sequence[str], sources: Sequence[Source]) -> MatrixIndex:
     """Find the features that manifests name, of one or more layers side by side; texts and attributes are read.
 
     Parameters
     ----------
     manifests : list of path
         Manifests of one or more networks, in any order, one a network and shard.
-    sources : list of dict
-        ``{"network": name, "layer": layer}`` in the order of the columns; ``layer`` None is the one that the
-        network's features proper come from.
+    sources : sequence of Source
+        In the order of the columns; where ``layer`` is None, it is the one that the network's features proper come
+        from.
 
     Returns
     -------
@@ -241,7 +243,7 @@ def open_matrix(*, manifests: Sequence[str], sources: Sequence[Mapping[str, Any]
     """
     layers_of: dict[str, list[str | None]] = {}
     for source in sources:
-        layers_of.setdefault(source["network"], []).append(source["layer"])
+        layers_of.setdefault(source.network, []).append(source.layer)
     entries_of = _entries_by_network(manifests)
     if set(entries_of) != set(layers_of):
         raise ValueError(
@@ -252,7 +254,7 @@ def open_matrix(*, manifests: Sequence[str], sources: Sequence[Mapping[str, Any]
     usable = [
         slide
         for slide in sorted(next(iter(entries_of.values())))
-        if all(entries[slide][1]["status"] == "ok" for entries in entries_of.values())
+        if all(entries[slide].status == "ok" for entries in entries_of.values())
     ]
     if not usable:
         raise ValueError(f"no slide has features in {', '.join(map(str, manifests))}")
@@ -265,14 +267,14 @@ def open_matrix(*, manifests: Sequence[str], sources: Sequence[Mapping[str, Any]
         _check_same_tiles(usable, first, other)
     columns: list[Columns] = []
     for source in sources:
-        layer = source["layer"] or opened[source["network"]].attributes.get("layer", "")
-        width = opened[source["network"]].widths[source["layer"]]
+        layer = source.layer or opened[source.network].attributes.get("layer", "")
+        width = opened[source.network].widths[source.layer]
         start = columns[-1].stop if columns else 0
-        columns.append(Columns(source["network"], str(layer), start, start + width))
+        columns.append(Columns(source.network, str(layer), start, start + width))
     slides = []
     start = 0
     for number, tile in enumerate(first.tile):
-        stored = [opened[source["network"]].stored[number][source["layer"]] for source in sources]
+        stored = [opened[source.network].stored[number][source.layer] for source in sources]
         slides.append(_SlideRows(start, start + len(tile), stored))
         start += len(tile)
     if not start:
@@ -283,12 +285,22 @@ def open_matrix(*, manifests: Sequence[str], sources: Sequence[Mapping[str, Any]
         columns=columns,
         attributes={
             **_joined([network.attributes for network in opened.values()]),
-            "layer": _join([own.layer for own in columns]),
+            "layer": _join([each.layer for each in columns]),
             "tiles_digests": dict(zip(usable, first.tiles_digests, strict=True)),
-            "versions": _joined_versions([network.versions for network in opened.values()]),
+            "versions": joined_versions(itertools.chain.from_iterable(each.versions for each in opened.values())),
         },
         _slides=slides,
     )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a manifest says of one slide."""
+
+    manifest: str
+    file: str
+    digest: str
+    status: str
 
 
 @dataclass
@@ -301,33 +313,33 @@ class _NetworkFiles:
     tiles_digests: list[str] = field(default_factory=list)
     stored: list[dict[str | None, _Stored]] = field(default_factory=list)
     widths: dict[str | None, int] = field(default_factory=dict)
-    versions: dict[str, set[str]] = field(default_factory=dict)
+    versions: list[dict[str, str]] = field(default_factory=list)
 
 
-def _open_network(entries: Sequence[tuple[str, dict[str, Any]]], layers: Sequence[str | None]) -> _NetworkFiles:
+def _open_network(entries: Sequence[_Entry], layers: Sequence[str | None]) -> _NetworkFiles:
     import h5py
 
     opened = _NetworkFiles()
     first = ""
-    for manifest, entry in entries:
-        path = Path(manifest).parent / entry["file"]
-        again = f"run the rule extract_features again (delete {manifest} and give the same command)"
+    for entry in entries:
+        path = Path(entry.manifest).parent / entry.file
+        again = f"run the rule extract_features again (delete {entry.manifest} and give the same command)"
         if not store.arrived(path):
-            raise ValueError(f"feature file {path} is missing, though {manifest} names it; {again}")
+            raise ValueError(f"feature file {path} is missing, though {entry.manifest} names it; {again}")
         try:
             file = h5py.File(path, "r")
         except OSError as error:
             raise ValueError(f"feature file {path} is damaged ({error}); delete it and {again}") from error
         with file:
-            found = str(file.attrs.get("digest", ""))
-            if found != entry["digest"]:
+            digest = str(file.attrs.get("digest", ""))
+            if digest != entry.digest:
                 raise ValueError(
-                    f"feature file {path} is not the one that {manifest} speaks of; {again}; its digest should be "
-                    f"{entry['digest'][:16]}..., found {found[:16]}..."
+                    f"feature file {path} is not the one that {entry.manifest} speaks of; {again}; its digest should "
+                    f"be {entry.digest[:16]}..., found {digest[:16]}..."
                 )
-            said = {key: _value(file.attrs[key]) for key in _SHARED_ATTRIBUTES if key in file.attrs}
-            opened.attributes, first = opened.attributes or said, first or str(path)
-            for key, value in said.items():
+            stated = {key: _value(file.attrs[key]) for key in _SHARED_ATTRIBUTES if key in file.attrs}
+            opened.attributes, first = opened.attributes or stated, first or str(path)
+            for key, value in stated.items():
                 if value != opened.attributes.get(key):
                     raise ValueError(
                         f"feature files of one network must be made alike: {key} is "
@@ -341,8 +353,7 @@ def _open_network(entries: Sequence[tuple[str, dict[str, Any]]], layers: Sequenc
                 dataset = file[_dataset_name(file, path, layer)]
                 opened.widths[layer] = int(dataset.shape[1])
                 opened.stored[-1][layer] = _Stored(path, _offset(dataset, path))
-            for library, version in json.loads(file.attrs.get("versions", "{}")).items():
-                opened.versions.setdefault(library, set()).add(version)
+            opened.versions.append(json.loads(file.attrs.get("versions", "{}")))
     return opened
 
 
@@ -357,19 +368,20 @@ def _offset(dataset: Any, path: Path) -> int:
     return offset or 0
 
 
-def _entries_by_network(manifests: Sequence[str]) -> dict[str, dict[str, tuple[str, dict[str, Any]]]]:
-    """Return the slides of manifests with the manifest that names each, by network and slide id."""
-    found: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {}
+def _entries_by_network(manifests: Sequence[str]) -> dict[str, dict[str, _Entry]]:
+    """Return the entries of manifests by network and slide id."""
+    entries_of: dict[str, dict[str, _Entry]] = {}
     for manifest in manifests:
         content = store.read_json(manifest)
-        own = found.setdefault(content["network"], {})
-        for entry in content["slides"]:
-            if entry["slide"] in own:
+        by_slide = entries_of.setdefault(content["network"], {})
+        for row in content["slides"]:
+            slide, entry = row["slide"], _Entry(str(manifest), row["file"], row["digest"], row["status"])
+            if slide in by_slide:
                 raise ValueError(
-                    f"slide {entry['slide']} stands in two manifests: {own[entry['slide']][0]} and {manifest}"
+                    f"slide {slide} stands in two manifests: {by_slide[slide].manifest} and {entry.manifest}"
                 )
-            own[entry["slide"]] = (str(manifest), entry)
-    return found
+            by_slide[slide] = entry
+    return entries_of
 
 
 def _check_same_slides(slides_of: Mapping[str, set[str]]) -> None:
@@ -401,21 +413,13 @@ def _check_same_tiles(slides: Sequence[str], first: _NetworkFiles, other: _Netwo
 
 def _joined(attributes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what all networks say, and where they differ all of it, in order."""
-    names = list(dict.fromkeys(name for said in attributes for name in said))
-    found = {name: _join([said.get(name, "") for said in attributes]) for name in names}
-    return found | {name: any(said.get(name, False) for said in attributes) for name in ("untrained", "saw_labels")}
+    names = list(dict.fromkeys(name for stated in attributes for name in stated))
+    joined = {name: _join([stated.get(name, "") for stated in attributes]) for name in names}
+    return joined | {name: any(each.get(name, False) for each in attributes) for name in ("untrained", "saw_labels")}
 
 
 def _join(values: Sequence[Any]) -> Any:
     return values[0] if all(value == values[0] for value in values) else ", ".join(map(str, values))
-
-
-def _joined_versions(versions: Sequence[Mapping[str, set[str]]]) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
-    for said in versions:
-        for library, those in said.items():
-            found.setdefault(library, set()).update(those)
-    return {library: ", ".join(sorted(those)) for library, those in sorted(found.items())}
 
 
 def _value(value: Any) -> Any:
@@ -423,13 +427,14 @@ def _value(value: Any) -> Any:
 
 
 def _dataset_name(file: Any, path: Path, layer: str | None) -> str:
-    own = str(file.attrs.get("layer", ""))
-    if layer is None or layer == own:
+    proper = str(file.attrs.get("layer", ""))
+    if layer is None or layer == proper:
         return "features"
     inner = json.loads(file.attrs.get("layers", "[]"))
     if layer not in inner:
         network = file.attrs.get("network", "")
         raise ValueError(
-            f"feature file {path}: layers of {network} there are {', '.join([own, *inner])}; found {layer!r} asked for"
+            f"feature file {path}: layers of {network} there are {', '.join([proper, *inner])}; found {layer!r} asked "
+            "for"
         )
     return f"layers/{layer}"

@@ -7,7 +7,6 @@ pixels are then found in one another without a coordinate.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from histotransfer.slides import reader
 from histotransfer.slides.grid import KeptTiles, read_kept
 from histotransfer.slides.pixels import FINER, LARGEST_READ, in_grey
 from histotransfer.tables.columns import Columns
+from histotransfer.tables.slide_files import FileKind, read_contents
 
-#: What is read here, and for what: the words of errors.
-_KIND, _USE = "slide image", "maps are cut from"
+_FILES = FileKind("slide image", content="image", use="maps are cut from")
 
 #: What stands where other features name their network, their layer and their weights.
 SOURCE, LAYER = "the slide", "reduced"
@@ -87,7 +86,7 @@ class ImageIndex:
         edge = size * self.cell_px
         window = np.full((edge, edge, 3), GLASS, np.uint8)
         path = self._files[image]
-        with _opened(path) as file:
+        with _FILES.opened(path) as file:
             pixels = file["pixels"]
             spans = []
             for first, length in ((first_row, pixels.shape[0]), (first_col, pixels.shape[1])):
@@ -99,7 +98,7 @@ class ImageIndex:
                 try:
                     window[to_rows, to_columns] = pixels[rows, columns]
                 except OSError as error:
-                    raise ValueError(f"{_damaged(path)}: {error}") from error
+                    raise ValueError(f"{_FILES.damaged(path)}: {error}") from error
         return window
 
 
@@ -178,47 +177,24 @@ def open_images(images: Sequence[str | Path], *, cell_px: int) -> ImageIndex:
     Raises
     ------
     ValueError
-        If a file is missing, damaged or of another size, a slide stands in two files, or no file has tiles.
+        If a file is missing, damaged or of another size, a slide has two files, or no file has tiles.
     """
-    tile: list[str] = []
-    image: list[str] = []
-    files: dict[str, Path] = {}
-    file_of: dict[str, Path] = {}
-    tiles_digests = {}
-    versions: dict[str, set[str]] = {}
-    for path in sorted(map(Path, images), key=lambda path: path.name):
-        name = path.name.removesuffix(".h5")
-        if name in file_of:
-            raise ValueError(f"a slide's image must stand in one file; found {name} in {file_of[name]} and {path}")
-        file_of[name] = path
-        with _opened(path) as file:
-            try:
-                if str(file.attrs["status"]) != "ok":
-                    continue
-                found = int(file.attrs["cell_px"])
-                if found != cell_px:
-                    raise ValueError(f"slide image {path}: a cell must have {cell_px} px; found {found} px")
-                slide, own, shape = str(file.attrs["slide"]), store.read_texts(file, "tile"), file["pixels"].shape
-                known = json.loads(file.attrs.get("versions", "{}"))
-            except KeyError as error:
-                raise ValueError(f"{_damaged(path)}: {error.args[0]}") from error
-            if shape[0] % cell_px or shape[1] % cell_px or shape[2:] != (3,):
-                raise ValueError(
-                    f"{_damaged(path)}: its pixels must have the shape (rows * {cell_px}, columns * {cell_px}, 3); "
-                    f"found {shape}"
-                )
-            tile += own
-            image += [slide] * len(own)
-            files[slide] = path
-            tiles_digests[slide] = str(file.attrs.get("tiles_digest", ""))
-        for library, version in known.items():
-            versions.setdefault(library, set()).add(version)
-    if not tile:
-        given = ", ".join(map(str, images)) or "no file"
-        raise ValueError(f"maps are cut from slide images that have tiles; found none in {given}")
+
+    def checked(path: Path, file: Any, tile: list[str], image: list[str]) -> tuple[str, Path]:
+        found, shape = int(file.attrs["cell_px"]), file["pixels"].shape
+        if found != cell_px:
+            raise ValueError(f"slide image {path}: a cell must have {cell_px} px; found {found} px")
+        if shape[0] % cell_px or shape[1] % cell_px or shape[2:] != (3,):
+            raise ValueError(
+                f"{_FILES.damaged(path)}: its pixels must have the shape (rows * {cell_px}, columns * {cell_px}, 3); "
+                f"found {shape}"
+            )
+        return str(file.attrs["slide"]), path
+
+    contents = read_contents(images, _FILES, checked)
     return ImageIndex(
-        tile=tile,
-        image=image,
+        tile=contents.tile,
+        image=contents.image,
         columns=[Columns(network=SOURCE, layer=LAYER, start=0, stop=3)],
         n_features=3,
         cell_px=cell_px,
@@ -228,10 +204,9 @@ def open_images(images: Sequence[str | Path], *, cell_px: int) -> ImageIndex:
             "untrained": False,
             "layer": LAYER,
             "cell_px": cell_px,
-            "tiles_digests": tiles_digests,
-            "versions": {library: ", ".join(sorted(found)) for library, found in sorted(versions.items())},
+            **contents.attributes,
         },
-        _files=files,
+        _files=dict(contents.parts),
     )
 
 
@@ -356,11 +331,3 @@ def _describe(
     ]
     digest = hashlib.sha256("\n".join(map(str, made_by)).encode()).hexdigest()
     store.set_attributes(file, {**said, "status": status, "reason": reason, "digest": digest})
-
-
-def _opened(path: Path) -> Any:
-    return store.opened_hdf5(path, kind=_KIND, use=_USE)
-
-
-def _damaged(path: Path) -> str:
-    return store.damaged(path, _KIND)

@@ -8,10 +8,7 @@ for one another. One file is open at a time, so that a study may have thousands 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histotransfer import store
+from histotransfer.slides.read_ahead import READY, read_ahead
+from histotransfer.tables.slide_files import FileKind, read_contents
 
-#: What is read here, and for what: the words of errors.
-_KIND, _USE = "pixel file", "tiles are read from"
+_FILES = FileKind("pixel file", content="pixels", use="tiles are read from", having="some")
 
 
 class _File(NamedTuple):
@@ -56,7 +53,7 @@ class _File(NamedTuple):
             place = int(self.chunks[chunk]) + row * self.row_bytes
             found = os.preadv(descriptor, [view[done : done + n]], place)
             if found != n:
-                raise ValueError(f"{_damaged(self.path)}: {found} bytes from byte {place} on, where {n} are due")
+                raise ValueError(f"{_FILES.damaged(self.path)}: {found} bytes from byte {place} on, where {n} are due")
             done += n
 
 
@@ -169,6 +166,32 @@ class TilePixels:
         tile[:] = lying.swapaxes(0, 1)
 
 
+class _Part(NamedTuple):
+    """What is known of one pixel file.
+
+    Attributes
+    ----------
+    stored : _File
+    px : int
+    start : ndarray of int64, shape (n,)
+        First row of each tile in the file's dataset.
+    length : ndarray of int64, shape (n,), or None
+    upright : ndarray of bool, shape (n,), or None
+        Of images at their own size: rows of each, and whether these are its rows (else its columns).
+    """
+
+    stored: _File
+    px: int
+    start: np.ndarray
+    length: np.ndarray | None
+    upright: np.ndarray | None
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the file holds images at their own size."""
+        return self.length is not None
+
+
 def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePixels:
     """Read which tiles pixel files hold, and where.
 
@@ -188,80 +211,54 @@ def open_tiles(pixels: Sequence[str | Path], *, px: int | None = None) -> TilePi
     Raises
     ------
     ValueError
-        If a file is missing, damaged, compressed, or of another size or kind than the first, if a slide stands in two
-        files, or if no file has tiles.
+        If a file is missing, damaged, compressed, or of another size or kind than the first, a slide has two files, or
+        no file has tiles.
     """
-    files: list[_File] = []
-    tile: list[str] = []
-    image: list[str] = []
-    of_file, starts, lengths, upright = [], [], [], []
-    ragged: bool | None = None
-    tiles_digests: dict[str, str] = {}
-    versions: dict[str, set[str]] = {}
-    file_of: dict[str, Path] = {}
-    for path in sorted(map(Path, pixels), key=lambda path: path.name):
-        slide = path.name.removesuffix(".h5")
-        if slide in file_of:
-            raise ValueError(f"a slide's pixels must stand in one file; found {slide} in {file_of[slide]} and {path}")
-        file_of[slide] = path
-        with _opened(path) as file:
-            try:
-                if str(file.attrs["status"]) != "ok":
-                    continue
-                found = int(file.attrs["px"])
-                px = found if px is None else px
-                if found != px:
-                    raise ValueError(f"pixel file {path}: tiles of {px} px are needed; found {found} px")
-                own = "bands" in file
-                ragged = own if ragged is None else ragged
-                if own != ragged:
-                    kinds = ("tiles of one size", "images at their own size")
-                    raise ValueError(f"pixel file {path}: {kinds[ragged]} are needed; found {kinds[own]}")
-                names = [store.read_texts(file, name) for name in ("tile", "image")]
-                stored = _stored(path, file["bands"] if own else file["tiles"], px)
-                start = file["start"][:] if own else np.arange(len(file["tiles"]))
-                if own:
-                    lengths.append(file["length"][:])
-                    upright.append(file["upright"][:])
-                    _check_bands(path, start, lengths[-1], upright[-1], px, len(file["bands"]))
-                known = json.loads(file.attrs.get("versions", "{}"))
-            except KeyError as error:
-                raise ValueError(f"{_damaged(path)}: {error.args[0]}") from error
-            tiles_digests[slide] = str(file.attrs.get("tiles_digest", ""))
-        if not len(start) == len(names[0]) == len(names[1]):
+    before: list[_Part] = []
+
+    def checked(path: Path, file: Any, tile: list[str], image: list[str]) -> _Part:
+        part = _part(path, file, before[0].px if before else px)
+        before.append(part)
+        if part.ragged != before[0].ragged:
+            kinds = ("tiles of one size", "images at their own size")
+            raise ValueError(f"pixel file {path}: {kinds[before[0].ragged]} are needed; found {kinds[part.ragged]}")
+        if not len(part.start) == len(tile) == len(image):
             raise ValueError(
-                f"{_damaged(path)}: each tile must have a name and an image; found {len(start)} tiles, "
-                f"{len(names[0])} names and {len(names[1])} images"
+                f"{_FILES.damaged(path)}: each tile must have a name and an image; found {len(part.start)} tiles, "
+                f"{len(tile)} names and {len(image)} images"
             )
-        of_file.append(np.full(len(start), len(files), np.int32))
-        files.append(stored)
-        starts.append(start)
-        tile += names[0]
-        image += names[1]
-        for library, version in known.items():
-            versions.setdefault(library, set()).add(version)
-    if not tile:
-        given = ", ".join(map(str, pixels)) or "no file"
-        raise ValueError(f"tiles are read from pixel files that have some; found none in {given}")
+        return part
+
+    contents = read_contents(pixels, _FILES, checked)
+    parts = contents.parts
+    ragged, edge = parts[0].ragged, parts[0].px
     return TilePixels(
-        tile=tile,
-        image=image,
-        px=int(px),
-        ragged=bool(ragged),
+        tile=contents.tile,
+        image=contents.image,
+        px=edge,
+        ragged=ragged,
         columns=[],
-        n_features=int(px) ** 2 * 3,
-        attributes={
-            "px": int(px),
-            "ragged": bool(ragged),
-            "tiles_digests": tiles_digests,
-            "versions": {library: ", ".join(sorted(found)) for library, found in sorted(versions.items())},
-        },
-        _files=files,
-        _file=np.concatenate(of_file),
-        _start=np.concatenate(starts),
-        _length=np.concatenate(lengths) if ragged else None,
-        _upright=np.concatenate(upright) if ragged else None,
+        n_features=edge**2 * 3,
+        attributes={"px": edge, "ragged": ragged, **contents.attributes},
+        _files=[part.stored for part in parts],
+        _file=np.repeat(np.arange(len(parts), dtype=np.int32), contents.n_tiles),
+        _start=np.concatenate([part.start for part in parts]),
+        _length=np.concatenate([part.length for part in parts]) if ragged else None,
+        _upright=np.concatenate([part.upright for part in parts]) if ragged else None,
     )
+
+
+def _part(path: Path, file: Any, px: int | None) -> _Part:
+    """Return what is known of an open pixel file, of which tiles of `px` pixels are needed."""
+    found = int(file.attrs["px"])
+    px = found if px is None else px
+    if found != px:
+        raise ValueError(f"pixel file {path}: tiles of {px} px are needed; found {found} px")
+    if "bands" not in file:
+        return _Part(_stored(path, file["tiles"], px), px, np.arange(len(file["tiles"])), None, None)
+    start, length, upright = (file[name][:] for name in ("start", "length", "upright"))
+    _check_bands(path, start, length, upright, px, len(file["bands"]))
+    return _Part(_stored(path, file["bands"], px), px, start, length, upright)
 
 
 def has_tiles(path: str | Path) -> bool:
@@ -272,11 +269,11 @@ def has_tiles(path: str | Path) -> bool:
     ValueError
         If the file is missing or damaged.
     """
-    with _opened(Path(path)) as file:
+    with _FILES.opened(Path(path)) as file:
         try:
             return str(file.attrs["status"]) == "ok"
         except KeyError as error:
-            raise ValueError(f"{_damaged(Path(path))}: {error.args[0]}") from error
+            raise ValueError(f"{_FILES.damaged(Path(path))}: {error.args[0]}") from error
 
 
 def stream(
@@ -284,12 +281,12 @@ def stream(
     rows: np.ndarray,
     batch: int,
     *,
-    ahead: int = 2,
+    ahead: int = READY,
     crops: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read tiles batch by batch in a thread of its own, a few batches ahead of who takes them.
+    """Read tiles batch by batch in a thread of its own, a few batches ahead of the computation that takes them.
 
-    The thread ends when the iterator is used up, closed, or no longer there.
+    See :func:`histotransfer.slides.read_ahead.read_ahead`.
 
     Parameters
     ----------
@@ -320,46 +317,13 @@ def stream(
     rows = np.asarray(rows)
     if crops is not None and len(crops) != len(rows):
         raise ValueError(f"crops: each of {len(rows)} rows has one; found {len(crops)}")
-    return _stream(tiles, rows, batch, ahead, crops)
 
+    def read(start: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = slice(start, min(start + batch, len(rows)))
+        block = tiles.read(rows[chosen], crops=None if crops is None else crops[chosen])
+        return np.arange(chosen.start, chosen.stop), block
 
-def _stream(
-    tiles: TilePixels, rows: np.ndarray, batch: int, ahead: int, crops: np.ndarray | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    ready: queue.Queue = queue.Queue(maxsize=ahead)
-    stopped = threading.Event()
-
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def read() -> None:
-        try:
-            for start in range(0, len(rows), batch):
-                chosen = slice(start, min(start + batch, len(rows)))
-                block = tiles.read(rows[chosen], crops=None if crops is None else crops[chosen])
-                if not put((np.arange(chosen.start, chosen.stop), block)):
-                    return
-            put(None)
-        # whatever it is, it belongs to the one who waits for the tiles
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=read, name="read tiles", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
+    return read_ahead(map(read, range(0, len(rows), batch)), ready=ahead)
 
 
 def _stored(path: Path, data: Any, px: int) -> _File:
@@ -367,7 +331,7 @@ def _stored(path: Path, data: Any, px: int) -> _File:
     square = (px, 3) if data.name == "/bands" else (px, px, 3)
     if data.shape[1:] != square or data.dtype != np.uint8:
         legal = f"uint8 of the shape (n, {', '.join(map(str, square))})"
-        raise ValueError(f"{_damaged(path)}: {data.name} must be {legal}; found {data.dtype} of {data.shape}")
+        raise ValueError(f"{_FILES.damaged(path)}: {data.name} must be {legal}; found {data.dtype} of {data.shape}")
     n, row_bytes = len(data), int(np.prod(square))
     if data.chunks is None:
         rows = max(n, 1)
@@ -376,8 +340,8 @@ def _stored(path: Path, data: Any, px: int) -> _File:
         rows = data.chunks[0]
         if data.chunks[1:] != square or data.id.get_create_plist().get_nfilters():
             raise ValueError(
-                f"{_damaged(path)}: {data.name} must be raw, in one piece or in chunks of whole rows; found chunks of "
-                f"{data.chunks}, compression {data.compression}"
+                f"{_FILES.damaged(path)}: {data.name} must be raw, in one piece or in chunks of whole rows; found "
+                f"chunks of {data.chunks}, compression {data.compression}"
             )
         chunks = np.full(-(-n // rows), -1, np.int64)
 
@@ -387,7 +351,9 @@ def _stored(path: Path, data: Any, px: int) -> _File:
         data.id.chunk_iter(place)
     if n and chunks.min() < 0:
         first = int(chunks.argmin()) * rows
-        raise ValueError(f"{_damaged(path)}: each row of {data.name} must have been written; found none at {first}")
+        raise ValueError(
+            f"{_FILES.damaged(path)}: each row of {data.name} must have been written; found none at {first}"
+        )
     stat = path.stat()
     return _File(path, stat.st_size, stat.st_mtime_ns, chunks.astype(np.int64), rows, row_bytes)
 
@@ -395,21 +361,13 @@ def _stored(path: Path, data: Any, px: int) -> _File:
 def _check_bands(path: Path, start: np.ndarray, length: np.ndarray, upright: np.ndarray, px: int, total: int) -> None:
     if not len(start) == len(length) == len(upright):
         found = f"{len(start)}, {len(length)} and {len(upright)}"
-        raise ValueError(f"{_damaged(path)}: start, length and upright must be equally long; found {found}")
+        raise ValueError(f"{_FILES.damaged(path)}: start, length and upright must be equally long; found {found}")
     wrong = np.flatnonzero((start < 0) | (length < px) | (start + length > total))
     if len(wrong):
         raise ValueError(
-            f"{_damaged(path)}: images must be {px} rows or more of {total}; found {length[wrong[0]]} from "
+            f"{_FILES.damaged(path)}: images must be {px} rows or more of {total}; found {length[wrong[0]]} from "
             f"{start[wrong[0]]} on"
         )
-
-
-def _opened(path: Path) -> Any:
-    return store.opened_hdf5(path, kind=_KIND, use=_USE)
-
-
-def _damaged(path: Path) -> str:
-    return store.damaged(path, _KIND)
 
 
 def _reopened(file: _File) -> int:
@@ -417,7 +375,7 @@ def _reopened(file: _File) -> int:
     try:
         descriptor = os.open(file.path, os.O_RDONLY)
     except FileNotFoundError:
-        raise store.missing(file.path, kind=_KIND, use=_USE) from None
+        raise _FILES.missing(file.path) from None
     stat = os.fstat(descriptor)
     if (stat.st_size, stat.st_mtime_ns) != (file.size, file.changed_ns):
         os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy as np
 
 from histotransfer import seeds, store
 from histotransfer.cohort import splits
+from histotransfer.definitions import Factors, LearningTables, Split
+from histotransfer.feature_kinds import FeatureSet, Layers, SlideImage, StoredTiles, WindowSet
+from histotransfer.plain_data import made
 from histotransfer.predictions import NO_LABEL
 from histotransfer.tables import feature_matrix, slide_images, tile_pixels, windows
 from histotransfer.tables.columns import Columns
@@ -22,13 +25,11 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True)
-class TileTable:
-    """Tiles with features, in the order in which they were asked for.
+class Tiles:
+    """Tiles with their labels and their places in the split.
 
     Attributes
     ----------
-    features : ndarray, shape (n, n_features)
-        float32, or uint8 where they are windows of the pixels; the pixels themselves are uint8 (n, px, px, 3).
     tile, image, slide, group : ndarray of str, shape (n,)
     label : ndarray of int16, shape (n,)
         Index into the task's classes; -1 without a label.
@@ -44,7 +45,6 @@ class TileTable:
         Of the whole matrix: which layer of which network fills which columns, whichever of them were read.
     """
 
-    features: np.ndarray
     tile: np.ndarray
     image: np.ndarray
     slide: np.ndarray
@@ -55,6 +55,19 @@ class TileTable:
     unit: str
     attributes: dict[str, Any]
     columns: list[Columns]
+
+
+@dataclass(frozen=True)
+class TileTable(Tiles):
+    """Tiles with features, in the order in which they were asked for.
+
+    Attributes
+    ----------
+    features : ndarray, shape (n, n_features)
+        float32, or uint8 where they are windows of the pixels; the pixels themselves are uint8 (n, px, px, 3).
+    """
+
+    features: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> TileTable:
         """Return the rows of a mask or of indices; features are copied."""
@@ -62,29 +75,17 @@ class TileTable:
 
 
 @dataclass(frozen=True)
-class TileIndex:
+class TileIndex(Tiles):
     """All of a :class:`TileTable` but the features, sorted by image and tile, whatever the order of the files.
 
     Attributes
     ----------
-    tile, image, slide, group, label, set, fold, unit, attributes, columns
-        As in :class:`TileTable`.
-    matrix : features.MatrixIndex, windows.WindowIndex, tile_stream.TilePixels or slide_images.ImageIndex
+    matrix : MatrixIndex, WindowIndex, TilePixels or ImageIndex
         What reads the features; the last has none of tiles, but whole slides at low resolution.
     place : ndarray of int, shape (n,)
         Each tile's row in `matrix`.
     """
 
-    tile: np.ndarray
-    image: np.ndarray
-    slide: np.ndarray
-    group: np.ndarray
-    label: np.ndarray
-    set: np.ndarray
-    fold: np.ndarray
-    unit: str
-    attributes: dict[str, Any]
-    columns: list[Columns]
     matrix: Any
     place: np.ndarray
 
@@ -123,8 +124,8 @@ def read(
     labels: Sequence[str],
     slides_table: str,
     split_file: str,
-    split: Mapping[str, Any],
-    feature_set: Mapping[str, Any],
+    split: Split,
+    feature_set: FeatureSet,
     classes: Sequence[str],
     master_seed: int,
 ) -> TileIndex:
@@ -139,12 +140,11 @@ def read(
     slides_table : path
         The cohort's table: images that are not ``ok`` in it are left out, though this network could read them.
     split_file : path
-    split : mapping
-        ``unit`` and ``share_groups``.
-    feature_set : mapping
-        ``{"sources": [{"network": name, "layer": name or None}, ...]}`` (:func:`features.open_matrix`),
-        ``{"windows": {...}}`` (:func:`windows.open_windows`), ``{"pixels": {"px": px}}``
-        (:func:`tile_stream.open_tiles`), or ``{"image": {"cell_px": px}}`` (:func:`slide_images.open_images`).
+    split : Split
+    feature_set : FeatureSet
+        What is read: features of layers (:func:`feature_matrix.open_matrix`), random windows
+        (:func:`windows.open_windows`), stored tiles (:func:`tile_pixels.open_tiles`) or slide images
+        (:func:`slide_images.open_images`).
     classes : sequence of str
         In declared order.
     master_seed : int
@@ -154,8 +154,10 @@ def read(
     ------
     ValueError
         If a tile has no row in the label tables, a label is no class of the task, the features do not fit together
-        (:func:`features.open_matrix`), or the split is not kept (:func:`splits.read`).
+        (:func:`feature_matrix.open_matrix`), or the split is not kept (:func:`splits.read`).
     """
+    # plain data of callers that do not have objects yet
+    split, feature_set = made(Split, split), made(FeatureSet, feature_set)
     matrix = _open(features, feature_set, master_seed)
     rows_of = _label_rows(labels, classes)
     usable = {row["image"] for row in store.read_table(slides_table) if row["status"] == "ok"}
@@ -173,7 +175,7 @@ def read(
     if twice:
         raise ValueError(f"a tile stands once in the features; tile {twice[1]!r} of image {twice[0]!r} stands twice")
     rows = [rows_of[keys[k]] for k in order]
-    places = splits.read(split_file, rows, split["unit"], split.get("share_groups"))
+    places = splits.read(split_file, rows, split.unit, split.share_groups)
     index = {name: k for k, name in enumerate(classes)} | {"": NO_LABEL}
     return TileIndex(
         tile=_texts(row["tile"] for row in rows),
@@ -189,6 +191,43 @@ def read(
         matrix=matrix,
         place=np.array(order),
     )
+
+
+def read_drawn(
+    *,
+    features: Sequence[str],
+    tables: LearningTables,
+    split: Split,
+    feature_set: FeatureSet,
+    classes: Sequence[str],
+    factors: Factors,
+    master_seed: int,
+) -> tuple[TileIndex, np.ndarray]:
+    """Read a table as :func:`read` does, and draw the tiles to train on as :func:`draw` does.
+
+    Returns
+    -------
+    table : TileIndex
+    drawn : ndarray of bool, shape (n,)
+    """
+    table = read(
+        features=features,
+        labels=tables.labels,
+        slides_table=tables.slides_table,
+        split_file=tables.split_file,
+        split=split,
+        feature_set=feature_set,
+        classes=classes,
+        master_seed=master_seed,
+    )
+    drawn = draw(
+        table,
+        tiles=split.train_tiles,
+        tiles_per_class=split.train_tiles_per_class,
+        split_seed=factors.seed,
+        master_seed=master_seed,
+    )
+    return table, drawn
 
 
 def check_features_vary(table: TileTable) -> None:
@@ -211,13 +250,13 @@ def check_features_vary(table: TileTable) -> None:
 
 
 def draw(
-    table: TileIndex | TileTable, *, tiles: int | None, tiles_per_class: int | None, split_seed: int, master_seed: int
+    table: Tiles, *, tiles: int | None, tiles_per_class: int | None, split_seed: int, master_seed: int
 ) -> np.ndarray:
     """Choose the labelled tiles to train on; without a cap, all of train and validation.
 
     Parameters
     ----------
-    table : TileIndex or TileTable
+    table : Tiles
     tiles, tiles_per_class : int or None
         At most so many, and so many of each class.
     split_seed, master_seed : int
@@ -248,20 +287,19 @@ def draw(
     return chosen
 
 
-def _open(features: Sequence[str], feature_set: Mapping[str, Any], master_seed: int) -> Any:
-    if set(feature_set) == {"windows"}:
-        return windows.open_windows(pixels=list(features), **feature_set["windows"], master_seed=master_seed)
-    if set(feature_set) == {"sources"}:
-        return feature_matrix.open_matrix(manifests=list(features), sources=feature_set["sources"])
-    if set(feature_set) == {"pixels"}:
-        return tile_pixels.open_tiles(list(features), **feature_set["pixels"])
-    if set(feature_set) == {"image"}:
-        return slide_images.open_images(list(features), **feature_set["image"])
-    found = ", ".join(feature_set) or "none"
-    raise ValueError(f"a feature set is given by one of sources, windows, pixels and image; found {found}")
+def _open(features: Sequence[str], feature_set: FeatureSet, master_seed: int) -> Any:
+    match feature_set:
+        case Layers():
+            return feature_matrix.open_matrix(manifests=features, sources=feature_set.sources)
+        case WindowSet():
+            return windows.open_windows(pixels=features, windows=feature_set.windows, master_seed=master_seed)
+        case StoredTiles():
+            return tile_pixels.open_tiles(features, px=feature_set.pixels.px)
+        case SlideImage():
+            return slide_images.open_images(features, cell_px=feature_set.image.cell_px)
 
 
-def _taken(table: TileTable | TileIndex, chosen: np.ndarray) -> dict[str, np.ndarray]:
+def _taken(table: Tiles, chosen: np.ndarray) -> dict[str, np.ndarray]:
     return {name: getattr(table, name)[chosen] for name in _DESCRIBING}
 
 

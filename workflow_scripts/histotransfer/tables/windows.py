@@ -7,7 +7,6 @@ places, each reduced to one small size and written as raw values of hue, saturat
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from histotransfer import seeds, store
+from histotransfer import seeds
+from histotransfer.feature_kinds import Windows
+from histotransfer.plain_data import plain
 from histotransfer.slides.pixels import resized
 from histotransfer.tables.columns import Columns
+from histotransfer.tables.slide_files import FileKind, read_contents
 
-#: What is read here, and for what: the words of errors.
-_KIND, _USE = "pixel file", "windows are cut from"
+_FILES = FileKind("pixel file", content="pixels", use="windows are cut from")
 
 #: What stands where other features name their network and layer, in words: "windows of the pixels".
 SOURCE, LAYER = "the pixels", "windows"
@@ -54,6 +55,7 @@ class WindowIndex:
     columns: list[Columns]
     n_features: int
     attributes: dict[str, Any]
+    _windows: Windows
     _files: list[Path]
     _starts: np.ndarray
     _master_seed: int
@@ -80,31 +82,24 @@ class WindowIndex:
         """
         rows = np.arange(len(self.tile)) if rows is None else np.asarray(rows)
         windows = np.empty((len(rows), self.n_features if columns is None else len(columns)), np.uint8)
-        said = self.attributes
         for place, tile in self._tiles(rows):
             row = rows[place]
             places = window_places(
-                image=self.image[row],
-                tile=self.tile[row],
-                px=said["px"],
-                windows=said["windows"],
-                smallest=said["smallest"],
-                largest=said["largest"],
-                master_seed=self._master_seed,
+                self._windows, image=self.image[row], tile=self.tile[row], master_seed=self._master_seed
             )
-            values = cut(tile, places, said["window_px"]).reshape(-1)
+            values = cut(tile, places, self._windows.window_px).reshape(-1)
             windows[place] = values if columns is None else values[columns]
         return windows
 
     def _tiles(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yield each place in `rows` with its tile, in one array for all, file by file."""
-        px = self.attributes["px"]
+        px = self._windows.px
         tile = np.empty((1, px, px, 3), np.uint8)
         of_row = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(of_row):
             path = self._files[number]
             places = np.flatnonzero(of_row == number)
-            with _opened(path) as file:
+            with _FILES.opened(path) as file:
                 tiles = file["tiles"]
                 # in the order of the file, one by one: a list of rows takes h5py tens of times as long
                 for place in places[np.argsort(rows[places], kind="stable")].tolist():
@@ -112,20 +107,13 @@ class WindowIndex:
                     try:
                         tiles.read_direct(tile, np.s_[k : k + 1])
                     except (OSError, ValueError, TypeError) as error:
-                        raise ValueError(f"{_damaged(path)}: tile {self.tile[rows[place]]} gave {error}") from error
+                        raise ValueError(
+                            f"{_FILES.damaged(path)}: tile {self.tile[rows[place]]} gave {error}"
+                        ) from error
                     yield place, tile[0]
 
 
-def open_windows(
-    *,
-    pixels: Sequence[str | Path],
-    px: int,
-    windows: int,
-    window_px: int,
-    smallest: float,
-    largest: float,
-    master_seed: int,
-) -> WindowIndex:
+def open_windows(*, pixels: Sequence[str | Path], windows: Windows, master_seed: int) -> WindowIndex:
     """Read which tiles pixel files hold, so that random windows can be cut from them.
 
     Parameters
@@ -133,14 +121,9 @@ def open_windows(
     pixels : list of path
         Files of :func:`histotransfer.slides.pixels.write_pixels` or :func:`histotransfer.slides.patches.write_part`;
         those whose status is not ``ok`` hold no tiles and are passed over.
-    px : int
-        Edge of the tiles in pixels.
-    windows : int
-        Windows of a tile.
-    window_px : int
-        Edge that each window is resized to, in pixels.
-    smallest, largest : float
-        Edges of windows before they are resized, as shares of the tile's: in (0, 1].
+    windows : Windows
+        ``px`` is the edge of the files' tiles; ``smallest`` and ``largest`` are edges of windows before they are
+        resized, as shares of the tile's, in (0, 1].
     master_seed : int
         The study's seed.
 
@@ -151,51 +134,25 @@ def open_windows(
     Raises
     ------
     ValueError
-        If a setting is not legal, a file is missing, damaged or of another size, a slide stands in two files, or no
-        file has tiles.
+        If a setting is not legal, a file is missing, damaged or of another size, a slide has two files, or no file has
+        tiles.
     """
-    _check(windows=windows, window_px=window_px, smallest=smallest, largest=largest)
-    files, counts = [], []
-    tile: list[str] = []
-    image: list[str] = []
-    tiles_digests = {}
-    versions: dict[str, set[str]] = {}
-    file_of: dict[str, Path] = {}
-    for path in sorted(map(Path, pixels), key=lambda path: path.name):
-        slide = path.name.removesuffix(".h5")
-        if slide in file_of:
-            raise ValueError(f"a slide's pixels must stand in one file; found {slide} in {file_of[slide]} and {path}")
-        file_of[slide] = path
-        with _opened(path) as file:
-            try:
-                if str(file.attrs["status"]) != "ok":
-                    continue
-                shape = tuple(file["tiles"].shape)
-                found = int(file.attrs["px"])
-                if found != px:
-                    raise ValueError(
-                        f"pixel file {path}: windows are to be cut from tiles of {px} px; found {found} px"
-                    )
-                tile += store.read_texts(file, "tile")
-                image += store.read_texts(file, "image")
-                known = json.loads(file.attrs.get("versions", "{}"))
-            except KeyError as error:
-                raise ValueError(f"{_damaged(path)}: {error.args[0]}") from error
-            tiles_digests[slide] = str(file.attrs.get("tiles_digest", ""))
-        expected = (len(tile) - sum(counts), px, px, 3)
+    _check(windows)
+
+    def checked(path: Path, file: Any, tile: list[str], image: list[str]) -> Path:
+        shape, px = tuple(file["tiles"].shape), int(file.attrs["px"])
+        if px != windows.px:
+            raise ValueError(f"pixel file {path}: windows are to be cut from tiles of {windows.px} px; found {px} px")
+        expected = (len(tile), px, px, 3)
         if shape != expected or len(image) != len(tile):
-            raise ValueError(f"{_damaged(path)}: its tiles must have the shape {expected}; found {shape}")
-        files.append(path)
-        counts.append(shape[0])
-        for library, version in known.items():
-            versions.setdefault(library, set()).add(version)
-    if not tile:
-        given = ", ".join(map(str, pixels)) or "no file"
-        raise ValueError(f"windows are cut from pixel files that have tiles; found none in {given}")
-    n_features = windows * window_px * window_px * 3
+            raise ValueError(f"{_FILES.damaged(path)}: its tiles must have the shape {expected}; found {shape}")
+        return path
+
+    contents = read_contents(pixels, _FILES, checked)
+    n_features = windows.windows * windows.window_px**2 * 3
     return WindowIndex(
-        tile=tile,
-        image=image,
+        tile=contents.tile,
+        image=contents.image,
         columns=[Columns(network=SOURCE, layer=LAYER, start=0, stop=n_features)],
         n_features=n_features,
         attributes={
@@ -203,23 +160,17 @@ def open_windows(
             "weights": WEIGHTS,
             "untrained": False,
             "layer": LAYER,
-            "px": px,
-            "windows": windows,
-            "window_px": window_px,
-            "smallest": smallest,
-            "largest": largest,
-            "tiles_digests": tiles_digests,
-            "versions": {library: ", ".join(sorted(found)) for library, found in sorted(versions.items())},
+            **plain(windows),
+            **contents.attributes,
         },
-        _files=files,
-        _starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
+        _windows=windows,
+        _files=contents.parts,
+        _starts=np.cumsum([0, *contents.n_tiles[:-1]]).astype(np.int64),
         _master_seed=master_seed,
     )
 
 
-def window_places(
-    *, image: str, tile: str, px: int, windows: int, smallest: float, largest: float, master_seed: int
-) -> np.ndarray:
+def window_places(windows: Windows, *, image: str, tile: str, master_seed: int) -> np.ndarray:
     """Draw the places of a tile's windows.
 
     They depend on the seed and the tile's name alone; the first of many windows are those of few.
@@ -227,15 +178,16 @@ def window_places(
     Returns
     -------
     ndarray of shape (windows, 3), int64
-        Left, top and edge in pixels of the tile: edges uniform between `smallest` and `largest` (shares of the
+        Left, top and edge in pixels of the tile: edges uniform between ``smallest`` and ``largest`` (shares of the
         tile's), places uniform among all where the window lies inside the tile.
     """
     # ASSUME: every tile has the same number of windows, drawn once a study, so that the same tile looks the same in
     # every fold, split and repetition; new windows for each would be a second source of chance beside the split.
-    drawn = seeds.generator(master_seed, "windows", image, tile).random((windows, 3))
+    drawn = seeds.generator(master_seed, "windows", image, tile).random((windows.windows, 3))
     # ASSUME: whole pixels, and square windows, since the places are then pixels that a reader can look at
-    size = np.clip(np.rint((smallest + (largest - smallest) * drawn[:, 2]) * px), 1, px)
-    corner = np.floor(drawn[:, :2] * (px - size + 1)[:, None])
+    share = windows.smallest + (windows.largest - windows.smallest) * drawn[:, 2]
+    size = np.clip(np.rint(share * windows.px), 1, windows.px)
+    corner = np.floor(drawn[:, :2] * (windows.px - size + 1)[:, None])
     return np.column_stack([corner, size]).astype(np.int64)
 
 
@@ -268,20 +220,12 @@ def cut(tile: np.ndarray, places: np.ndarray, window_px: int) -> np.ndarray:
     return np.asarray(column.convert("HSV")).reshape(windows.shape)
 
 
-def _check(*, windows: int, window_px: int, smallest: float, largest: float) -> None:
-    for name, value in (("windows", windows), ("window_px", window_px)):
+def _check(windows: Windows) -> None:
+    for name, value in (("windows", windows.windows), ("window_px", windows.window_px)):
         if value < 1:
             raise ValueError(f"{name}: legal are integers of at least 1; found {value}")
-    if not 0 < smallest <= largest <= 1:
+    if not 0 < windows.smallest <= windows.largest <= 1:
         raise ValueError(
             "smallest and largest edges of windows are shares of the tile's edge: legal is 0 < smallest <= largest <= "
-            f"1; found {smallest} and {largest}"
+            f"1; found {windows.smallest} and {windows.largest}"
         )
-
-
-def _opened(path: Path) -> Any:
-    return store.opened_hdf5(path, kind=_KIND, use=_USE)
-
-
-def _damaged(path: Path) -> str:
-    return store.damaged(path, _KIND)

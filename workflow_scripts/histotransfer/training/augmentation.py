@@ -27,8 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from histotransfer.definitions import Augmentation
+
 #: What changes colours, in the order in which it is done.
 COLOURS = ("saturation", "contrast", "brightness", "sharpness")
+#: How many axes a recipe's ``flip`` flips at random: left and right first.
+AXES_FLIPPED = {"none": 0, "horizontal": 1, "both": 2}
 
 # Places between pixels are whole numbers of 2 ** -18 px: every backend and device computes the same ones. Places up
 # to 8,192 px from the corner fit 32 bits.
@@ -36,7 +40,7 @@ _FRACTION_BITS = 18
 _FARTHEST = 2 ** (31 - _FRACTION_BITS)
 
 
-def draw_crops(augmentation: Mapping[str, Any] | None, *, n: int, generator: np.random.Generator) -> np.ndarray | None:
+def draw_crops(augmentation: Augmentation | None, *, n: int, generator: np.random.Generator) -> np.ndarray | None:
     """Draw which of the largest squares of each image is read.
 
     See :meth:`histotransfer.tables.tile_pixels.TilePixels.read`.
@@ -46,20 +50,20 @@ def draw_crops(augmentation: Mapping[str, Any] | None, *, n: int, generator: np.
     ndarray of shape (n,), float32, or None
         Uniform in [0, 1); None where the recipe has no ``maximal_crop``, which takes the square in the middle.
     """
-    if not (augmentation or {}).get("maximal_crop"):
+    if augmentation is None or not augmentation.maximal_crop:
         return None
     return generator.random(n, np.float32)
 
 
 def draw(
-    augmentation: Mapping[str, Any] | None, *, n: int, px_stored: int, px: int, generator: np.random.Generator
+    augmentation: Augmentation | None, *, n: int, px_stored: int, px: int, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Draw how each of `n` tiles is varied.
 
     Parameters
     ----------
-    augmentation : dict or None
-        A recipe's ``augmentation``; what it lacks is left out, ``maximal_crop`` is not looked at.
+    augmentation : Augmentation or None
+        None varies nothing but the place of a crop. ``maximal_crop`` is not looked at: see :func:`draw_crops`.
     n : int
         Tiles.
     px_stored, px : int
@@ -80,36 +84,35 @@ def draw(
     ValueError
         If the stored tiles are smaller than the input, or zoom and shear reach farther than can be computed.
     """
-    wanted = augmentation or {}
+    wanted = augmentation or Augmentation()
     if px_stored < px:
         raise ValueError(f"tiles must be stored with at least the {px} px of the input; found {px_stored} px")
     drawn: dict[str, np.ndarray] = {}
     if px_stored > px:
         drawn["corner"] = generator.integers(0, px_stored - px + 1, (n, 2), dtype=np.int32)
-    flips = {"none": 0, "horizontal": 1, "both": 2}[wanted.get("flip", "none")]
-    if wanted.get("quarter_turns") or flips:
-        turns = generator.integers(0, 4, n) if wanted.get("quarter_turns") else np.zeros(n, int)
+    flips = AXES_FLIPPED[wanted.flip]
+    if wanted.quarter_turns or flips:
+        turns = generator.integers(0, 4, n) if wanted.quarter_turns else np.zeros(n, int)
         flipped = np.zeros((n, 2), int)
         flipped[:, :flips] = generator.integers(0, 2, (n, flips))
         drawn["turn"] = turn(quarter_turns=turns, left_right=flipped[:, 0], up_down=flipped[:, 1])
-    if wanted.get("zoom") or any(wanted.get(name) for name in ("rotate", "shear", "shift")):
+    if wanted.zoom or wanted.rotate or wanted.shear or wanted.shift:
         # ASSUME: every range is drawn from uniformly, rotation, shear and shift to both sides alike
         rotate, shear, shift_x, shift_y = generator.uniform(-1, 1, (4, n))
         # ASSUME: one factor for both directions, so that nuclei keep their proportions
-        zoom = generator.uniform(*(wanted.get("zoom") or (1.0, 1.0)), n)
-        share = wanted.get("shift") or 0.0
+        zoom = generator.uniform(*(wanted.zoom or (1.0, 1.0)), n)
         if px_stored > _FARTHEST // 2:
             raise ValueError(f"tiles to be rotated must have at most {_FARTHEST // 2} px; found {px_stored} px")
         drawn["affine"] = affine(
-            rotate=rotate * (wanted.get("rotate") or 0.0),
+            rotate=rotate * (wanted.rotate or 0.0),
             zoom=zoom,
-            shear=shear * (wanted.get("shear") or 0.0),
-            shift=np.column_stack([shift_x, shift_y]) * share,
+            shear=shear * (wanted.shear or 0.0),
+            shift=np.column_stack([shift_x, shift_y]) * (wanted.shift or 0.0),
             px=px,
         )
     for name in COLOURS:
-        if wanted.get(name):
-            drawn[name] = generator.uniform(*wanted[name], n).astype(np.float32)
+        if getattr(wanted, name):
+            drawn[name] = generator.uniform(*getattr(wanted, name), n).astype(np.float32)
     return drawn
 
 

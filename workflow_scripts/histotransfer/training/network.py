@@ -1,4 +1,4 @@
-"""Networks that are trained: from a start and a recipe to a model of its own, its predictions and its history.
+"""Networks that are trained: from a start and a recipe to the network with the weights that training begins with.
 
 The network is built of three parts: image layers (the centre of a stored tile, then the start's own preprocessing),
 the trunk (the start up to its layer), and the head. In training the image layers make way for the augmentation, which
@@ -7,21 +7,19 @@ is part of the compiled step.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from histotransfer import seeds
-from histotransfer.networks import building, random_weights, specification, weights
-from histotransfer.networks import trained as network_trained
+from histotransfer.backends.shared import listed
+from histotransfer.definitions import Recipe
+from histotransfer.networks import building, random_weights, trained, weights
 from histotransfer.networks.groups import HEAD
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.training import augmentation
-from histotransfer.training.head import build_head, load_head
-
-log = logging.getLogger("histotransfer")
-
+from histotransfer.training.head import HeadLayers, build_head, load_head
 
 #: Share that the moving statistics of batch normalisation keep at each step, where a recipe does not say.
 # ASSUME 0.9, as PyTorch has it, for every network. Those of keras.applications have 0.99, MobileNetV2 even 0.999, meant
@@ -36,8 +34,8 @@ class Network:
 
     Attributes
     ----------
-    spec : networks.NetworkSpec
-        Of the start.
+    start : NetworkSpec
+        What training begins with.
     trained : keras.Model
         From preprocessed tiles, float32 (n, px, px, 3), to the logits and those of auxiliary outputs.
     evaluated : keras.Model
@@ -49,10 +47,10 @@ class Network:
     n_features : int
         Values that the head takes.
     prepare : callable
-        See :class:`epochs.Learner`.
+        See :class:`histotransfer.training.learner.Learner`.
     """
 
-    spec: specification.NetworkSpec
+    start: NetworkSpec
     trained: Any
     evaluated: Any
     model: Any
@@ -63,13 +61,13 @@ class Network:
 
 def build(
     *,
-    start: Mapping[str, Any],
+    start: NetworkSpec,
     start_name: str,
-    recipe: Mapping[str, Any],
-    classes: Sequence[str],
+    recipe: Recipe,
+    n_classes: int,
     weights_file: str | Sequence[str] | None,
     master_seed: int,
-    factors: Sequence[object],
+    stream: Sequence[object] = (),
     head: str | None = None,
     means: Sequence[float] | None = None,
 ) -> Network:
@@ -77,18 +75,17 @@ def build(
 
     Parameters
     ----------
-    start : mapping
-        As :func:`networks.specification` takes it.
+    start : NetworkSpec
     start_name : str
         Its name among ``networks``.
-    recipe : mapping
-        See :mod:`recipes`.
-    classes : sequence of str
+    recipe : Recipe
+    n_classes : int
     weights_file : path, list of path or None
         The start's, where the config gives a path.
     master_seed : int
-    factors : sequence
-        What tells this training from others.
+    stream : sequence
+        What the seeds of this training are derived from, besides the master seed: see
+        :attr:`histotransfer.training.job.Job.stream`.
     head : path, optional
         A head that was trained on features of the start.
     means : sequence of 3 floats, optional
@@ -102,72 +99,72 @@ def build(
     ------
     ValueError
         If the start, its weights or the head do not fit.
+    OSError
+        If a file cannot be read.
     """
     import keras
 
-    spec = specification.specification(start)
-    seed_of = partial(seeds.integer, master_seed, "training", *factors)
-    path, _ = weights.file_of(spec, weights_file)
-    on_features = recipe["phases"][0]["on"] == "features"
+    seed_of = partial(seeds.integer, master_seed, "training", *stream)
+    on_features = recipe.phases[0].on == "features"
     # a head that was trained on features of a random start needs that very start
     trunk = building.trunk(
-        spec,
-        weights_file=path,
+        start,
+        weights_file=weights.file_of(start, weights_file)[0],
         seed=seeds.integer(master_seed, "weights", start_name) if on_features else seed_of("trunk"),
-        precision=recipe["precision"],
-        initialisation=None if on_features else recipe["initialisation"],
-        auxiliary=_has_auxiliary(spec, recipe),
+        precision=recipe.precision,
+        initialisation=None if on_features else recipe.initialisation,
+        auxiliary=bool(recipe.auxiliary and building.auxiliary_layers(start)),
     )
-    outputs = list(trunk.outputs)
-    built = build_head(
-        recipe,
-        len(classes),
-        dimensions=len(outputs[0].shape),
-        n_auxiliary=len(outputs) - 1,
+    layers = build_head(
+        recipe.head,
+        n_classes,
+        dimensions=len(trunk.outputs[0].shape),
+        n_auxiliary=len(trunk.outputs) - 1,
         dropout_seed=seed_of("dropout"),
     )
-    # the part that is saved has no auxiliary outputs
-    main = keras.Model(trunk.input, outputs[0], name="trunk") if len(outputs) > 1 else trunk
-    given = keras.Input((spec.px, spec.px, 3), name="preprocessed")
-    first, *others = _listed(trunk(given))
-    logits = built(first)
-    auxiliary = [layer(other) for layer, other in zip(built.auxiliary, others, strict=True)]
-    px_stored = recipe["crop_from"] or spec.px
-    tiles = keras.Input((px_stored, px_stored, 3), dtype="uint8", name="tiles")
-    evaluated = built(main(building.image_layers(spec, px_stored=px_stored, means=means)(tiles)))
-    model = keras.Model(tiles, built.probability(evaluated), name="network")
+    preprocessed = keras.Input((start.px, start.px, 3), name="preprocessed")
+    first, *others = listed(trunk(preprocessed))
+    outputs = [layers(first), *(layer(other) for layer, other in zip(layers.auxiliary, others, strict=True))]
+    evaluated, model = _from_stored_tiles(
+        trunk, layers, building.image_layers(start, px_stored=recipe.crop_from or start.px, means=means)
+    )
     random_weights.draw_weights(
-        [*built.layers, *built.auxiliary], seed=seed_of("head"), initialisation=recipe["initialisation"]
+        [*layers.layers, *layers.auxiliary], seed=seed_of("head"), initialisation=recipe.initialisation
     )
     if head:
-        load_head(built, head)
-    momentum = recipe.get("statistics_momentum")
-    for layer in trunk.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = STATISTICS_MOMENTUM if momentum is None else momentum
-    groups = network_trained.groups(trunk, spec)
-    groups[HEAD] = [*groups.pop(HEAD, []), *built.all]
+        load_head(layers, head)
+    _set_statistics_momentum(trunk, recipe)
+    groups = trained.groups(trunk, start)
+    groups[HEAD] = [*groups.pop(HEAD, []), *layers.all]
 
     def prepare(stored: Any, drawn: Mapping[str, Any]) -> Any:
-        return building.preprocess(augmentation.apply(stored, drawn, px=spec.px), spec.preprocessing, means=means)
+        return building.preprocess(augmentation.apply(stored, drawn, px=start.px), start.preprocessing, means=means)
 
     return Network(
-        spec=spec,
-        trained=keras.Model(given, [logits, *auxiliary] if auxiliary else logits),
-        evaluated=keras.Model(tiles, evaluated),
+        start=start,
+        trained=keras.Model(preprocessed, outputs if len(outputs) > 1 else outputs[0]),
+        evaluated=evaluated,
         model=model,
         groups=groups,
-        n_features=int(next(layer for layer in built.layers if layer.weights).input.shape[-1]),
+        n_features=int(next(layer for layer in layers.layers if layer.weights).input.shape[-1]),
         prepare=prepare,
     )
 
 
-def _has_auxiliary(spec: specification.NetworkSpec, recipe: Mapping[str, Any]) -> bool:
-    """Tell whether auxiliary outputs are trained: where a recipe weighs them and the network has some."""
-    names = spec.architecture.layers
-    below = [cut for cut, _ in spec.architecture.auxiliary if names.index(cut) <= names.index(spec.layer)]
-    return bool(recipe["auxiliary"] and below)
+def _from_stored_tiles(trunk: Any, head: HeadLayers, image: Any) -> tuple[Any, Any]:
+    """Return the models from stored tiles to logits, and to probabilities: without auxiliary outputs."""
+    import keras
+
+    main = keras.Model(trunk.input, trunk.outputs[0], name="trunk") if len(trunk.outputs) > 1 else trunk
+    tiles = keras.Input(image.input.shape[1:], dtype="uint8", name="tiles")
+    logits = head(main(image(tiles)))
+    return keras.Model(tiles, logits), keras.Model(tiles, head.probability(logits), name="network")
 
 
-def _listed(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+def _set_statistics_momentum(trunk: Any, recipe: Recipe) -> None:
+    import keras
+
+    for layer in trunk.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            momentum = recipe.statistics_momentum
+            layer.momentum = STATISTICS_MOMENTUM if momentum is None else momentum

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from histotransfer.tables import tile_table
-from histotransfer.training import results
+from histotransfer.training import tiles
 
+NO_CAPS = {"tiles": None, "tiles_per_class": None}
 CLASSES = ["fibrous", "glandular", "lymphoid"]
 
 
@@ -31,8 +32,9 @@ def table(tmp_path_factory):
     )
 
 
-def rows_of(table, split=None, *, seed=1, **changes):
-    return results.rows_of_sets(table, split or {}, split_seed=seed, master_seed=1, **changes)
+def rows_of(table, *, seed=1, sampling="all", **caps):
+    drawn = tile_table.draw(table, **{**NO_CAPS, **caps}, split_seed=seed, master_seed=1)
+    return tiles.rows_of_sets(table, drawn, seed=seed, master_seed=1, sampling=sampling)
 
 
 def counts(table, rows):
@@ -68,8 +70,8 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_the_order(table):
 
 
 def test_a_cap_comes_before_the_balance(table):
-    capped = rows_of(table, {"train_tiles_per_class": 5})["train"]
-    balanced = rows_of(table, {"train_tiles_per_class": 5}, sampling="balanced")["train"]
+    capped = rows_of(table, tiles_per_class=5)["train"]
+    balanced = rows_of(table, tiles_per_class=5, sampling="balanced")["train"]
     assert set(balanced) <= set(capped)
     assert counts(table, balanced) == [min(counts(table, capped))] * 3
 
