@@ -1,38 +1,36 @@
 # Report. Needs everything. Gives results/studies/{study}/report.html, one file that opens offline.
 
 
-rule write_report:
+# The study whose pages are copied to results/.
+DEFAULT_STUDY = "demo"
+
+
+use rule run_step as write_report with:
     input:
         files=[entry.path for entry in CONTENTS.entries()],
         templates=TEMPLATES,
     output:
-        page=report(f"results/studies/{STUDY.name}/report.html", caption="report/report.rst", category="Report"),
+        page=report(in_study(paths.REPORT), **in_report("report", "Report")),
     log:
         f"logs/studies/{STUDY.name}/write_report.log",
     benchmark:
         f"benchmarks/studies/{STUDY.name}/write_report.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("write_report"),
     params:
+        **step("report.pages.write_report"),
         entries=plain(CONTENTS.entries()),
         trained=plain(CONTENTS.described_networks()),
         map_methods=plain(CONTENTS.described_methods()),
         config=STUDY.config,
         metric=HEADLINE,
         code_version=VERSION,
-        **step("report.pages.write_report"),
     message:
         "Writing the report"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule copy_pages:
     input:
-        report=f"results/studies/{DEFAULT_STUDY}/report.html",
-        run=f"results/studies/{DEFAULT_STUDY}/run.html",
+        report=paths.REPORT.format(study=DEFAULT_STUDY),
+        run=paths.RUN_PAGE.format(study=DEFAULT_STUDY),
     output:
         report="results/report.html",
         run="results/run.html",
@@ -43,7 +41,7 @@ rule copy_pages:
     conda:
         "../envs/histotransfer.yaml"
     resources:
-        **by_files("copy_pages"),
+        **REQUESTS.by_files(),
     message:
         "Copying the default study's pages to results/"
     shell:
@@ -52,6 +50,6 @@ rule copy_pages:
 
 rule report:
     input:
-        f"results/studies/{STUDY.name}/report.html",
-        f"results/studies/{STUDY.name}/run.html",
+        in_study(paths.REPORT),
+        in_study(paths.RUN_PAGE),
         ["results/report.html", "results/run.html"] if STUDY.name == DEFAULT_STUDY else [],

@@ -181,11 +181,12 @@ def test_an_elimination_takes_more_than_a_classifier(step):
 @pytest.mark.parametrize("name", WORKING)
 def test_every_rule_says_what_it_needs(name):
     asked = RULES[name].get("resources", "")
-    said = re.findall(r"\*\*(needed\(\w+\)|by_files\(\"(\w+)\"\)),", asked)
-    assert len(said) == 1, f"rule {name} must ask for memory and time by needed(...) or by_files(...); found {asked!r}"
-    by_files = said[0][1]
-    assert by_files in ("", name)
-    assert not by_files or name in needs.OF_FILES
+    said = re.findall(r"\*\*REQUESTS\.(by\(REQUESTS\.\w+\)|by_files\(\)),", asked)
+    assert len(said) == 1, f"rule {name} must ask for memory and time by REQUESTS; found {asked!r}"
+    if said == ["by_files()"]:
+        assert needs.of_files(name).mb > 0
+    else:
+        assert name not in needs.OF_FILES
 
 
 def test_the_rules_that_run_networks_ask_for_a_gpu():
@@ -208,6 +209,17 @@ def test_a_u_net_by_hand():
 
 def test_no_needs_are_those_of_a_rule_that_is_not_there():
     assert needs.OF_FILES.keys() <= set(WORKING)
+    assert needs.OF_VERBS.keys() <= {name.partition("_")[0] for name in set(WORKING) - needs.OF_FILES.keys()}
+
+
+def test_a_rule_that_is_not_in_the_table_takes_what_its_verb_does():
+    assert needs.of_files("draw_scores") == needs.OF_VERBS["draw"]
+    assert needs.of_files("tabulate_points") == needs.of_files("collect_scores") == needs.of_files("rank_methods")
+    assert needs.of_files("draw_slide") == needs.OF_FILES["draw_slide"]
+    with pytest.raises(
+        ValueError, match=r"are known for draw_slide, .* and draw_\.\.\., .*; found rule 'paint_slide'$"
+    ):
+        needs.of_files("paint_slide")
 
 
 def test_what_each_job_asked_for_is_more_than_it_took(finished, tmp_path):

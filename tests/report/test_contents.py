@@ -9,6 +9,7 @@ import study_factory
 from config_factory import MAPS, changed, load
 from learning_factory import phase, recipe, start
 
+from histotransfer.definitions import Draw, Factors
 from histotransfer.report import contents
 from histotransfer.report.entries import chosen
 from histotransfer.study.methods import Method
@@ -143,15 +144,15 @@ def test_of_many_classes_fewer_tiles_are_shown():
 
 
 def test_every_network_is_tabulated_for_every_seed():
-    one = contents_of(network("fine"), network("scratch", start(weights="random"))).trainings("by-image")
-    assert [(each["network"], each["seed"], each["transfer"]) for each in one] == [
+    trained = contents_of(network("fine"), network("scratch", start(weights="random"))).trainings("by-image")
+    assert [(one.network, one.factors.seed, one.transfer) for one in trained] == [
         ("fine", 7, True),
         ("fine", 8, True),
         ("scratch", 7, False),
         ("scratch", 8, False),
     ]
-    assert one[0]["architecture"] == "MobileNetV2"
-    assert (one[0]["dataset"], one[0]["task"], one[0]["split"]) == ("nuclei", "type", "by-image")
+    assert trained[0].architecture == "MobileNetV2"
+    assert trained[0].factors == Factors("nuclei", "type", "by-image", Draw(7), "fine", "softmax")
 
 
 def test_without_trained_networks_there_is_nothing_of_them():
@@ -207,11 +208,11 @@ def test_tables_of_maps_and_the_rules_behind_them(maps):
     # of two seeds and four methods; three of them are segmentation networks, one is trained end to end
     assert len(maps.stagings("by-patient")) == 2 * 4
     assert len(maps.segmentations()) == 2 * 3
-    assert [one["seed"] for one in maps.segmentations("end_to_end", split="by-patient")] == [1, 2]
+    assert [run.seed for run in maps.segmentations("end_to_end", split="by-patient")] == [1, 2]
 
 
 def test_segmentation_networks_have_learning_curves_as_all_that_is_trained(maps):
-    trained = {(one["network"], one["features"], one["start"], one["transfer"]) for one in maps.trainings("by-patient")}
+    trained = {(one.network, one.factors.features, one.start, one.transfer) for one in maps.trainings("by-patient")}
     assert trained == {
         ("tuned", "tuned", "net", False),
         ("vectors+end-to-end", "vectors", "maps", True),

@@ -1,7 +1,8 @@
 """What a job asks of a cluster: memory and time, from the size of what goes into it.
 
-:data:`OF_FILES` and the functions say what a job takes, as it was measured (see :mod:`histotransfer.planning.rates`);
-:func:`memory_mb` and :func:`minutes` make a request of it, with room to spare, and a greater one at each attempt.
+:func:`of_files` and the other functions say what a job takes, as it was measured (see
+:mod:`histotransfer.planning.rates`); :func:`memory_mb` and :func:`minutes` make a request of it, with room to spare,
+and a greater one at each attempt.
 """
 
 from __future__ import annotations
@@ -66,20 +67,13 @@ class OfFiles:
         return Need(self.mb + self.mb_of_mb * mb, seconds)
 
 
-_FIGURES = (
-    *("draw_attrition", "draw_splits", "draw_scores", "draw_confusion", "draw_ranks", "draw_differences"),
-    *("draw_selection", "draw_layers", "draw_importance", "draw_iterations", "draw_epochs"),
-    *("draw_cost", "draw_method_costs", "draw_slide_tiles", "draw_segmentation_epochs", "draw_maps"),
-)
-_TABLES = (
-    *("collect_scores", "rank_methods", "tabulate_curve", "tabulate_overlap", "tabulate_layers"),
-    *("tabulate_strategies", "tabulate_training", "friedman_test", "tabulate_points", "tabulate_map_methods"),
-    *("tabulate_canvases", "tabulate_moved", "collect_staging"),
-)
 # matplotlib
 _FIGURE = OfFiles(mb=120, seconds=10, mb_of_mb=10, seconds_of_mb=1, seconds_of_file=0.01)
 _TABLE = OfFiles(mb=100, mb_of_mb=10, seconds_of_mb=1, seconds_of_file=0.01)
 _KERAS = OfFiles(mb=1100, seconds=60, seconds_of_file=0.02)
+
+#: By the first word of a rule's name, for those that :data:`OF_FILES` does not have.
+OF_VERBS: dict[str, OfFiles] = {"draw": _FIGURE, "tabulate": _TABLE, "collect": _TABLE}
 
 #: By rule. Of a slide: one of 645 MB took 392 MB and 1.6 s for its tissue, 117 MB and 5.4 s to be cut, the demo's of
 #: 1 MB each 70 MB and less than 1 s; slides of the 40 GB that whole-slide scanners make at most ask for no more than
@@ -127,9 +121,24 @@ OF_FILES: dict[str, OfFiles] = {
     "collect_costs": OfFiles(mb=100, seconds=60),
     "cost_methods": OfFiles(mb=100, seconds=60, seconds_of_file=0.01),
     "copy_pages": OfFiles(mb=20),
-    **dict.fromkeys(_FIGURES, _FIGURE),
-    **dict.fromkeys(_TABLES, _TABLE),
+    "rank_methods": _TABLE,
+    "friedman_test": _TABLE,
 }
+
+
+def of_files(rule: str) -> OfFiles:
+    """Return what a job of a rule takes whose input is its files.
+
+    Raises
+    ------
+    ValueError
+        If neither :data:`OF_FILES` has the rule nor :data:`OF_VERBS` its first word.
+    """
+    need = OF_FILES.get(rule) or OF_VERBS.get(rule.partition("_")[0])
+    if need is None:
+        verbs = ", ".join(f"{verb}_..." for verb in OF_VERBS)
+        raise ValueError(f"needs of files are known for {', '.join(OF_FILES)} and {verbs}; found rule {rule!r}")
+    return need
 
 
 def memory_mb(need: Need, *, attempt: int = 1, slides: int = 0) -> int:

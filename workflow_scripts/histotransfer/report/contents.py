@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from histotransfer import seeds
-from histotransfer.definitions import Recipe
+from histotransfer.definitions import Factors, Recipe
 from histotransfer.feature_kinds import Source
 from histotransfer.networks import groups
 from histotransfer.plain_data import made
 from histotransfer.report.entries import DescribedMethod, DescribedNetwork, Entry
-from histotransfer.study import segmenters
+from histotransfer.study import paths, runs, segmenters
 from histotransfer.study.configuration import Dataset, Study
-from histotransfer.study.methods import Method
+from histotransfer.study_parts import Training
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
 SHOWN_SLIDES = 40
@@ -44,7 +44,8 @@ class Contents:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._folder = f"results/studies/{study.name}"
+        self._runs = runs.Runs(study)
+        self._first_seed = next(iter(study.seeds))
         self._slides = {name: self._shown_slides(one) for name, one in study.datasets.items()}
         layers = (one.layers for one in study.feature_sets.values() if one.layers)
         of_layers = {name for each in layers for name in each.values()}
@@ -67,29 +68,42 @@ class Contents:
     def entries(self) -> list[Entry]:
         """Every file behind the report, in the order in which its last chapter lists them."""
         tables = self.tables()
-        scores = Entry(f"{self._folder}/scores.tsv", "collect_scores", "scores", "scores")
         return [
-            scores,
+            self._entry(paths.SCORES, "collect_scores", "scores", "scores"),
             *self._cohorts(),
-            *self._split_counts(),
+            *(
+                self._entry(paths.SPLIT_COUNTS, "count_split", "splits", "counts", **_draw(factors))
+                for factors in self._runs.draws()
+            ),
             *self._figures(tables),
             *tables,
-            *self._friedman_tests(),
-            *self._map_indexes(),
-            *self._descriptions(),
+            *(
+                self._entry(paths.FRIEDMAN, "friedman_test", "strategies", "friedman", split=split)
+                for split in (self._study.splits if self._study.strategies else ())
+            ),
+            # of the first seed, since GeoJSON of a whole study takes gigabytes
+            *(
+                self._entry(paths.MAPS_INDEX, "write_maps", "maps", "index", **run.wildcards)
+                for run in self.map_runs(seed=self._first_seed)
+            ),
+            *(
+                self._entry(paths.DESCRIPTION, "inspect_slide", "slides", "description", dataset=name, slide=slide)
+                for name, slides in self._slides.items()
+                for slide in slides
+            ),
             *self._predictions(),
         ]
 
     def costs(self) -> list[Entry]:
         """The files behind the page of what the run cost; methods are compared in the first split."""
         entries = [
-            Entry(f"{self._folder}/cost.tsv", "collect_costs", "cost", "cost"),
-            Entry(f"{self._folder}/figures/cost.svg", "draw_cost", "cost", "cost"),
+            self._entry(paths.COST, "collect_costs", "cost", "cost"),
+            self._entry(paths.COST_FIGURE, "draw_cost", "cost", "cost"),
         ]
         if len(self._study.methods) > 1:
-            stem = f"{self._folder}/costs/{next(iter(self._study.splits))}/method_costs"
-            entries.append(Entry(f"{stem}.csv", "cost_methods", "methods", "costs"))
-            entries.append(Entry(f"{stem}.svg", "draw_method_costs", "methods", "costs"))
+            split = next(iter(self._study.splits))
+            for ending, rule in ((".csv", "cost_methods"), (".svg", "draw_method_costs")):
+                entries.append(self._entry(paths.METHOD_COSTS + ending, rule, "methods", "costs", split=split))
         return entries
 
     def tables(self) -> list[Entry]:
@@ -97,24 +111,28 @@ class Contents:
         entries = []
         for split in self._study.splits:
             entries += self._comparisons(split)
-            home = f"{self._folder}/strategies/{split}"
             if self._study.strategies:
-                table = Entry(f"{home}/strategies.csv", "tabulate_strategies", "strategies", "strategies", split=split)
-                entries.append(table)
-            home = f"{self._folder}/training/{split}"
+                about = ("tabulate_strategies", "strategies", "strategies")
+                entries.append(self._entry(f"{paths.STRATEGIES}.csv", *about, split=split))
             for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
-                entries.append(Entry(f"{home}/{kind}.csv", "tabulate_training", "training", kind, split=split))
+                path = f"{paths.CURVES}/{kind}.csv"
+                entries.append(self._entry(path, "tabulate_training", "training", kind, split=split))
             entries += self._layers_and_importances(split)
             entries += self._selections(split)
             entries += self._maps(split)
         if self.segmentations():
-            entries.append(Entry(f"{self._folder}/maps/canvases.csv", "tabulate_canvases", "maps", "canvases"))
+            path = f"{paths.STUDY_MAPS}/canvases.csv"
+            entries.append(self._entry(path, "tabulate_canvases", "maps", "canvases"))
         return entries
+
+    def _entry(self, pattern: str, rule: str, section: str, kind: str, **fields: Any) -> Entry:
+        """Return an entry with its path: a pattern of :mod:`histotransfer.study.paths`, filled with the fields."""
+        return Entry(pattern.format(study=self._study.name, **fields), rule, section, kind, **fields)
 
     def _cohorts(self) -> list[Entry]:
         return [
-            Entry(
-                f"results/{name}/slides.tsv",
+            self._entry(
+                paths.SLIDES_TABLE,
                 "cohort" if dataset.kind == "slides" else "cohort_of_table",
                 *("attrition", "slides"),
                 dataset=name,
@@ -122,79 +140,12 @@ class Contents:
             for name, dataset in self._study.datasets.items()
         ]
 
-    def _descriptions(self) -> list[Entry]:
-        """What is known of each slide that is shown."""
-        return [
-            Entry(
-                f"results/{name}/slides/{slide}.json",
-                "inspect_slide",
-                "slides",
-                "description",
-                dataset=name,
-                slide=slide,
-            )
-            for name, slides in self._slides.items()
-            for slide in slides
-        ]
-
-    def _split_counts(self) -> list[Entry]:
-        """The tables of groups and tiles, one for each dataset, task, split and seed."""
-        return [
-            Entry(
-                f"results/{name}/counts/{task}/{split}/{seed}.tsv",
-                *("count_split", "splits", "counts"),
-                **{"dataset": name, "task": task, "split": split, "seed": seed},
-            )
-            for name, dataset in self._study.datasets.items()
-            for task in dataset.tasks
-            for split in self._study.splits
-            for seed in self._study.seeds
-        ]
-
     def _predictions(self) -> list[Entry]:
         """What every model predicts."""
-        rule_of = {method: self.rule_of_model(method) for method in self._study.methods}
+        rule_of = {method.name: runs.rule_of_model(self._study, method) for method in self._study.methods}
         return [
-            Entry(
-                f"results/{name}/models/{task}/{split}/{seed}/{method.features}/{method.classifier}/predictions.h5",
-                *(rule_of[method], "asked", "predictions"),
-                **{"dataset": name, "task": task, "split": split, "seed": seed},
-                **{"features": method.features, "classifier": method.classifier},
-            )
-            for name, dataset in self._study.datasets.items()
-            for task in dataset.tasks
-            for split in self._study.splits
-            for seed in self._study.seeds
-            for method in self._study.methods
-        ]
-
-    def rule_of_model(self, method: Method) -> str:
-        """Return the rule that writes the model of a method, with its predictions."""
-        kind = self._study.classifiers[method.classifier]["kind"]
-        if kind == groups.SOFTMAX:
-            return "attach_head" if self._study.trained[method.features].head_only else "train_network"
-        if kind in segmenters.KINDS:
-            return "train_end_to_end" if kind == segmenters.END_TO_END else "train_unet"
-        return "choose_layer" if self._study.feature_sets[method.features].layers else "train_classifier"
-
-    def _friedman_tests(self) -> list[Entry]:
-        """The result of Friedman's test on each split."""
-        return [
-            Entry(
-                f"{self._folder}/strategies/{split}/friedman.json",
-                *("friedman_test", "strategies", "friedman"),
-                split=split,
-            )
-            for split in (self._study.splits if self._study.strategies else ())
-        ]
-
-    def _map_indexes(self) -> list[Entry]:
-        """The indexes of the maps' files: with the first seed, since GeoJSON of a whole study takes gigabytes."""
-        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
-        seed = next(iter(self._study.seeds))
-        return [
-            Entry(f"{folder}/maps.json".format(**run), "write_maps", "maps", "index", **_without_method(run))
-            for run in self.map_runs(seed=seed)
+            self._entry(paths.PREDICTIONS, rule_of[run.method], "asked", "predictions", **run.wildcards)
+            for run in self._runs.factors()
         ]
 
     # ---- figures
@@ -216,36 +167,33 @@ class Contents:
         return entries + self._of_maps()
 
     def _of_dataset(self, dataset: Dataset) -> list[Entry]:
-        name, folder = dataset.name, f"results/{dataset.name}/figures"
-        entries = [Entry(f"{folder}/attrition.svg", "draw_attrition", "attrition", "attrition", dataset=name)]
+        name = dataset.name
+        entries = [self._entry(paths.ATTRITION_FIGURE, "draw_attrition", "attrition", "attrition", dataset=name)]
         for network in self._varied(dataset):
-            path = f"{folder}/augmentation/{network}.jpg"
             about = ("draw_augmentation", "training", "augmentation")
-            entries.append(Entry(path, *about, dataset=name, network=network))
+            entries.append(self._entry(paths.AUGMENTATION_PICTURE, *about, dataset=name, network=network))
         for slide in self._slides[name]:
-            path = f"{folder}/slides/{slide}.jpg"
-            entries.append(Entry(path, "draw_slide_tiles", "slides", "slides", dataset=name, slide=slide))
+            about = ("draw_slide_tiles", "slides", "slides")
+            entries.append(self._entry(paths.SLIDE_PICTURE, *about, dataset=name, slide=slide))
         if self._study.pixels == "stream" and dataset.kind == "slides":
             return entries
         for task, definition in dataset.tasks.items():
             for number, class_name in enumerate(definition["classes"]):
-                path, of = f"{folder}/{task}/tiles-{number}.jpg", {"dataset": name, "task": task}
-                entries.append(Entry(path, "draw_tiles", "tiles", "tiles", class_name=class_name, **of))
+                path = paths.TILES_PICTURE.format(dataset=name, task=task, class_number=number)
+                about = ("draw_tiles", "tiles", "tiles")
+                entries.append(Entry(path, *about, dataset=name, task=task, class_name=class_name))
         return entries
 
     def _of_split(self, dataset: str, task: str, split: str) -> list[Entry]:
-        of: dict[str, Any] = {"dataset": dataset, "task": task, "split": split}
-        path = f"{self._folder}/figures/{dataset}/{task}/{split}/scores.svg"
-        entries = [Entry(path, "draw_scores", "scores", "scores", **of)]
+        factors: dict[str, Any] = {"dataset": dataset, "task": task, "split": split}
+        entries = [self._entry(paths.SCORES_FIGURE, "draw_scores", "scores", "scores", **factors)]
         for seed in self._study.seeds:
-            of["seed"] = seed
-            path = f"results/{dataset}/figures/{task}/{split}/{seed}/split.svg"
-            entries.append(Entry(path, "draw_splits", "splits", "splits", **of))
+            factors["seed"] = seed
+            entries.append(self._entry(paths.SPLIT_FIGURE, "draw_splits", "splits", "splits", **factors))
             for method in self.methods:
                 of_method = {"features": method.features, "classifier": method.classifier}
-                folder = f"results/{dataset}/models/{task}/{split}/{seed}/{method.features}/{method.classifier}"
-                path = f"{folder}/confusion.svg"
-                entries.append(Entry(path, "draw_confusion", "confusion", "confusion", **of, **of_method))
+                about = ("draw_confusion", "confusion", "confusion")
+                entries.append(self._entry(paths.CONFUSION_FIGURE, *about, **factors, **of_method))
         return entries
 
     def _varied(self, dataset: Dataset) -> list[str]:
@@ -260,70 +208,70 @@ class Contents:
     def _of_training(self, split: str) -> list[Entry]:
         """Return the learning curves of a split's trained networks, and what they look at with the first seed."""
         entries: list[Entry] = []
-        trained = self._study.trained
-        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
-        seed = next(iter(self._study.seeds))
         for dataset in self._study.datasets.values():
             for task in dataset.tasks:
-                of = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
-                folder = f"{self._folder}/training/{split}/{dataset.name}/{task}"
-                for name in curves:
-                    path = f"{folder}/iterations/{name.lower()}.svg"
-                    entries.append(Entry(path, "draw_iterations", kind="iterations", architecture=name, **of))
-                for name, one in trained.items():
-                    path = f"{folder}/epochs/{name}.svg"
-                    entries.append(Entry(path, "draw_epochs", kind="epochs", network=name, **of))
-                    if one.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
-                        # no tiles are stored for it, and cutting all of them for one picture takes too long
-                        continue
-                    path = f"results/{dataset.name}/models/{task}/{split}/{seed}/{name}/softmax/grad_cam.svg"
-                    entries.append(Entry(path, "grad_cam", kind="grad_cam", network=name, seed=seed, **of))
+                entries += self._of_trained(dataset, task, split)
         for run in self.segmentations(split=split):
-            if run["seed"] == seed:
-                folder = f"{self._folder}/training/{split}/{run['dataset']}/{run['task']}/epochs"
-                path = f"{folder}/{run['features']}/{run['classifier']}.svg"
-                of = {name: run[name] for name in ("dataset", "task", "split")}
+            if run.seed == self._first_seed:
+                path = paths.SEGMENTATION_EPOCHS_FIGURE.format(study=self._study.name, **run.wildcards)
                 about = ("draw_segmentation_epochs", "training", "epochs")
-                entries.append(Entry(path, *about, network=run["method"], **of))
+                factors = {"dataset": run.dataset, "task": run.task, "split": split}
+                entries.append(Entry(path, *about, network=run.method, **factors))
+        return entries
+
+    def _of_trained(self, dataset: Dataset, task: str, split: str) -> list[Entry]:
+        entries: list[Entry] = []
+        factors = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
+        trained = self._study.trained
+        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
+        for architecture in curves:
+            path = paths.ITERATIONS_FIGURE.format(study=self._study.name, architecture=architecture.lower(), **factors)
+            entries.append(Entry(path, "draw_iterations", kind="iterations", architecture=architecture, **factors))
+        for name, network in trained.items():
+            entries.append(self._entry(paths.EPOCHS_FIGURE, "draw_epochs", kind="epochs", network=name, **factors))
+            if network.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
+                # no tiles are stored for it, and cutting all of them for one picture takes too long
+                continue
+            of_network = {"network": name, "seed": self._first_seed}
+            entries.append(self._entry(paths.GRAD_CAM, "grad_cam", kind="grad_cam", **of_network, **factors))
         return entries
 
     def _of_maps(self) -> list[Entry]:
         """Return the slides with their regions, and with the first seed the maps of all methods side by side."""
         entries: list[Entry] = []
-        seed = next(iter(self._study.seeds))
         for name, tasks in self.mapped.items():
             for task in tasks:
-                of = {"dataset": name, "task": task}
+                factors = {"dataset": name, "task": task}
                 for slide in self._slides[name]:
-                    path = f"results/{name}/figures/annotations/{task}/{slide}.jpg"
                     about = ("draw_annotation", "annotations", "annotations")
-                    entries.append(Entry(path, *about, slide=slide, **of))
+                    entries.append(self._entry(paths.ANNOTATION_PICTURE, *about, slide=slide, **factors))
                 for split in self._study.splits:
-                    path = f"{self._folder}/maps/{split}/{name}/{task}/{seed}.svg"
-                    entries.append(Entry(path, "draw_maps", "maps", "maps", split=split, seed=seed, **of))
+                    of_split = {"split": split, "seed": self._first_seed, **factors}
+                    entries.append(self._entry(paths.MAPS_FIGURE, "draw_maps", "maps", "maps", **of_split))
         return entries
 
     # ---- tables
 
     def _maps(self, split: str) -> list[Entry]:
-        place, entries = f"{self._folder}/maps/{split}", []
+        entries = []
         rules = {"methods": "tabulate_map_methods", "points": "tabulate_points"} if self.mapped else {}
         if self.segmentations(segmenters.END_TO_END):
             rules["moved"] = "tabulate_moved"
         for kind, rule in rules.items():
-            entries.append(Entry(f"{place}/{kind}.csv", rule, "maps", kind, split=split))
-        place = f"{self._folder}/staging/{split}"
+            entries.append(self._entry(f"{paths.MAPS}/{kind}.csv", rule, "maps", kind, split=split))
         for kind in ("stages", "left_out") if self.stagings(split) else ():
-            entries.append(Entry(f"{place}/{kind}.csv", "collect_staging", "staging", kind, split=split))
+            entries.append(self._entry(f"{paths.STAGES}/{kind}.csv", "collect_staging", "staging", kind, split=split))
         return entries
 
     def _comparisons(self, split: str) -> list[Entry]:
         entries = []
         for name, comparison in self._study.comparisons.items():
-            folder = f"{self._folder}/comparisons/{name}/{split}"
-            for kind, rule in (("ranks", "rank_methods"), ("differences", "compare_methods")):
-                of = {"caption": comparison.title, "split": split, "comparison": name}
-                entries.append(Entry(f"{folder}/{kind}.csv", rule, "comparison", kind, **of))
+            of_split = {"caption": comparison.title, "split": split, "comparison": name}
+            for pattern, rule, kind in (
+                (paths.RANKS, "rank_methods", "ranks"),
+                (paths.DIFFERENCES, "compare_methods", "differences"),
+            ):
+                entries.append(self._entry(f"{pattern}.csv", rule, "comparison", kind, **of_split))
         return entries
 
     def _layers_and_importances(self, split: str) -> list[Entry]:
@@ -331,118 +279,92 @@ class Contents:
         for method in self._study.methods:
             features = self._study.feature_sets[method.features]
             trees = self._study.classifiers[method.classifier]["kind"] == "extratrees"
-            of = {"split": split, "features": method.features, "classifier": method.classifier}
-            place = f"{split}/{method.features}/{method.classifier}"
+            of_method = {"split": split, "features": method.features, "classifier": method.classifier}
             if features.layers:
-                path = f"{self._folder}/layers/{place}.csv"
-                entries.append(Entry(path, "tabulate_layers", "layers", "layers", **of))
+                path = f"{paths.LAYERS}.csv"
+                entries.append(self._entry(path, "tabulate_layers", "layers", "layers", **of_method))
             elif features.merged and trees and features.selection is None:
-                path = f"{self._folder}/importance/{place}.csv"
-                entries.append(Entry(path, "share_importance", "importance", "importance", **of))
+                path = f"{paths.IMPORTANCE}.csv"
+                entries.append(self._entry(path, "share_importance", "importance", "importance", **of_method))
         return entries
 
     def _selections(self, split: str) -> list[Entry]:
         names = [one.name for one in self._study.feature_sets.values() if one.selection]
-        folder, entries = f"{self._folder}/selection/{split}", []
+        entries = []
         for name in names:
-            of = {"split": split, "features": name}
-            entries.append(Entry(f"{folder}/{name}.csv", "tabulate_curve", "selection", "curve", **of))
+            path, about = f"{paths.SELECTION_CURVE}.csv", ("tabulate_curve", "selection", "curve")
+            entries.append(self._entry(path, *about, split=split, features=name))
         for kind in ("kept", "pairs", "common") if names else ():
-            path = f"{folder}/overlap/{kind}.csv"
-            entries.append(Entry(path, "tabulate_overlap", "selection", kind, split=split))
+            path = f"{paths.OVERLAP}/{kind}.csv"
+            entries.append(self._entry(path, "tabulate_overlap", "selection", kind, split=split))
         return entries
 
     # ---- models
 
     def map_runs(
         self, *, split: str | None = None, dataset: str | None = None, task: str | None = None, seed: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Return the factors of every model whose predictions are shown as maps, or of those of some factors."""
+    ) -> list[Factors]:
+        """Return what every model is of whose predictions are shown as maps, or those of some factors."""
+        names = {method.name for method in self.methods}
         return [
-            {
-                "dataset": name,
-                "task": of,
-                "split": by,
-                "seed": number,
-                "features": method.features,
-                "classifier": method.classifier,
-                "method": method.name,
-            }
-            for name, tasks in self.mapped.items()
-            for of in tasks
-            for by in self._study.splits
-            for number in self._study.seeds
-            for method in self.methods
-            if dataset in (None, name) and task in (None, of) and split in (None, by) and seed in (None, number)
+            run
+            for run in self._runs.factors(names, split)
+            if run.task in self.mapped.get(run.dataset, ())
+            and dataset in (None, run.dataset)
+            and task in (None, run.task)
+            and seed in (None, run.seed)
         ]
 
-    def segmentations(self, *kinds: str, split: str | None = None) -> list[dict[str, Any]]:
-        """Return the factors of every segmentation network (of these kinds), whatever the labels come from."""
+    def segmentations(self, *kinds: str, split: str | None = None) -> list[Factors]:
+        """Return what every segmentation network (of these kinds) is of, whatever the labels come from."""
         wanted = kinds or segmenters.KINDS
-        methods = [one for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
-        return [
-            {
-                "dataset": dataset.name,
-                "task": task,
-                "split": by,
-                "seed": seed,
-                "features": method.features,
-                "classifier": method.classifier,
-                "method": method.name,
-            }
-            for dataset in self._study.datasets.values()
-            for task in dataset.tasks
-            for by in self._study.splits
-            for seed in self._study.seeds
-            for method in methods
-            if split in (None, by)
-        ]
+        names = [one.name for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
+        return self._runs.factors(names, split)
 
-    def stagings(self, split: str) -> list[str]:
-        """How the stages of patients agree with the truth, for each model on slides of lymph nodes."""
+    def stagings(self, split: str) -> list[Factors]:
+        """Return what every model is of whose maps stage patients: those on slides of lymph nodes."""
         of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
-        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
         return [
-            f"{folder}/staging/kappa.json".format(**run)
+            run
             for run in self.map_runs(split=split)
-            if run["dataset"] in of_nodes
-            and len(self._study.datasets[run["dataset"]].tasks[run["task"]]["classes"]) == 2
+            if run.dataset in of_nodes and len(self._study.datasets[run.dataset].tasks[run.task]["classes"]) == 2
         ]
 
-    def trainings(self, split: str) -> list[dict[str, Any]]:
-        """What was trained on a split: the factors of each network, and what it is."""
-        found = [
-            {
-                "dataset": dataset.name,
-                "task": task,
-                "split": split,
-                "seed": seed,
-                "features": name,
-                "classifier": groups.SOFTMAX,
-                "network": name,
-                "architecture": one.start["architecture"],
-                "start": one.start_name,
-                "recipe": one.recipe["name"],
-                "transfer": one.transfer,
-            }
-            for dataset in self._study.datasets.values()
-            for task in dataset.tasks
-            for name, one in self._study.trained.items()
-            for seed in self._study.seeds
-        ]
-        for one in self.segmentations(split=split):
-            classifier = self._study.classifiers[one["classifier"]]
-            found.append(
-                {
-                    **_without_method(one),
-                    "network": one["method"],
-                    "architecture": "U-Net",
-                    "start": classifier.get("start") or one["features"],
-                    "recipe": classifier["recipe"]["name"],
-                    "transfer": classifier["kind"] == segmenters.END_TO_END,
-                }
+    def trainings(self, split: str) -> list[Training]:
+        """Return what was trained on a split: networks, then segmentation networks, each with what it is of."""
+        trainings = [
+            Training(
+                factors=replace(factors, features=name, classifier=groups.SOFTMAX),
+                network=name,
+                architecture=network.start["architecture"],
+                start=network.start_name,
+                recipe=network.recipe["name"],
+                transfer=network.transfer,
             )
-        return found
+            for draws in self._draws_of_tasks(split)
+            for name, network in self._study.trained.items()
+            for factors in draws
+        ]
+        for run in self.segmentations(split=split):
+            classifier = self._study.classifiers[run.classifier]
+            trainings.append(
+                Training(
+                    factors=run,
+                    network=run.method,
+                    architecture="U-Net",
+                    start=classifier.get("start") or run.features,
+                    recipe=classifier["recipe"]["name"],
+                    transfer=classifier["kind"] == segmenters.END_TO_END,
+                )
+            )
+        return trainings
+
+    def _draws_of_tasks(self, split: str) -> list[list[Factors]]:
+        """Return the factors of every seed, by dataset and task."""
+        by_task: dict[tuple[str, str], list[Factors]] = {}
+        for factors in self._runs.draws(split):
+            by_task.setdefault((factors.dataset, factors.task), []).append(factors)
+        return list(by_task.values())
 
     # ---- what the page explains
 
@@ -495,5 +417,6 @@ _DRAWN_BY = {
 }
 
 
-def _without_method(run: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in run.items() if name != "method"}
+def _draw(factors: Factors) -> dict[str, Any]:
+    """Return dataset, task, split and seed."""
+    return {name: getattr(factors, name) for name in ("dataset", "task", "split", "seed")}

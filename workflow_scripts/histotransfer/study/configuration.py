@@ -21,7 +21,7 @@ from histotransfer.networks.groups import SOFTMAX
 from histotransfer.problems import Problems, counted, listing
 from histotransfer.sheets import foreign_tables, samples
 from histotransfer.sheets.samples import SlideRow
-from histotransfer.study import definitions, recipes, schema, segmenters
+from histotransfer.study import definitions, paths, recipes, schema, segmenters
 from histotransfer.study import feature_sets as study_feature_sets
 from histotransfer.study.catalogue import Catalogue
 from histotransfer.study.feature_sets import FeatureSet, by_depth
@@ -407,7 +407,7 @@ def _dataset(
     return Dataset(
         name=name,
         kind=kind,
-        sheet=sheet if table is None else f"results/{name}/sheet.tsv",
+        sheet=sheet if table is None else paths.SHEET.format(dataset=name),
         root=root,
         table=table,
         drawn=spec.get("drawn", False),
