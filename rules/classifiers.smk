@@ -24,7 +24,7 @@ use rule run_step as train_classifier with:
     params:
         **step("classifiers.fitting.train"),
         **LEARNING_PARAMS,
-        classifier=get_classifier,
+        classifier=pick(get_classifier),
         feature_set=pick(get_feature_set, "definition"),
         features_name="{features}",
         classifier_name="{classifier}",

@@ -1,4 +1,5 @@
 # The study, checked before any job runs, and every function that the rules use.
+import functools
 import gc
 import sys
 
@@ -11,7 +12,7 @@ from histotransfer import __version__ as VERSION, provenance
 from histotransfer.plain_data import plain
 from histotransfer.planning import requests
 from histotransfer.report import contents
-from histotransfer.study import configuration, paths, runs
+from histotransfer.study import configuration, feature_sets, paths, runs
 
 try:
     STUDY = configuration.load(config, ROOT / "rules/schemas/config.schema.yaml")
@@ -46,17 +47,17 @@ PATCHES = any_of(STUDY.datasets, lambda dataset: dataset.kind == "patches")
 # Datasets whose sheet is made of a third-party table.
 FILTERED = any_of(STUDY.datasets, lambda dataset: dataset.table)
 # Tasks whose labels come from regions drawn on slides, and the others.
-BY_REGIONS = any_of(TASKS, lambda task: task["regions"])
-BY_SHEET = any_of(TASKS, lambda task: not task["regions"])
+BY_REGIONS = any_of(TASKS, lambda task: task.regions)
+BY_SHEET = any_of(TASKS, lambda task: not task.regions)
 # A choice among layers trains nothing itself.
-CHOSEN = any_of(STUDY.feature_sets, lambda features: features.layers)
-TRAINED = any_of(STUDY.feature_sets, lambda features: not features.layers)
-SELECTED = any_of(STUDY.feature_sets, lambda features: features.selection)
+CHOSEN = any_of(STUDY.feature_sets, feature_sets.layers_of)
+TRAINED = any_of(STUDY.feature_sets, lambda features: not feature_sets.layers_of(features))
+SELECTED = any_of(STUDY.feature_sets, feature_sets.selection_of)
 # Classifiers that learn from rows of features, and those that see maps of slides; softmax is the output of a trained
 # network.
-UNETS = any_of(STUDY.classifiers, lambda classifier: classifier["kind"] == "unet")
-END_TO_END = any_of(STUDY.classifiers, lambda classifier: classifier["kind"] == "end_to_end")
-ON_ROWS = any_of(STUDY.classifiers, lambda one: one["kind"] not in ("softmax", "unet", "end_to_end"))
+UNETS = any_of(STUDY.classifiers, lambda classifier: classifier.kind == "unet")
+END_TO_END = any_of(STUDY.classifiers, lambda classifier: classifier.kind == "end_to_end")
+ON_ROWS = any_of(STUDY.classifiers, lambda classifier: classifier.kind not in ("softmax", "unet", "end_to_end"))
 # Trained networks: those whose head begins on features, those that are nothing but that, and those that take tiles.
 ON_FEATURES = any_of(STUDY.trained, lambda network: network.on_features)
 HEAD_ONLY = any_of(STUDY.trained, lambda network: network.head_only)

@@ -13,7 +13,7 @@ use rule run_step as score with:
         "benchmarks/{dataset}/score/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     params:
         **step("evaluation.scores.score"),
-        bootstrap=STUDY.evaluation["bootstrap"],
+        bootstrap=STUDY.evaluation.bootstrap,
         master_seed=STUDY.master_seed,
     message:
         "Scoring {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"

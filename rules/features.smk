@@ -20,10 +20,10 @@ if STUDY.pixels == "cache":
             **REQUESTS.by(REQUESTS.extraction),
             gpu=GPU,
         params:
-            **STUDY.extraction,
+            **plain(STUDY.extraction),
             **step("features.extraction.extract"),
             network_name="{network}",
-            network=get_network,
+            network=pick(get_network),
             shard="{shard}",
             master_seed=STUDY.master_seed,
         message:
@@ -47,12 +47,12 @@ else:
             **REQUESTS.by(REQUESTS.extraction),
             gpu=GPU,
         params:
-            **STUDY.extraction,
+            **plain(STUDY.extraction),
             **step("features.streaming.extract_from_slides"),
             paths=lambda wildcards: [row.path for row in get_slides_in_shard(wildcards)],
             tiling=pick_keys(get_tiling, "level", "grayscale", "upsample"),
             network_name="{network}",
-            network=get_network,
+            network=pick(get_network),
             shard="{shard}",
             master_seed=STUDY.master_seed,
         message:
@@ -75,7 +75,7 @@ use rule run_step as extract_trained_features with:
         **REQUESTS.by(REQUESTS.extraction),
         gpu=GPU,
     params:
-        **STUDY.extraction,
+        **plain(STUDY.extraction),
         **step("features.extraction.extract_trained"),
         network_name="{network}",
         start=pick(get_trained, "start"),

@@ -55,7 +55,7 @@ def path_of_left_out(wildcards):
 def paths_where_slides_fail(wildcards):
     """The files in which a slide that opens may still turn out to be unreadable: all that reads its pixels."""
     stored = paths_of_slides(paths.PIXELS, px=STUDY.px_stored(wildcards.dataset))(wildcards)
-    cells = {features.cell_px for features in STUDY.feature_sets.values()} - {None}
+    cells = {feature_sets.cell_px_of(features) for features in STUDY.feature_sets.values()} - {None}
     stored += paths_of_slides(paths.SLIDE_IMAGE, cell_px=sorted(cells))(wildcards)
     if STUDY.pixels == "cache":
         return stored
@@ -65,7 +65,7 @@ def paths_where_slides_fail(wildcards):
 
 def paths_of_tiles_to_split(wildcards):
     """Which tiles there are, needed only where tiles themselves are the groups."""
-    if get_split(wildcards)["unit"] != "tile":
+    if get_split(wildcards).unit != "tile":
         return []
     if get_dataset(wildcards).kind == "slides":
         return paths_of_slides(paths.GRID)(wildcards)
@@ -77,7 +77,7 @@ def paths_of_tiles_to_split(wildcards):
 
 def path_of_weights(wildcards):
     trained = STUDY.trained.get(wildcards.network)
-    weights = (trained.start if trained else get_network(wildcards))["weights"]
+    weights = (trained.start if trained else get_network(wildcards)).weights
     return [] if weights in ("imagenet", "random") else weights
 
 
@@ -90,15 +90,19 @@ def paths_of_network(network, wildcards):
 def paths_of_features(wildcards):
     """What a feature set is read from: manifests of its networks, in order, or cached pixels for random windows."""
     features = get_feature_set(wildcards)
-    if features.cell_px is not None:
-        return paths_of_slides(paths.SLIDE_IMAGE, cell_px=features.cell_px)(wildcards)
-    if features.windows is not None:
-        return paths_of_slides(paths.PIXELS, px=features.windows["px"])(wildcards)
+    if isinstance(features, feature_sets.SlideFeatures):
+        return paths_of_slides(paths.SLIDE_IMAGE, cell_px=features.definition.image.cell_px)(wildcards)
+    if isinstance(features, feature_sets.WindowFeatures):
+        return paths_of_slides(paths.PIXELS, px=features.definition.windows.px)(wildcards)
     return [path for network in features.networks for path in paths_of_network(network, wildcards)]
 
 
 def path_of_selection(wildcards):
-    return f"{paths.SELECTION}/subsets.h5".format(**wildcards) if get_feature_set(wildcards).selection else []
+    return (
+        f"{paths.SELECTION}/subsets.h5".format(**wildcards)
+        if feature_sets.selection_of(get_feature_set(wildcards))
+        else []
+    )
 
 
 def paths_of_training_pixels(wildcards):
@@ -122,7 +126,7 @@ def path_of_extractor(wildcards):
 
 def path_of_first_segmentation(wildcards):
     """The segmentation network that end-to-end learning begins with."""
-    start = get_classifier(wildcards)["start"]
+    start = get_classifier(wildcards).start
     return f"{paths.RUN}/model.keras".format(**{**wildcards, "classifier": start})
 
 

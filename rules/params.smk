@@ -5,6 +5,10 @@ def get_dataset(wildcards):
     return STUDY.datasets[wildcards.dataset]
 
 
+def get_tiling(wildcards):
+    return get_dataset(wildcards).tiling
+
+
 def get_task(wildcards):
     return get_dataset(wildcards).tasks[wildcards.task]
 
@@ -23,6 +27,10 @@ def get_trained(wildcards):
 
 def get_feature_set(wildcards):
     return STUDY.feature_sets[wildcards.features]
+
+
+def get_selection(wildcards):
+    return STUDY.selections[feature_sets.selection_of(get_feature_set(wildcards))]
 
 
 def get_classifier(wildcards):
@@ -47,37 +55,34 @@ def get_drawn_slide(wildcards):
 
 def get_extractor(wildcards):
     """The trained network behind a feature set."""
-    [source] = get_feature_set(wildcards).sources
-    return STUDY.trained[source["network"]]
+    [source] = feature_sets.sources_of(get_feature_set(wildcards))
+    return STUDY.trained[source.network]
 
 
 def get_extracted_layer(wildcards):
-    [source] = get_feature_set(wildcards).sources
-    return source["layer"] or get_extractor(wildcards).layer
+    [source] = feature_sets.sources_of(get_feature_set(wildcards))
+    return source.layer or get_extractor(wildcards).layer
 
 
 def get_comparison(wildcards):
     return STUDY.comparisons[wildcards.comparison]
 
 
-# ---- parts of these
+# ---- these and parts of them, as plain data: of a param that is an object Snakemake sees no change
 
 
 def pick(find, *names):
-    """A param's function: what stands under these names, one in the other, in what `find` gives for the wildcards."""
+    """A param's function: what `find` gives for the wildcards, or the attribute of these names, one of the other."""
 
     def value(wildcards):
-        found = find(wildcards)
-        for name in names:
-            found = found[name] if isinstance(found, dict) else getattr(found, name)
-        return found
+        return plain(functools.reduce(getattr, names, find(wildcards)))
 
     return value
 
 
 def pick_keys(find, *names):
-    """A param's function: these keys alone. A rule sees, and reruns by, those that it uses."""
-    return lambda wildcards: {name: find(wildcards)[name] for name in names}
+    """A param's function: these attributes alone. A rule sees, and reruns by, those that it uses."""
+    return lambda wildcards: {name: plain(getattr(find(wildcards), name)) for name in names}
 
 
 def get_number(wildcard):
@@ -85,7 +90,6 @@ def get_number(wildcard):
 
 
 get_classes = pick(get_task, "classes")
-get_tiling = pick(get_dataset, "tiling")
 
 
 def get_noun(wildcards):
@@ -110,7 +114,7 @@ def get_labels_of_tasks(wildcards):
     """The class of each label of the sheet, by task; where regions give the labels, of those that the sheet has."""
     in_sheet = {row.label for row in get_dataset(wildcards).rows.values()}
     return {
-        name: {label: of for label, of in task["labels"].items() if not task["regions"] or label in in_sheet}
+        name: {label: of for label, of in task.labels.items() if not task.regions or label in in_sheet}
         for name, task in get_dataset(wildcards).tasks.items()
     }
 
@@ -171,4 +175,4 @@ DRAW_PARAMS = dict(
     split_seed=get_number("seed"),
     master_seed=STUDY.master_seed,
 )
-LEARNING_PARAMS = dict(**DRAW_PARAMS, classes=get_classes, split=get_split)
+LEARNING_PARAMS = dict(**DRAW_PARAMS, classes=get_classes, split=pick(get_split))

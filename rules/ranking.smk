@@ -54,7 +54,7 @@ use rule run_step as compare_methods with:
         methods=lambda wildcards: list(get_comparison(wildcards).methods),
         reference=pick(get_comparison, "reference"),
         split="{split}",
-        bootstrap=STUDY.evaluation["bootstrap"],
+        bootstrap=STUDY.evaluation.bootstrap,
         master_seed=STUDY.master_seed,
     message:
         "Resampling the differences between the methods of {wildcards.comparison}, split {wildcards.split}"

@@ -18,7 +18,7 @@ use rule run_step as write_report with:
     params:
         **step("report.pages.write_report"),
         entries=plain(CONTENTS.entries()),
-        trained=plain(CONTENTS.described_networks()),
+        trained=plain(list(STUDY.trained.values())),
         map_methods=plain(CONTENTS.described_methods()),
         config=STUDY.config,
         metric=HEADLINE,

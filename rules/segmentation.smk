@@ -11,7 +11,7 @@ SEGMENTATION_PARAMS = dict(
     canvas=pick(get_dataset, "canvas"),
     features_name="{features}",
     classifier_name="{classifier}",
-    arithmetic_threads=STUDY.training["threads"],
+    arithmetic_threads=STUDY.training.threads,
     resume=paths.CHECKPOINTS,
 )
 
@@ -55,7 +55,7 @@ use rule run_step as train_unet with:
         dataset=SLIDES,
         features=TRAINED,
         classifier=UNETS,
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
         **REQUESTS.by(REQUESTS.segmentation),
         gpu=GPU,
@@ -88,7 +88,7 @@ use rule run_step as train_end_to_end with:
     wildcard_constraints:
         dataset=SLIDES,
         classifier=END_TO_END,
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
         **REQUESTS.by(REQUESTS.end_to_end),
         gpu=GPU,

@@ -22,7 +22,7 @@ use rule run_step as select_features with:
     params:
         **step("classifiers.selection.select"),
         **LEARNING_PARAMS,
-        selection=lambda wildcards: STUDY.selections[get_feature_set(wildcards).selection],
+        selection=pick(get_selection),
         feature_set=pick(get_feature_set, "definition"),
         features_name="{features}",
     message:

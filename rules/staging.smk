@@ -25,10 +25,10 @@ use rule run_step as stage_patients with:
     params:
         **step("maps.staging.stage_patients"),
         factors=get_factors,
-        staging=STUDY.staging,
+        staging=plain(STUDY.staging),
         metastases=get_metastases,
         master_seed=STUDY.master_seed,
-        bootstrap=STUDY.evaluation["bootstrap"],
+        bootstrap=STUDY.evaluation.bootstrap,
     message:
         "Staging the patients of {wildcards.dataset} by {wildcards.features}+{wildcards.classifier}: {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
 

@@ -7,7 +7,7 @@ TRAINING_PARAMS = dict(
     **LEARNING_PARAMS,
     network_name="{network}",
     recipe=pick(get_trained, "recipe"),
-    arithmetic_threads=STUDY.training["threads"],
+    arithmetic_threads=STUDY.training.threads,
     resume=paths.CHECKPOINTS,
 )
 
@@ -27,7 +27,7 @@ use rule run_step as train_head with:
         "benchmarks/{dataset}/train_head/{task}/{split}/{seed}/{network}.tsv"
     wildcard_constraints:
         network=ON_FEATURES,
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
         **REQUESTS.by(REQUESTS.head),
         gpu=GPU,
@@ -85,7 +85,7 @@ use rule run_step as train_network with:
         "benchmarks/{dataset}/train_network/{task}/{split}/{seed}/{network}.tsv"
     wildcard_constraints:
         network=ON_TILES,
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
         **REQUESTS.by(REQUESTS.training),
         gpu=GPU,

@@ -12,9 +12,11 @@ from histotransfer import canvas, predictions, store
 from histotransfer.definitions import Draw, Factors, Recipe
 from histotransfer.evaluation import learning_curves
 from histotransfer.figures import grad_cam, training_figures
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.plain_data import made
-from histotransfer.report.entries import DescribedNetwork, Entry
-from histotransfer.study_parts import Training
+from histotransfer.report.entries import Entry
+from histotransfer.settings import TrainedModel
+from histotransfer.study.trained import TrainedNetwork
 
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 
@@ -126,7 +128,7 @@ def write_networks(
                 about["weights"] = f"trained from {'scratch' if one['start']['weights'] == 'random' else 'imagenet'}"
                 arguments["predictions"].append(str(write_predictions(home / "predictions.h5", pairs, **about)))
                 arguments["trainings"].append(
-                    Training(
+                    TrainedModel(
                         factors=Factors(dataset, task, split, Draw(seed), name, "softmax"),
                         network=name,
                         architecture=one["start"]["architecture"],
@@ -224,9 +226,9 @@ def write_chapter(
     return tables, figures
 
 
-def described() -> tuple[DescribedNetwork, ...]:
+def trained() -> tuple[TrainedNetwork, ...]:
     """Return the networks as the report is told of them."""
     return tuple(
-        DescribedNetwork(name, one["start"], one["start_name"], made(Recipe, one["recipe"]))
+        TrainedNetwork(name, one["start_name"], made(NetworkSpec, one["start"]), made(Recipe, one["recipe"]))
         for name, one in NETWORKS.items()
     )

@@ -139,11 +139,11 @@ def described() -> tuple[DescribedMethod, ...]:
     """Return the methods as the report is told of them."""
     vectors = {"sources": (Source("extractor", "head_1"),), "trained": ("extractor",)}
     return (
-        DescribedMethod("extractor+softmax", "softmax", **vectors),
-        DescribedMethod("tissue-image+unet-image", "unet", cell_px=32),
-        DescribedMethod("googlenet+unet", "unet", sources=(Source("googlenet"),)),
-        DescribedMethod("vectors+unet", "unet", **vectors),
-        DescribedMethod("vectors+end-to-end", "end_to_end", start="unet", **vectors),
+        DescribedMethod("extractor", "softmax", "softmax", **vectors),
+        DescribedMethod("tissue-image", "unet-image", "unet", cell_px=32),
+        DescribedMethod("googlenet", "unet", "unet", sources=(Source("googlenet"),)),
+        DescribedMethod("vectors", "unet", "unet", **vectors),
+        DescribedMethod("vectors", "end-to-end", "end_to_end", start="unet", **vectors),
     )
 
 

@@ -392,7 +392,7 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         },
         "metric": "balanced_accuracy",
         "code_version": "0.1.0, 3fb3da0",
-        "trained": learning_factory.described(),
+        "trained": learning_factory.trained(),
         "map_methods": map_factory.described(),
     }
     write_benchmarks(folder / "benchmarks/demo")

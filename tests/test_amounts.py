@@ -33,3 +33,8 @@ def test_rough_durations(seconds, said):
 @pytest.mark.parametrize(("amount", "said"), [(0.4, "0 MiB"), (1023.4, "1,023 MiB"), (1024, "1.0 GiB")])
 def test_sizes(amount, said):
     assert amounts.mebibytes(amount) == said
+
+
+def test_durations_without_tenths():
+    said = [amounts.duration(seconds, tenths=False) for seconds in (3.4, 75, 7265)]
+    assert said == ["3 s", "1 min 15 s", "2 h 01 min"]

@@ -12,7 +12,7 @@ from score_factory import write_scores
 from histotransfer import provenance, store
 from histotransfer.evaluation import costs
 from histotransfer.feature_kinds import Source
-from histotransfer.study_parts import DatasetParts, Fit, MethodParts, NetworkTraining
+from histotransfer.settings import DatasetParts, Fit, MethodParts, NetworkTraining
 
 LAST, INNER = Source("net"), Source("net", "inner")
 FITTED = (Fit("train_classifier", "svm"),)

@@ -9,14 +9,14 @@ from learning_factory import write_curve, write_history, write_predictions
 from histotransfer import store
 from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import learning_curves
-from histotransfer.study_parts import Training
+from histotransfer.settings import TrainedModel
 
 RIGHT, WRONG = ("epithelial", "epithelial"), ("epithelial", "fibroblast")
 
 
 def of(seed=1):
     factors = Factors("nuclei", "cell-type", "by-image", Draw(seed), "fine", "softmax")
-    return Training(factors, "fine", "VGG16", start="vgg16", recipe="bayramoglu2016", transfer=True)
+    return TrainedModel(factors, "fine", "VGG16", start="vgg16", recipe="bayramoglu2016", transfer=True)
 
 
 def tabulate(folder, networks, of_each, split="by-image"):

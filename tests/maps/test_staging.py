@@ -18,7 +18,7 @@ from histotransfer.cohort import cohort, splits
 from histotransfer.definitions import Draw, Factors
 from histotransfer.figures import score_figures
 from histotransfer.maps import pn_stages, staging, staging_tables
-from histotransfer.study_parts import Staging
+from histotransfer.settings import Staging
 
 NEG, ITC, MICRO, MACRO = "negative", "itc", "micro", "macro"
 

@@ -164,7 +164,7 @@ def test_jobs_of_many_slides_ask_for_what_snakemake_takes(folder):
 def test_an_extraction_of_stored_tiles(asked, stored):
     _, found = asked("extraction", wildcards={"network": "net"}, tiles=stored(3 * 224**2 * 5), weights_file=[])
     [(network, values)] = found["extraction"]
-    assert network["architecture"] == "VGG16"
+    assert network.architecture.name == "VGG16"
     assert values == {"px": 224, "tiles": 5, "batch": 32, "threads": 2, "gpu": 0, "cut": False}
 
 
@@ -180,14 +180,14 @@ def test_a_trained_network_extracts_from_stored_tiles_whatever_the_others_do(ask
     config = f"{MANY}\npixels: {pixels}"
     _, found = asked("extraction", config=config, wildcards={"network": "tuned"}, tiles=stored(3 * 224**2 * 7))
     [(network, values)] = found["extraction"]
-    assert network["architecture"] == "VGG16"
+    assert network.architecture.name == "VGG16"
     assert (values["tiles"], values["cut"]) == (7, False)
 
 
 def test_training_counts_epochs_on_tiles_and_tiles_to_learn_on(asked, stored):
     _, found = asked("training", wildcards={"network": "tuned"}, pixels=stored(3 * 224**2 * 400))
     [(network, values)] = found["training"]
-    assert network["architecture"] == "VGG16"
+    assert network.architecture.name == "VGG16"
     # three quarters are not held out
     assert values == {"px": 224, "tiles": 300, "epochs": 6, "batch": 8, "threads": 2, "gpu": 0}
 
@@ -251,7 +251,7 @@ def test_a_selection_counts_its_columns_and_folds(asked, tmp_path):
     manifest = write_manifest(tmp_path / "0.json", 400)
     _, found = asked("selection", wildcards={"features": "few"}, features=[manifest])
     [(settings, values)] = found["selection"]
-    assert settings["step"] == 0.2
+    assert settings.step == 0.2
     assert values == {"tiles": 400, "rows": 300, "row_bytes": 2048, "columns": 512, "folds": 2, "threads": 2}
 
 
@@ -287,6 +287,6 @@ def test_end_to_end_learning_takes_what_both_networks_do(asked, stored):
     need, found = asked("end_to_end", config=MAPS, wildcards=wildcards, pixels=stored(3 * 256**2 * 50))
     assert need == needs.Need(200, 120)
     [(network, of_tiles)], [(of_maps,)] = found["training"], found["segmentation"]
-    assert network["architecture"] == "VGG16"
+    assert network.architecture.name == "VGG16"
     assert (of_tiles["tiles"], of_tiles["epochs"]) == (50, 2)
     assert (of_maps["batch"], of_maps["mb"], of_maps["pixels"]) == (1, 0, 1024)

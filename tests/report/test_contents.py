@@ -9,9 +9,13 @@ import study_factory
 from config_factory import MAPS, changed, load
 from learning_factory import phase, recipe, start
 
-from histotransfer.definitions import Draw, Factors
+from histotransfer.definitions import Draw, Factors, Recipe, Softmax, Task
+from histotransfer.feature_kinds import Layers, Source
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import made
 from histotransfer.report import contents
 from histotransfer.report.entries import chosen
+from histotransfer.study.feature_sets import LayerFeatures
 from histotransfer.study.methods import Method
 from histotransfer.study.trained import TrainedNetwork
 
@@ -55,16 +59,14 @@ splits:
 
 def contents_of(*trained, kind="patches", pixels="cache", classes=("a", "b"), seeds=(7, 8)):
     """Return the contents of a study of one dataset, task and split."""
-    task = {"classes": list(classes), "labels": {}, "leave_out": [], "regions": None}
+    task = Task(classes=tuple(classes), labels={})
     dataset = SimpleNamespace(name="nuclei", kind=kind, tasks={"type": task}, parts=[], rows={})
     study = SimpleNamespace(
         name="s",
         datasets={"nuclei": dataset},
         methods=tuple(Method(f"{one.name}+softmax", one.name, "softmax") for one in trained),
-        feature_sets={
-            one.name: SimpleNamespace(name=one.name, layers=None, merged=False, selection=None) for one in trained
-        },
-        classifiers={"softmax": {"kind": "softmax"}},
+        feature_sets={one.name: LayerFeatures(one.name, Layers((Source(one.name),))) for one in trained},
+        classifiers={"softmax": Softmax()},
         **{"comparisons": {}, "strategies": {}, "splits": {"by-image": {}}, "seeds": seeds, "master_seed": 1},
         pixels=pixels,
         trained={one.name: one for one in trained},
@@ -73,7 +75,8 @@ def contents_of(*trained, kind="patches", pixels="cache", classes=("a", "b"), se
 
 
 def network(name, start_of=None, **changes):
-    return TrainedNetwork(name, "mobilenetv2", start_of or start(), recipe(**changes))
+    spec, trained_by = made(NetworkSpec, start_of or start()), made(Recipe, recipe(**changes))
+    return TrainedNetwork(name, "mobilenetv2", spec, trained_by)
 
 
 def figures_of(made):
@@ -85,7 +88,8 @@ def of_training(entries, kind):
 
 
 def test_each_network_has_its_curves_and_what_it_looks_at_with_the_first_seed():
-    made = contents_of(network("fine"), network("scratch", start(weights="random")), network("alex", start("AlexNet")))
+    alexnet = start("AlexNet", "random", alpha=None, layer="fc6", px=227)
+    made = contents_of(network("fine"), network("scratch", start(weights="random")), network("alex", alexnet))
     figures = figures_of(made)
     home = "results/studies/s/training/by-image/nuclei/type"
     # one plot an architecture: transfer and full training stand in the same one
@@ -102,7 +106,6 @@ def test_each_network_has_its_curves_and_what_it_looks_at_with_the_first_seed():
     tables = [(entry.path, entry.rule) for entry in chosen(made.tables(), "training")]
     folder = "results/studies/s/training/by-image"
     assert tables == [(f"{folder}/{kind}.csv", "tabulate_training") for kind in ("accuracy", "epochs", "steps")]
-    assert [one.name for one in made.described_networks()] == ["fine", "scratch", "alex"]
     entry = next(entry for entry in figures if entry.path.endswith("fine/softmax/grad_cam.svg"))
     assert (entry.rule, entry.network, entry.seed, entry.split) == ("grad_cam", "fine", 7, "by-image")
 
@@ -158,7 +161,6 @@ def test_every_network_is_tabulated_for_every_seed():
 def test_without_trained_networks_there_is_nothing_of_them():
     made = contents_of()
     assert chosen(made.entries(), "training") == []
-    assert made.described_networks() == []
 
 
 def with_metastases(folder):

@@ -8,8 +8,8 @@ from config_factory import MAPS, load
 from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import costs
 from histotransfer.feature_kinds import Source
+from histotransfer.settings import Fit, MethodParts, NetworkTraining
 from histotransfer.study import paths, runs
-from histotransfer.study_parts import Fit, MethodParts, NetworkTraining
 
 #: Two datasets, two splits, and a method of each kind that is no map.
 MANY = """

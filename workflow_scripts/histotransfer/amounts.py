@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 
-def duration(seconds: float) -> str:
-    """Return a time to the second, and below a minute to a tenth of one.
+def duration(seconds: float, *, tenths: bool = True) -> str:
+    """Return a time to the second, below a minute to a tenth of one (or not), from an hour on to the minute.
 
     Examples
     --------
-    >>> duration(0.41), duration(125), duration(11250)
-    ('0.4 s', '2 min 05 s', '3 h 08 min')
+    >>> [duration(seconds) for seconds in (0.41, 125, 11250)]
+    ['0.4 s', '2 min 05 s', '3 h 08 min']
+    >>> [duration(seconds, tenths=False) for seconds in (3.4, 75, 7265)]
+    ['3 s', '1 min 15 s', '2 h 01 min']
     """
-    if seconds < 59.95:
+    if tenths and seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     minutes = round(seconds / 60)

@@ -69,6 +69,13 @@ class Factors:
 
 # ---- splits and tasks
 
+#: What can be held out together, from fine to coarse.
+UNITS = ("tile", "image", "slide", "patient")
+#: Unit of a split that takes the sets of the sheet's column ``split``.
+GIVEN = "given"
+#: The sets of a split, and the values of a sheet's column ``split``.
+SETS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Split:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
@@ -70,12 +69,12 @@ class Forest:
 
     def grow(self, x: np.ndarray, y: np.ndarray, threads: int) -> ExtraTreesClassifier:
         """Return the forest grown on rows `x`; `threads` change the time, not the trees."""
-        asked: Any = None if self.max_features == "all" else self.max_features
-        if isinstance(asked, int):
-            asked = min(asked, x.shape[1])
+        max_features = None if self.max_features == "all" else self.max_features
+        if isinstance(max_features, int):
+            max_features = min(max_features, x.shape[1])
         forest = ExtraTreesClassifier(
             n_estimators=self.trees,
-            max_features=asked,
+            max_features=max_features,
             min_samples_leaf=self.min_samples_leaf,
             random_state=self.seed,
             n_jobs=threads,
@@ -182,8 +181,8 @@ def eliminate(
     """
     sizes = halved_sizes(x.shape[1]) if step == ADAPTIVE else step_sizes(x.shape[1], step)
     if metric not in cross_validation.TUNING_METRICS:
-        known = ", ".join(cross_validation.TUNING_METRICS)
-        raise ValueError(f"subsets of features are scored by one of {known}; found {metric!r}")
+        legal = ", ".join(cross_validation.TUNING_METRICS)
+        raise ValueError(f"subsets of features are scored by one of {legal}; found {metric!r}")
     folds = sorted(set(fold.tolist()))
     cross_validation.check_folds(y, fold, folds, classes)
     shared = {"forest": forest, "pooled": step == ADAPTIVE, "metric": metric, "sharing": _Sharing(threads)}
@@ -196,7 +195,7 @@ def eliminate(
     with ThreadPoolExecutor(threads) as pool, _progress([*paths, whole]) as progress:
         while sizes:
             progress.expected += len(sizes) * len(paths)
-            list(pool.map(lambda path, asked=sizes: path.fit_all(asked), paths))
+            list(pool.map(lambda path, sizes=sizes: path.fit_all(sizes), paths))
             seen.update(sizes)
             ascending = sorted(seen)
             scores = cross_validation.mean_scores(_fold_scores(paths, ascending))
@@ -310,8 +309,8 @@ def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float) -> t
     best = list(sizes).index(smallest_within(sizes, scores, 0))
     gaps = dict(enumerate(itertools.pairwise(sizes), start=1))
     beside = sorted((k for k in (best, best + 1) if k in gaps), key=lambda k: gaps[k][0] - gaps[k][1])
-    asked = [gaps[k] for k in (k_min, *beside) if k in gaps]
-    return next((gap for gap in asked if gap[1] - gap[0] > 1), None)
+    in_turn = [gaps[k] for k in (k_min, *beside) if k in gaps]
+    return next((gap for gap in in_turn if gap[1] - gap[0] > 1), None)
 
 
 def between(low: int, high: int, most: int) -> list[int]:
@@ -383,11 +382,11 @@ class _Path:
 
     def order(self) -> np.ndarray:
         """Return all columns, int32, such that the subset of each size fitted is the first so many."""
-        found: list[int] = []
+        columns: list[int] = []
         for size in sorted(self._ranked):
-            there = set(found)
-            found += [column for column in self._ranked[size].tolist() if column not in there]
-        return np.array(found, dtype=np.int32)
+            before = set(columns)
+            columns += [column for column in self._ranked[size].tolist() if column not in before]
+        return np.array(columns, dtype=np.int32)
 
     def _fit(self, size: int) -> None:
         subset = self._subset(size)

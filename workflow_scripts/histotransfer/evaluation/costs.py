@@ -10,7 +10,7 @@ from pathlib import Path
 from histotransfer import store
 from histotransfer.evaluation import ranking, scoreboard
 from histotransfer.networks.groups import SOFTMAX
-from histotransfer.study_parts import DatasetParts, MethodParts
+from histotransfer.settings import DatasetParts, MethodParts
 
 COLUMNS = (
     "rule",

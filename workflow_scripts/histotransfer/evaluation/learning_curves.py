@@ -16,7 +16,7 @@ from histotransfer import metrics, store
 from histotransfer.evaluation.ranking import mean_of
 from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
 from histotransfer.problems import listing
-from histotransfer.study_parts import Training
+from histotransfer.settings import TrainedModel
 
 #: What every row of the tables begins with: the network, and what it is trained on.
 OF_COLUMNS = ("dataset", "task", "network", "architecture", "start", "recipe", "transfer", "seed")
@@ -41,7 +41,7 @@ def tabulate(
     histories: Sequence[str],
     curves: Sequence[str],
     predictions: Sequence[str],
-    trainings: Sequence[Training],
+    trainings: Sequence[TrainedModel],
     epochs: str,
     steps: str,
     table: str,
@@ -53,7 +53,7 @@ def tabulate(
     ----------
     histories, curves, predictions : sequence of path
         ``history.tsv``, ``curve.tsv`` and ``predictions.h5`` of the same networks in the same order.
-    trainings : sequence of Training
+    trainings : sequence of TrainedModel
         What each is.
     epochs : path
         CSV to write: the rows of the histories.
@@ -102,7 +102,7 @@ def tabulate(
     store.write_csv(table, ACCURACY_COLUMNS, rows)
 
 
-def _about(training: Training) -> dict[str, str]:
+def _about(training: TrainedModel) -> dict[str, str]:
     """Return the cells of :data:`OF_COLUMNS`."""
     factors = training.factors
     return {
@@ -120,7 +120,7 @@ def _read(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
     return [{name: row[name] for name in columns} for row in rows]
 
 
-def _check_of(path: str, said: Mapping[str, Any], training: Training, split: str) -> None:
+def _check_of(path: str, said: Mapping[str, Any], training: TrainedModel, split: str) -> None:
     factors = training.factors
     wanted = [factors.dataset, factors.task, factors.features, str(factors.seed), split]
     found = [str(said[name]) for name in ("dataset", "task", "features", "seed", "split")]

@@ -16,9 +16,9 @@ import numpy as np
 
 from histotransfer.predictions import Predictions
 from histotransfer.problems import counted
+from histotransfer.settings import Staging
 from histotransfer.sheets.samples import METASTASES
 from histotransfer.slides import grid
-from histotransfer.study_parts import Staging
 
 #: What a slide of a lymph node can show, from least to worst: nothing, isolated tumour cells (at most 0.2 mm), a
 #: micrometastasis (at most 2 mm), a macrometastasis (Bandi et al. 2019).

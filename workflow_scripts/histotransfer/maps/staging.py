@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import seeds, store
-from histotransfer.cohort.splits import GIVEN, SETS
-from histotransfer.definitions import Factors
+from histotransfer.definitions import GIVEN, SETS, Factors
 from histotransfer.evaluation import resampling
 from histotransfer.maps import pn_stages, staging_tables
 from histotransfer.maps.metastases import (
@@ -32,7 +31,7 @@ from histotransfer.maps.pn_stages import MOST_NODES, STAGES
 from histotransfer.maps.staging_tables import Agreement, Patient, Slide, StagingFiles
 from histotransfer.predictions import Predictions, read_predictions
 from histotransfer.problems import counted, listing
-from histotransfer.study_parts import Staging
+from histotransfer.settings import Staging
 
 log = logging.getLogger("histotransfer")
 

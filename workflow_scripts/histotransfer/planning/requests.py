@@ -12,10 +12,11 @@ from functools import cache
 from typing import Any
 
 from histotransfer import store
-from histotransfer.networks.table import ARCHITECTURES
+from histotransfer.definitions import ExtraTrees, Recipe
 from histotransfer.planning import needs
 from histotransfer.planning.needs import Need
 from histotransfer.study.configuration import Study
+from histotransfer.study.feature_sets import WindowFeatures, cell_px_of, selection_of, sources_of
 
 #: What a job takes, given its wildcards, its input files and its threads.
 Size = Callable[[Any, Any, int], Need]
@@ -106,17 +107,17 @@ class Requests:
         """Return what an extraction takes: of the tiles in `tiles`, or of those in `grids`, cut from the slides."""
         trained = self._study.trained.get(wildcards.network)
         network = trained.start if trained else self._study.networks[wildcards.network]
-        px = trained.px if trained else network["px"]
+        px = trained.px if trained else network.px
         cut = hasattr(input, "grids")
         tiles = total_bytes(input.grids) / GRID_BYTES if cut else tiles_stored(input.tiles, px)
-        batch = self._study.extraction["batch"]
+        batch = self._study.extraction.batch
         return needs.extraction(network, px=px, tiles=tiles, batch=batch, threads=threads, gpu=self._gpu, cut=cut)
 
     def training(self, wildcards: Any, input: Any, threads: int) -> Need:
         """Return what it takes to train a network on tiles."""
         trained = self._study.trained[wildcards.network]
         tiles = self._learnt(wildcards, tiles_stored(input.pixels, trained.px))
-        passes = {"epochs": _epochs(trained.recipe, "tiles"), "batch": trained.recipe["batch"]}
+        passes = {"epochs": _epochs(trained.recipe, "tiles"), "batch": trained.recipe.batch}
         return needs.training(trained.start, px=trained.px, tiles=tiles, **passes, threads=threads, gpu=self._gpu)
 
     def head(self, wildcards: Any, input: Any, threads: int) -> Need:
@@ -130,7 +131,7 @@ class Requests:
 
     def segmentation(self, wildcards: Any, input: Any, threads: int) -> Need:
         """Return what it takes to train a U-Net on maps of features, or on reduced slides."""
-        cell_px = self._study.feature_sets[wildcards.features].cell_px
+        cell_px = cell_px_of(self._study.feature_sets[wildcards.features])
         if cell_px is not None:
             mb = total_bytes(input.features) / 1e6
             return self._unet(wildcards, threads, cells=1e6 * mb / (3 * cell_px**2), mb=mb, cell_px=cell_px)
@@ -139,12 +140,12 @@ class Requests:
 
     def end_to_end(self, wildcards: Any, input: Any, threads: int) -> Need:
         """Return what it takes to train a network and the U-Net on its features together."""
-        [source] = self._study.feature_sets[wildcards.features].sources
-        extractor = self._study.trained[source["network"]]
-        recipe = self._study.classifiers[wildcards.classifier]["recipe"]
+        [source] = sources_of(self._study.feature_sets[wildcards.features])
+        extractor = self._study.trained[source.network]
+        recipe = self._study.classifiers[wildcards.classifier].recipe
         tiles = tiles_stored(input.pixels, extractor.px)
         # the tiles pass once more than in a training of their own
-        passes = {"epochs": 2 * _epochs(recipe), "batch": recipe["batch"]}
+        passes = {"epochs": 2 * _epochs(recipe), "batch": recipe.batch}
         both = (
             needs.training(extractor.start, px=extractor.px, tiles=tiles, **passes, threads=threads, gpu=self._gpu),
             self._unet(wildcards, threads, cells=2 * tiles, mb=0, batch=1),
@@ -156,38 +157,38 @@ class Requests:
     ) -> Need:
         """Return what a U-Net takes on maps of so many cells in all, unless the canvas fixes how many each has."""
         unet, dataset = self._study.classifiers[wildcards.classifier], self._study.datasets[wildcards.dataset]
-        size, maps = dataset.canvas["size"], len(dataset.parts)
+        size, maps = dataset.canvas.size, len(dataset.parts)
         pixels = (cells / maps if size == "fit" else size**2) * cell_px**2
-        recipe = unet["recipe"]
-        passes = {"epochs": _epochs(recipe), "batch": batch or recipe["batch"], "filters": unet["filters"]}
+        recipe = unet.recipe
+        passes = {"epochs": _epochs(recipe), "batch": batch or recipe.batch, "filters": unet.filters}
         return needs.segmentation(pixels=pixels, maps=maps, **passes, mb=mb, threads=threads, gpu=self._gpu)
 
     # ---- classifiers
 
     def classifier(self, wildcards: Any, input: Any, threads: int) -> Need:
         """Return what it takes to train a classifier on rows of features."""
-        settings, split = self._study.classifiers[wildcards.classifier], self._study.splits[wildcards.split]
+        classifier, split = self._study.classifiers[wildcards.classifier], self._study.splits[wildcards.split]
         rows, columns, row_bytes = self._table(wildcards, input)
         return needs.classifier(
-            settings["kind"],
+            classifier.kind,
             tiles=rows,
             rows=self._learnt(wildcards, rows),
             row_bytes=row_bytes,
-            held_out=rows * (split["test"] or 0.5),
-            fits=needs.grid_points(settings) * (split["folds"] + 1),
-            slower=needs.forest_slowness(settings, columns) if settings["kind"] == "extratrees" else 1,
+            held_out=rows * (split.test or 0.5),
+            fits=needs.grid_points(classifier) * (split.folds + 1),
+            slower=needs.forest_slowness(classifier, columns) if isinstance(classifier, ExtraTrees) else 1,
         )
 
     def selection(self, wildcards: Any, input: Any, threads: int) -> Need:
         """Return what it takes to select features."""
         rows, columns, row_bytes = self._table(wildcards, input)
         return needs.selection(
-            self._study.selections[self._study.feature_sets[wildcards.features].selection],
+            self._study.selections[selection_of(self._study.feature_sets[wildcards.features])],
             tiles=rows,
             rows=self._learnt(wildcards, rows),
             row_bytes=row_bytes,
             columns=columns,
-            folds=self._study.splits[wildcards.split]["folds"],
+            folds=self._study.splits[wildcards.split].folds,
             threads=threads,
         )
 
@@ -196,28 +197,31 @@ class Requests:
     def _learnt(self, wildcards: Any, tiles: float) -> float:
         """Return how many of so many tiles a split lets learn on."""
         split = self._study.splits[wildcards.split]
-        classes = self._study.datasets[wildcards.dataset].tasks[wildcards.task]["classes"]
-        of_each = split["train_tiles_per_class"]
-        caps = (split["train_tiles"], of_each and of_each * len(classes))
-        return min([tiles * (1 - (split["test"] or 0)), *(cap for cap in caps if cap)])
+        classes = self._study.datasets[wildcards.dataset].tasks[wildcards.task].classes
+        of_each = split.train_tiles_per_class
+        caps = (split.train_tiles, of_each and of_each * len(classes))
+        return min([tiles * (1 - (split.test or 0)), *(cap for cap in caps if cap)])
 
     def _columns(self, network: str, layer: str | None = None) -> int:
         """Return the features of a layer, or nearly: inner layers have no more than the last, dense ones 4,096."""
         trained = self._study.trained.get(network)
         start = trained.start if trained else self._study.networks[network]
-        row = ARCHITECTURES[start["architecture"]]
-        return 4096 if (layer or start["layer"]) in row.dense else round(row.n_features * (start["alpha"] or 1))
+        row = start.architecture
+        return 4096 if (layer or start.layer) in row.dense else round(row.n_features * (start.alpha or 1))
 
     def _table(self, wildcards: Any, input: Any) -> tuple[float, int, int]:
         """Return the tiles of a feature set, and columns and bytes of each."""
         features = self._study.feature_sets[wildcards.features]
-        if features.windows is not None:
-            columns = 3 * features.windows["windows"] * features.windows["window_px"] ** 2
-            return tiles_stored(input.features, features.windows["px"]), columns, columns
-        columns = sum(self._columns(source["network"], source["layer"]) for source in features.sources)
-        return sum(map(tiles_named, input.features)) / max(1, len(features.networks)), columns, 4 * columns
+        if isinstance(features, WindowFeatures):
+            windows = features.definition.windows
+            columns = 3 * windows.windows * windows.window_px**2
+            return tiles_stored(input.features, windows.px), columns, columns
+        sources = sources_of(features)
+        columns = sum(self._columns(source.network, source.layer) for source in sources)
+        networks = {source.network for source in sources}
+        return sum(map(tiles_named, input.features)) / max(1, len(networks)), columns, 4 * columns
 
 
-def _epochs(recipe: Mapping[str, Any], on: str | None = None) -> int:
+def _epochs(recipe: Recipe, on: str | None = None) -> int:
     """Return the epochs of a recipe's phases, or of those on tiles or on features."""
-    return sum(phase["epochs"] for phase in recipe["phases"] if on in (None, phase["on"]))
+    return sum(phase.epochs for phase in recipe.phases if on in (None, phase.on))

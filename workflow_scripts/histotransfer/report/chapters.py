@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from histotransfer import store
 from histotransfer.evaluation import scoreboard
 from histotransfer.report import comparison_blocks, map_blocks, map_chapter, training_chapter
-from histotransfer.report.entries import DescribedMethod, DescribedNetwork, Entry
+from histotransfer.report.entries import DescribedMethod, Entry
 from histotransfer.report.map_blocks import Names
 from histotransfer.report.map_chapter import MapIndex, MapPart, Maps
 from histotransfer.report.parts import Block, HeldApart, Item, MethodSet, Plate, Table
 from histotransfer.report.training_chapter import Training, TrainingPart
+from histotransfer.study.trained import TrainedNetwork
 
 #: Chapters in their order; a comparison is called by its own title.
 TITLES = {
@@ -148,7 +149,7 @@ def build(
     friedman: Sequence[Friedman],
     *,
     runs: Sequence[scoreboard.Run],
-    trained: Sequence[DescribedNetwork],
+    trained: Sequence[TrainedNetwork],
     saw_labels: MethodSet,
     map_methods: Sequence[DescribedMethod],
     map_indexes: Sequence[MapIndex],
@@ -164,7 +165,7 @@ def build(
     friedman : sequence of Friedman
     runs : sequence of scoreboard.Run
         Say which methods are on untrained networks, and what each split holds apart.
-    trained : sequence of DescribedNetwork
+    trained : sequence of TrainedNetwork
     saw_labels : MethodSet
         Methods whose features come from a network that was trained on the labels of the same tiles.
     map_methods, map_indexes, names
@@ -230,7 +231,7 @@ def _chapter(
 def _training_chapter(
     tables: Sequence[Table],
     plates: Sequence[Plate],
-    trained: Sequence[DescribedNetwork],
+    trained: Sequence[TrainedNetwork],
     untrained: MethodSet,
     splits: Mapping[str, HeldApart],
 ) -> Chapter:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from histotransfer import seeds
-from histotransfer.definitions import Factors, Recipe
-from histotransfer.feature_kinds import Source
+from histotransfer.definitions import Augmentation, EndToEnd, ExtraTrees, Factors
 from histotransfer.networks import groups
-from histotransfer.plain_data import made
-from histotransfer.report.entries import DescribedMethod, DescribedNetwork, Entry
+from histotransfer.report.entries import DescribedMethod, Entry
+from histotransfer.settings import TrainedModel
 from histotransfer.study import paths, runs, segmenters
 from histotransfer.study.configuration import Dataset, Study
-from histotransfer.study_parts import Training
+from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
 SHOWN_SLIDES = 40
@@ -47,15 +45,14 @@ class Contents:
         self._runs = runs.Runs(study)
         self._first_seed = next(iter(study.seeds))
         self._slides = {name: self._shown_slides(one) for name, one in study.datasets.items()}
-        layers = (one.layers for one in study.feature_sets.values() if one.layers)
-        of_layers = {name for each in layers for name in each.values()}
+        of_layers = {name for one in study.feature_sets.values() for name in layers_of(one).values()}
         #: Methods with pictures of their own: a single layer among many is a point of a curve.
         self.methods = [method for method in study.methods if method.features not in of_layers]
         #: Datasets of slides with their tasks whose labels come from drawn regions: those that are shown as maps.
         self.mapped = {
             name: tasks
             for name, one in study.datasets.items()
-            if (tasks := [task for task, definition in one.tasks.items() if definition["regions"]])
+            if (tasks := [task for task, definition in one.tasks.items() if definition.regions])
         }
 
     def _shown_slides(self, dataset: Dataset) -> list[str]:
@@ -178,7 +175,7 @@ class Contents:
         if self._study.pixels == "stream" and dataset.kind == "slides":
             return entries
         for task, definition in dataset.tasks.items():
-            for number, class_name in enumerate(definition["classes"]):
+            for number, class_name in enumerate(definition.classes):
                 path = paths.TILES_PICTURE.format(dataset=name, task=task, class_number=number)
                 about = ("draw_tiles", "tiles", "tiles")
                 entries.append(Entry(path, *about, dataset=name, task=task, class_name=class_name))
@@ -198,11 +195,11 @@ class Contents:
 
     def _varied(self, dataset: Dataset) -> list[str]:
         """Return networks whose training varies the tiles, one for each way to do it."""
-        found: dict[str, str] = {}
+        found: dict[tuple[Augmentation | int | None, ...], str] = {}
         for name, one in self._study.trained.items():
-            varied = {key: one.recipe[key] for key in ("augmentation", "crop_from")}
-            if not one.head_only and any(varied.values()):
-                found.setdefault(json.dumps([varied, one.start["px"]], sort_keys=True), name)
+            varied = (one.recipe.augmentation, one.recipe.crop_from)
+            if not one.head_only and any(varied):
+                found.setdefault((*varied, one.start.px), name)
         return list(found.values())
 
     def _of_training(self, split: str) -> list[Entry]:
@@ -223,7 +220,7 @@ class Contents:
         entries: list[Entry] = []
         factors = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
         trained = self._study.trained
-        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
+        curves = {one.start.architecture.name: None for one in trained.values() if one.recipe.curve is not None}
         for architecture in curves:
             path = paths.ITERATIONS_FIGURE.format(study=self._study.name, architecture=architecture.lower(), **factors)
             entries.append(Entry(path, "draw_iterations", kind="iterations", architecture=architecture, **factors))
@@ -278,18 +275,18 @@ class Contents:
         entries = []
         for method in self._study.methods:
             features = self._study.feature_sets[method.features]
-            trees = self._study.classifiers[method.classifier]["kind"] == "extratrees"
+            trees = isinstance(self._study.classifiers[method.classifier], ExtraTrees)
             of_method = {"split": split, "features": method.features, "classifier": method.classifier}
-            if features.layers:
+            if layers_of(features):
                 path = f"{paths.LAYERS}.csv"
                 entries.append(self._entry(path, "tabulate_layers", "layers", "layers", **of_method))
-            elif features.merged and trees and features.selection is None:
+            elif len(sources_of(features)) > 1 and trees and selection_of(features) is None:
                 path = f"{paths.IMPORTANCE}.csv"
                 entries.append(self._entry(path, "share_importance", "importance", "importance", **of_method))
         return entries
 
     def _selections(self, split: str) -> list[Entry]:
-        names = [one.name for one in self._study.feature_sets.values() if one.selection]
+        names = [one.name for one in self._study.feature_sets.values() if selection_of(one)]
         entries = []
         for name in names:
             path, about = f"{paths.SELECTION_CURVE}.csv", ("tabulate_curve", "selection", "curve")
@@ -318,7 +315,7 @@ class Contents:
     def segmentations(self, *kinds: str, split: str | None = None) -> list[Factors]:
         """Return what every segmentation network (of these kinds) is of, whatever the labels come from."""
         wanted = kinds or segmenters.KINDS
-        names = [one.name for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
+        names = [one.name for one in self.methods if self._study.classifiers[one.classifier].kind in wanted]
         return self._runs.factors(names, split)
 
     def stagings(self, split: str) -> list[Factors]:
@@ -327,18 +324,18 @@ class Contents:
         return [
             run
             for run in self.map_runs(split=split)
-            if run.dataset in of_nodes and len(self._study.datasets[run.dataset].tasks[run.task]["classes"]) == 2
+            if run.dataset in of_nodes and len(self._study.datasets[run.dataset].tasks[run.task].classes) == 2
         ]
 
-    def trainings(self, split: str) -> list[Training]:
+    def trainings(self, split: str) -> list[TrainedModel]:
         """Return what was trained on a split: networks, then segmentation networks, each with what it is of."""
         trainings = [
-            Training(
+            TrainedModel(
                 factors=replace(factors, features=name, classifier=groups.SOFTMAX),
                 network=name,
-                architecture=network.start["architecture"],
+                architecture=network.start.architecture.name,
                 start=network.start_name,
-                recipe=network.recipe["name"],
+                recipe=network.recipe.name,
                 transfer=network.transfer,
             )
             for draws in self._draws_of_tasks(split)
@@ -348,13 +345,13 @@ class Contents:
         for run in self.segmentations(split=split):
             classifier = self._study.classifiers[run.classifier]
             trainings.append(
-                Training(
+                TrainedModel(
                     factors=run,
                     network=run.method,
                     architecture="U-Net",
-                    start=classifier.get("start") or run.features,
-                    recipe=classifier["recipe"]["name"],
-                    transfer=classifier["kind"] == segmenters.END_TO_END,
+                    start=classifier.start if isinstance(classifier, EndToEnd) else run.features,
+                    recipe=classifier.recipe.name,
+                    transfer=isinstance(classifier, EndToEnd),
                 )
             )
         return trainings
@@ -368,13 +365,6 @@ class Contents:
 
     # ---- what the page explains
 
-    def described_networks(self) -> list[DescribedNetwork]:
-        """What each trained network is, for the page to say in words."""
-        return [
-            DescribedNetwork(name, one.start, one.start_name, made(Recipe, one.recipe))
-            for name, one in self._study.trained.items()
-        ]
-
     def described_methods(self) -> list[DescribedMethod]:
         """What each method of the chapter of maps is, for the page to say in words."""
         if not self.mapped and not self.segmentations():
@@ -383,27 +373,26 @@ class Contents:
         for method in self.methods:
             features = self._study.feature_sets[method.features]
             classifier = self._study.classifiers[method.classifier]
+            networks = dict.fromkeys(source.network for source in sources_of(features))
             described.append(
                 DescribedMethod(
-                    method.name,
-                    classifier["kind"],
-                    sources=tuple(made(Source, source) for source in features.sources),
-                    trained=tuple(name for name in features.networks if name in self._study.trained),
-                    cell_px=features.cell_px,
-                    start=classifier.get("start"),
+                    *(method.features, method.classifier, classifier.kind),
+                    sources=sources_of(features),
+                    trained=tuple(name for name in networks if name in self._study.trained),
+                    cell_px=cell_px_of(features),
+                    start=classifier.start if isinstance(classifier, EndToEnd) else None,
                 )
             )
         return described
 
     def architecture(self, name: str) -> str:
         """Return an architecture by its name in a path, which is in small letters."""
-        return {one.start["architecture"].lower(): one.start["architecture"] for one in self._study.trained.values()}[
-            name
-        ]
+        names = (one.start.architecture.name for one in self._study.trained.values())
+        return {architecture.lower(): architecture for architecture in names}[name]
 
     def tiles_explained(self, dataset: str, task: str) -> int:
         """Return how many test tiles of each class are shown with what a network looks at."""
-        classes = len(self._study.datasets[dataset].tasks[task]["classes"])
+        classes = len(self._study.datasets[dataset].tasks[task].classes)
         return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
 
 

@@ -1,16 +1,15 @@
-"""What stands behind a page: files, each with its rule and its place, and the networks and methods that it explains.
+"""What stands behind a page: files, each with its rule and its place, and the methods that it explains.
 
 :mod:`histotransfer.report.contents` makes them while jobs are planned, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from histotransfer.definitions import Recipe
 from histotransfer.feature_kinds import Source
 
 #: Files that are shown as pictures, by their ending.
@@ -161,33 +160,13 @@ def only(entries: Iterable[Entry], section: str, kind: str) -> Entry:
 
 
 @dataclass(frozen=True)
-class DescribedNetwork:
-    """A trained network, for the page to say in words.
-
-    Attributes
-    ----------
-    name : str
-    start : dict
-        The network that training begins with: see :func:`histotransfer.networks.specification.specification`.
-    start_name : str
-        Its name among the networks.
-    recipe : Recipe
-    """
-
-    name: str
-    start: Mapping[str, Any]
-    start_name: str
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
 class DescribedMethod:
     """A method of the chapter of maps, for the page to say in words.
 
     Attributes
     ----------
-    name : str
-        ``FEATURES+CLASSIFIER``.
+    features, classifier : str
+        Names.
     kind : str
         Of its classifier.
     cell_px : int or None
@@ -200,9 +179,15 @@ class DescribedMethod:
         The classifier that end-to-end learning begins with.
     """
 
-    name: str
+    features: str
+    classifier: str
     kind: str
     sources: tuple[Source, ...] = ()
     trained: tuple[str, ...] = ()
     cell_px: int | None = None
     start: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``FEATURES+CLASSIFIER``."""
+        return f"{self.features}+{self.classifier}"

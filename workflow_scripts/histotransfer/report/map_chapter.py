@@ -151,9 +151,8 @@ def describe(method: DescribedMethod) -> str:
     networks = [source.network for source in method.sources]
     named = listing(networks, 4) if networks else "its features"
     if method.kind == END_TO_END:
-        features = method.name.rpartition("+")[0]
         return (
-            f"End to end: begins with the weights of {named} and of {features}+{method.start}, and trains both "
+            f"End to end: begins with the weights of {named} and of {method.features}+{method.start}, and trains both "
             "together, one step a map: a tile is judged in its context, and the vectors are made for that."
         )
     if method.kind == UNET and method.cell_px is not None:

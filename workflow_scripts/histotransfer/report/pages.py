@@ -18,10 +18,11 @@ from histotransfer.predictions import read_attributes
 from histotransfer.problems import counted, listing
 from histotransfer.report import chapters, score_tables
 from histotransfer.report.chapters import Chapter
-from histotransfer.report.entries import DescribedMethod, DescribedNetwork, Entry, chosen, only
+from histotransfer.report.entries import DescribedMethod, Entry, chosen, only
 from histotransfer.report.map_chapter import MapIndex
 from histotransfer.report.parts import MethodSet, Plate, read_plate, read_table
 from histotransfer.report.rendering import write_page
+from histotransfer.study.trained import TrainedNetwork
 
 #: Files of these kinds are listed without a digest: they are large, or many.
 _NOT_DIGESTED = {("slides", "description"), ("asked", "predictions")}
@@ -34,7 +35,7 @@ def write_report(
     config: Mapping[str, Any],
     metric: str,
     code_version: str,
-    trained: tuple[DescribedNetwork, ...] = (),
+    trained: tuple[TrainedNetwork, ...] = (),
     map_methods: tuple[DescribedMethod, ...] = (),
     files: Sequence[str | Path] = (),
     templates: Sequence[str | Path] = (),
@@ -55,7 +56,7 @@ def write_report(
         The metric of the first paragraph, for example ``balanced_accuracy``.
     code_version : str
         What tells the version of the code.
-    trained : tuple of DescribedNetwork
+    trained : tuple of TrainedNetwork
         The study's trained networks.
     map_methods : tuple of DescribedMethod
         The methods of the chapter of maps.

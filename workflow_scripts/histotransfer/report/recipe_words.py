@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from histotransfer.definitions import Adam, Constant, Cosine, Inverse, Phase, Recipe, RmsProp, Sgd
-from histotransfer.networks import specification
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.problems import counted
+from histotransfer.study.trained import TrainedNetwork
 
 _OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}
 _INITIALISATIONS = {"glorot": "Glorot's", "he": "He's", "xavier": "Caffe's Xavier"}
@@ -17,22 +16,10 @@ _MONITORS = {"loss": "loss", "accuracy": "accuracy", "balanced_accuracy": "balan
 _COLOURS = ("saturation", "contrast", "brightness", "sharpness")
 
 
-def describe(start: Mapping[str, Any], start_name: str, recipe: Recipe) -> list[tuple[str, str]]:
-    """Return what was done to a network, each a term and a sentence.
-
-    Parameters
-    ----------
-    start : mapping
-        The network that training began with: see :func:`histotransfer.networks.specification.specification`.
-    start_name : str
-        Its name among the networks.
-    recipe : Recipe
-
-    Returns
-    -------
-    list of (str, str)
-    """
-    rows = [("Start", _start(start, start_name)), ("Head", _head(start, recipe))]
+def describe(network: TrainedNetwork) -> list[tuple[str, str]]:
+    """Return what was done to a network, each a term and a sentence."""
+    start, recipe = network.start, network.recipe
+    rows = [("Start", _start(start, network.start_name)), ("Head", _head(start, recipe))]
     for number, phase in enumerate(recipe.phases, start=1):
         rows.append(("Training" if len(recipe.phases) == 1 else f"Phase {number}", _phase(phase, recipe)))
     rows.append(("Tiles", _tiles(start, recipe)))
@@ -42,21 +29,20 @@ def describe(start: Mapping[str, Any], start_name: str, recipe: Recipe) -> list[
     return rows
 
 
-def _start(start: Mapping[str, Any], name: str) -> str:
-    weights = start["weights"]
-    alpha = f" of width {start['alpha']:g}" if start.get("alpha") not in (None, 1, 1.0) else ""
-    if weights == "random":
+def _start(start: NetworkSpec, name: str) -> str:
+    alpha = f" of width {start.alpha:g}" if start.alpha not in (None, 1, 1.0) else ""
+    if start.untrained:
         origin = "random weights: trained from scratch"
-    elif weights == "imagenet":
+    elif start.weights == "imagenet":
         origin = "ImageNet weights"
     else:
-        origin = f"weights of {Path(weights).name}"
-    return f"{start['architecture']}{alpha}, up to {start['layer']}, {origin} (network {name})"
+        origin = f"weights of {Path(start.weights).name}"
+    return f"{start.architecture.name}{alpha}, up to {start.layer}, {origin} (network {name})"
 
 
-def _head(start: Mapping[str, Any], recipe: Recipe) -> str:
+def _head(start: NetworkSpec, recipe: Recipe) -> str:
     head = recipe.head
-    dense = start["layer"] in specification.specification(start).architecture.dense
+    dense = start.layer in start.architecture.dense
     parts = [] if dense else [{"average": "maps averaged", "flatten": "maps flattened"}[head.pool]]
     if head.dense:
         widths = ", ".join(map(str, head.dense))
@@ -122,8 +108,8 @@ def _schedule(schedule: Constant | Inverse | Cosine) -> str:
     return ""
 
 
-def _tiles(start: Mapping[str, Any], recipe: Recipe) -> str:
-    px, stored = start["px"], recipe.crop_from
+def _tiles(start: NetworkSpec, recipe: Recipe) -> str:
+    px, stored = start.px, recipe.crop_from
     text = f"{px} px"
     if stored:
         text = f"{px} px, cut from {stored} px: at random in training, the centre in testing"

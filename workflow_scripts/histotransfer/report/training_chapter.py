@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from histotransfer.evaluation import learning_curves
 from histotransfer.evaluation.compared_tables import number, task_name
 from histotransfer.report import recipe_words
-from histotransfer.report.entries import DescribedNetwork
 from histotransfer.report.parts import (
     Block,
     Cell,
@@ -22,6 +21,7 @@ from histotransfer.report.parts import (
     span,
     written,
 )
+from histotransfer.study.trained import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class TrainingPart:
         )
 
 
-def build(trained: Iterable[DescribedNetwork], tiles: list[Plate], parts: Sequence[TrainingPart]) -> Training:
+def build(trained: Iterable[TrainedNetwork], tiles: list[Plate], parts: Sequence[TrainingPart]) -> Training:
     """Return the head of the chapter.
 
     Parameters
     ----------
-    trained : iterable of DescribedNetwork
+    trained : iterable of TrainedNetwork
     tiles : list of Plate
         How training varies the tiles.
     parts : sequence of TrainingPart
@@ -96,7 +96,7 @@ def build(trained: Iterable[DescribedNetwork], tiles: list[Plate], parts: Sequen
                 tiles_of.setdefault(row["network"], {})[said] = None
     networks = []
     for network in trained:
-        words = recipe_words.describe(network.start, network.start_name, network.recipe)
+        words = recipe_words.describe(network)
         if network.name in tiles_of:
             words.append(("Trained on", "; ".join(tiles_of[network.name])))
         splits = [part.split for part in parts if network.name in part.by_network]

@@ -5,19 +5,17 @@ A run is one model: a method, trained for one task of one dataset, on one split 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from histotransfer.definitions import Draw, Factors
-from histotransfer.feature_kinds import Source
+from histotransfer.definitions import Classifier, Draw, EndToEnd, Factors, Softmax, Unet
 from histotransfer.networks.groups import SOFTMAX
-from histotransfer.plain_data import made
+from histotransfer.settings import DatasetParts, Fit, MethodParts, NetworkTraining
 from histotransfer.study import paths, segmenters
 from histotransfer.study.configuration import Study
+from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 from histotransfer.study.methods import Method
 from histotransfer.study.trained import TrainedNetwork
-from histotransfer.study_parts import DatasetParts, Fit, MethodParts, NetworkTraining
 
 
 class Runs:
@@ -47,13 +45,13 @@ class Runs:
 
     def of_layers(self, features: str, classifier: str, split: str) -> list[Factors]:
         """Return the factors of the runs behind a choice among layers."""
-        layers = self._study.feature_sets[features].layers.values()
+        layers = layers_of(self._study.feature_sets[features]).values()
         return self.factors([f"{name}+{classifier}" for name in layers], split)
 
     def models(self) -> list[str]:
         """Return the file of every trained model: Keras' own format, or skops for those of scikit-learn."""
         by_keras = (SOFTMAX, *segmenters.KINDS)
-        kinds = {name: classifier["kind"] for name, classifier in self._study.classifiers.items()}
+        kinds = {name: classifier.kind for name, classifier in self._study.classifiers.items()}
         return [
             f"{paths.RUN}/model.{'keras' if kinds[run.classifier] in by_keras else 'skops'}".format(**run.wildcards)
             for run in self.factors()
@@ -65,7 +63,7 @@ class Runs:
 
     def selections(self, split: str, features: str | None = None) -> list[Factors]:
         """Return the factors, without a classifier, of the selections of a split, or of those of one feature set."""
-        selected = [name for name, feature_set in self._study.feature_sets.items() if feature_set.selection]
+        selected = [name for name, feature_set in self._study.feature_sets.items() if selection_of(feature_set)]
         return [
             replace(draw, features=name) for name in selected if features in (None, name) for draw in self.draws(split)
         ]
@@ -91,24 +89,25 @@ def variants(study: Study) -> list[str]:
 
 def kinds(study: Study, methods: Sequence[str]) -> dict[str, str]:
     """Return the kind of classifier of each of these methods."""
-    of_all = {method.name: study.classifiers[method.classifier]["kind"] for method in study.methods}
+    of_all = {method.name: study.classifiers[method.classifier].kind for method in study.methods}
     return {name: of_all[name] for name in methods}
 
 
 def parts(study: Study, method: Method) -> MethodParts:
     """Return what a method is made of, to count what it costs."""
     features = study.feature_sets[method.features]
-    choice = tuple((features.layers or {}).values())
-    sources = [source for name in choice for source in study.feature_sets[name].sources] or list(features.sources)
-    trained = sorted({source["network"] for source in sources} & study.trained.keys())
+    choice = tuple(layers_of(features).values())
+    read = [study.feature_sets[name] for name in choice] or [features]
+    sources = tuple(source for feature_set in read for source in sources_of(feature_set))
+    trained = sorted({source.network for source in sources} & study.trained.keys())
     return MethodParts(
         features=method.features,
         classifier=method.classifier,
-        sources=() if method.classifier == SOFTMAX else tuple(made(Source, source) for source in sources),
-        selection=features.selection is not None,
+        sources=() if method.classifier == SOFTMAX else sources,
+        selection=selection_of(features) is not None,
         choice=choice,
         fitted=_fitted(study.classifiers[method.classifier], method.classifier, choosing=bool(choice)),
-        cell_px=features.cell_px,
+        cell_px=cell_px_of(features),
         trained=tuple(_training(study.trained[name]) for name in trained),
     )
 
@@ -125,18 +124,19 @@ def rule_of_model(study: Study, method: Method) -> str:
     """Return the rule that writes the model of a method, with its predictions."""
     if method.classifier == SOFTMAX:
         return _training(study.trained[method.features]).rules[-1]
-    choosing = bool(study.feature_sets[method.features].layers)
+    choosing = bool(layers_of(study.feature_sets[method.features]))
     return _fitted(study.classifiers[method.classifier], method.classifier, choosing=choosing)[-1].rule
 
 
-def _fitted(settings: Mapping[str, Any], classifier: str, *, choosing: bool) -> tuple[Fit, ...]:
-    if settings["kind"] == SOFTMAX:
-        return ()
-    if settings["kind"] == segmenters.END_TO_END:
-        return (Fit("train_unet", settings["start"]), Fit("train_end_to_end", classifier))
-    if settings["kind"] == segmenters.UNET:
-        return (Fit("train_unet", classifier),)
-    return (Fit("choose_layer" if choosing else "train_classifier", classifier),)
+def _fitted(classifier: Classifier, name: str, *, choosing: bool) -> tuple[Fit, ...]:
+    match classifier:
+        case Softmax():
+            return ()
+        case EndToEnd():
+            return (Fit("train_unet", classifier.start), Fit("train_end_to_end", name))
+        case Unet():
+            return (Fit("train_unet", name),)
+    return (Fit("choose_layer" if choosing else "train_classifier", name),)
 
 
 def _training(network: TrainedNetwork) -> NetworkTraining:

@@ -1,7 +1,7 @@
-"""What the methods, datasets and trained networks of a study consist of, for the stages that compare them.
+"""Settings of a study that are the same for all of its datasets and methods, and what these consist of.
 
-:mod:`histotransfer.study` and :mod:`histotransfer.report.contents` make these objects while jobs are planned, and rules
-pass them on as plain data; so nothing heavy is imported here.
+As :mod:`histotransfer.definitions`: frozen, complete, passed on by rules as plain data. Imports nothing but the
+standard library: it is used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -10,6 +10,74 @@ from dataclasses import dataclass
 
 from histotransfer.definitions import Factors
 from histotransfer.feature_kinds import Source
+
+# ---- sections of the config
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How features are extracted from tiles: the config's ``extraction``.
+
+    Attributes
+    ----------
+    engine : {'keras', 'openvino'}
+    precision : {'float32', 'mixed_bfloat16', 'mixed_float16'}
+        Of the computation inside the network; features are stored as float32.
+    batch : int
+        Tiles in one forward pass.
+    """
+
+    engine: str = "keras"
+    precision: str = "float32"
+    batch: int = 32
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of all trainings, whatever the recipe: the config's ``training``; CPU `threads` of a job."""
+
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How scores are computed: the config's ``evaluation``; `bootstrap` resamples of the groups for intervals."""
+
+    bootstrap: int = 1000
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How maps become classes of slides and pN stages of patients: the config's ``staging``.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        Probabilities; tiles above one of them form the regions of a map. ASSUME these three: even odds, and two surer
+        ones, at which regions that touch by chance fall apart.
+    trees : int
+        Of the random forest that classifies slides. ASSUME 500: as many as the predictions hardly depend on the seed
+        with.
+    balanced : bool
+        Whether all classes of slides have the same weight in the forest. ASSUME yes: slides with isolated tumour cells
+        alone are rare, and forests that never predict them never say pN0(i+).
+    folds : int
+        Of the forest's cross-validation on the held-out patients.
+    nodes : int
+        Slides (lymph nodes) that a patient must have to be staged.
+    on_missing_slide : {'exclude', 'fail'}
+        What happens to a patient with another number of usable slides.
+    """
+
+    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
+    trees: int = 500
+    balanced: bool = True
+    folds: int = 5
+    nodes: int = 5
+    on_missing_slide: str = "exclude"
+
+
+# ---- what methods, datasets and trained networks consist of, for the stages that compare them
 
 
 @dataclass(frozen=True)
@@ -87,7 +155,7 @@ class DatasetParts:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedModel:
     """A trained network or segmentation network, with the factors of its model.
 
     Attributes
@@ -109,33 +177,3 @@ class Training:
     start: str
     recipe: str
     transfer: bool
-
-
-@dataclass(frozen=True)
-class Staging:
-    """How maps of lymph nodes become classes of slides and pN stages of patients: the config's ``staging``.
-
-    Attributes
-    ----------
-    thresholds : tuple of float
-        A tile is tumour where its probability is over them; each gives numbers of the map. ASSUME these three: even
-        odds, and two surer ones, at which regions that touch by chance fall apart.
-    trees : int
-        Of the forest that classifies slides. ASSUME 500: as many as the predictions hardly depend on the seed with.
-    balanced : bool
-        Whether the classes count alike in the forest. ASSUME yes: slides with isolated tumour cells alone are rare,
-        and forests that never predict them never say pN0(i+).
-    folds : int
-        Of the patients held out.
-    nodes : int
-        Slides that a patient must have, 1 to 9; in the challenge 5, each of one lymph node.
-    on_missing_slide : {'exclude', 'fail'}
-        What is done about a patient with another number of usable slides.
-    """
-
-    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
-    trees: int = 500
-    balanced: bool = True
-    folds: int = 5
-    nodes: int = 5
-    on_missing_slide: str = "exclude"

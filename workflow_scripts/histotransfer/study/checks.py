@@ -1,6 +1,6 @@
-"""The config's definitions against one another: names that must exist, keys that must agree.
+"""Checks of the config's definitions against one another: names that must exist, keys that must agree.
 
-What a single key may hold is in the schema.
+The schema has what a single key may hold. Imports nothing heavy: it is used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -9,28 +9,34 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from histotransfer.networks import groups
+from histotransfer.definitions import GIVEN
+from histotransfer.networks.groups import SOFTMAX
 from histotransfer.problems import Problems, closest, listing
 from histotransfer.study import feature_sets, recipes, segmenters
 from histotransfer.study.catalogue import Catalogue
 
-#: Names of datasets that would meet other folders under results/.
+#: Names of other folders under results/, which no dataset may have.
 RESERVED = ("drawn", "studies")
 
-#: Files that may hold a pickle, which runs code when it is read.
+#: Endings of files that may hold a pickle, which runs code when it is read.
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth")
 
-_OF_START = "a trained network has its start's: leave it out"
+_OF_START = "a trained network has that of its start: leave it out"
 
 
 def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
+    """Add what is wrong with the definitions to the problems of the catalogue; `folder` is the working directory."""
     add = catalogue.problems.add
     for key, section in (("datasets", "datasets"), ("splits", "splits")):
         for place, name in enumerate(catalogue.chosen(key)):
             catalogue.refer(f"study.{key}[{place}]", section, name)
     for name in catalogue.names("datasets"):
         if name in RESERVED:
-            add(f"datasets.{name}", f"{listing(RESERVED)} are folders of results", repr(name))
+            add(
+                f"datasets.{name}",
+                f"choose another name, since {listing(RESERVED)} are other folders of results",
+                repr(name),
+            )
     for name, dataset in catalogue.each("datasets"):
         if "tiling" in dataset:
             catalogue.refer(f"datasets.{name}.tiling", "tilings", dataset["tiling"])
@@ -38,11 +44,11 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
             catalogue.refer(f"datasets.{name}.tasks[{place}]", "tasks", task)
             regions = (catalogue.sound("tasks", task) or {}).get("regions")
             if regions is not None and dataset["kind"] != "slides":
-                legal = f"task {task} has regions, which are drawn on slides: it must be slides"
+                legal = f"must be slides, since task {task} has regions, which are drawn on slides"
                 add(f"datasets.{name}.kind", legal, repr(dataset["kind"]))
         streamed = catalogue.setting("pixels") == "stream" and name in catalogue.chosen("datasets")
         if streamed and dataset["kind"] != "slides":
-            add("pixels", f"stream is for datasets of slides alone, and {name} has {dataset['kind']}", "'stream'")
+            add("pixels", f"stream is only for datasets of slides, and {name} has {dataset['kind']}", "'stream'")
     for name, tiling in catalogue.each("tilings"):
         _check_tiling(f"tilings.{name}", tiling, catalogue.problems)
     for name, task in catalogue.each("tasks"):
@@ -55,9 +61,9 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
         else:
             _check_trained_keys(name, network, catalogue.problems)
             recipes.check_trained(name, network, catalogue)
-    if groups.SOFTMAX in catalogue.names("classifiers"):
-        legal = "softmax is the own output of a trained network, and there without being defined: take another name"
-        add(f"classifiers.{groups.SOFTMAX}", legal, repr(groups.SOFTMAX))
+    if SOFTMAX in catalogue.names("classifiers"):
+        legal = "softmax is the output of a trained network and is not defined here: choose another name"
+        add(f"classifiers.{SOFTMAX}", legal, repr(SOFTMAX))
     for name, spec in catalogue.each("feature_sets"):
         feature_sets.check(name, spec, catalogue)
     for name, classifier in catalogue.each("classifiers"):
@@ -66,13 +72,13 @@ def check(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
     for name, selection in catalogue.each("selections"):
         step = selection["step"]
         if isinstance(step, float) and step >= 1:
-            add(f"selections.{name}.step", "a step of 1 or more is a whole number of features", f"{step:g}")
+            add(f"selections.{name}.step", "a step of 1 or more must be a whole number of features", f"{step:g}")
     for name, split in catalogue.each("splits"):
         _check_split(f"splits.{name}", split, catalogue.problems)
     _check_used_networks(catalogue, folder)
     if catalogue.setting("extraction", "engine") == "openvino":
         if catalogue.setting("gpus"):
-            add("extraction.engine", "openvino runs on the CPU: set gpus to 0, or take keras", "'openvino'")
+            add("extraction.engine", "openvino runs on the CPU: set gpus to 0, or choose keras", "'openvino'")
         precision = catalogue.setting("extraction", "precision")
         if precision != "float32":
             add("extraction.precision", "must be float32 with the engine openvino", repr(precision))
@@ -102,11 +108,15 @@ def _check_task(where: str, task: Mapping[str, Any], catalogue: Catalogue) -> No
     for name, members in members_of.items():
         for label in members:
             if owner.setdefault(label, name) != name:
-                legal = f"a label belongs to one class, and {label!r} belongs to {owner[label]!r} already"
+                legal = f"a label must belong to one class, and {label!r} also belongs to {owner[label]!r}"
                 problems.add(f"{where}.classes.{name}", legal, repr(label))
     for label in task["leave_out"]:
         if label in owner:
-            problems.add(f"{where}.leave_out", f"{label!r} belongs to the class {owner[label]!r}", repr(label))
+            problems.add(
+                f"{where}.leave_out",
+                f"must not be a label of a class, and {label!r} belongs to {owner[label]!r}",
+                repr(label),
+            )
 
 
 def _check_network(name: str, network: Mapping[str, Any], problems: Problems) -> None:
@@ -126,7 +136,7 @@ def _check_trained_keys(name: str, network: Mapping[str, Any], problems: Problem
 
 
 def _check_used_networks(catalogue: Catalogue, folder: str | os.PathLike[str]) -> None:
-    """Check what matters only of networks that methods of the study use: files, and splits to stop by."""
+    """Check what matters only for networks that methods of the study use: files, and validation sets."""
     starts: dict[str, None] = {}
     for name, taken_from in _used_networks(catalogue).items():
         network = catalogue.sound("networks", name)
@@ -150,7 +160,7 @@ def _check_used_networks(catalogue: Catalogue, folder: str | os.PathLike[str]) -
 def _check_own_mean(name: str, taken_from: str, catalogue: Catalogue) -> None:
     network = catalogue.sound("networks", name)
     if network is not None and network["rescale"] == "training_mean":
-        legal = f"training_mean is for what is trained on tiles, and {taken_from} takes features: network or unit"
+        legal = f"must be network or unit: training_mean needs training on tiles, and {taken_from} uses features"
         catalogue.problems.add(f"networks.{name}.rescale", legal, "'training_mean'")
 
 
@@ -164,31 +174,33 @@ def _check_weights(where: str, weights: str, folder: str | os.PathLike[str], pro
 
 def _check_split(where: str, split: Mapping[str, Any], problems: Problems) -> None:
     unit, reason = split["unit"], split["share_groups"]
-    if unit == "given":
+    if unit == GIVEN:
         if split["groups"] is None:
-            legal = "the unit given needs `groups`: what is resampled and kept in one fold, patient, slide or image"
+            legal = "the unit given needs `groups`, what is resampled and kept in one fold: patient, slide or image"
             problems.add(where, legal, "no groups")
         for key in ("test", "validation"):
             if split[key]:
-                legal = "the sets are given by the sheet: leave it out"
+                legal = "the sheet has the sets: leave it out"
                 problems.add(f"{where}.{key}", legal, repr(split[key]))
     else:
         if split["groups"] is not None:
             legal = "only the unit given has `groups`: leave it out"
             problems.add(f"{where}.groups", legal, repr(split["groups"]))
         if split["test"] is None:
-            problems.add(where, "needs `test`, the share of the groups held out, above 0 and below 1", "nothing")
+            problems.add(
+                where, "needs `test`, the share of the groups that is held out, above 0 and below 1", "nothing"
+            )
         elif split["test"] + split["validation"] >= 1:
-            legal = "test and validation together must be below 1, to leave groups to train"
+            legal = "test and validation together must be below 1, so that groups are left for training"
             problems.add(where, legal, f"{split['test']:g} and {split['validation']:g}")
     if unit == "tile" and not reason:
         legal = (
-            "the unit tile puts tiles of one slide on both sides: say in `share_groups` why that is wanted, in words "
-            "that the report states first"
+            "the unit tile puts tiles of one slide into training and test: give the reason in `share_groups`, and the "
+            "report states it first"
         )
         problems.add(where, legal, "no reason")
     if unit == "patient" and reason:
-        problems.add(f"{where}.share_groups", "patients are held apart: leave it out", repr(reason))
+        problems.add(f"{where}.share_groups", "patients are never shared: leave it out", repr(reason))
     if split["train_tiles"] is not None and split["train_tiles_per_class"] is not None:
         problems.add(where, "give train_tiles or train_tiles_per_class", "both")
 
@@ -198,8 +210,8 @@ def _used_networks(catalogue: Catalogue) -> dict[str, str]:
     names: dict[str, str] = {}
     for method in catalogue.chosen("methods"):
         spec = catalogue.feature_set(method.partition("+")[0]) or {}
-        one = [spec["network"]] if isinstance(spec.get("network"), str) else []
-        for name in (*one, *(spec.get("networks") or ())):
+        single = [spec["network"]] if isinstance(spec.get("network"), str) else []
+        for name in (*single, *(spec.get("networks") or ())):
             names.setdefault(name, method)
     return names
 
