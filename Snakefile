@@ -2,12 +2,23 @@
 # Data flow, one file of rules a stage: slides -> tissue -> tiles -> pixels -> features; labels, cohort and splits
 # join at the classifiers; then scores, ranks and the report. Targets by name: slides, tissue, tiles, pixels, features,
 # classifiers, report.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# The folder of this file: of a module it is not the folder of the workflow that uses it.
+ROOT = Path(str(workflow.current_basedir))
+if not (ROOT / "workflow_scripts").is_dir():
+    raise WorkflowError(
+        "histotransfer is imported from its folder: clone it, and give the module the path of its Snakefile; "
+        f"found {workflow.current_basedir}"
+    )
 
-configfile: str(Path(workflow.current_basedir) / "config.yaml")
+
+configfile: str(ROOT / "config.yaml")
 
 
 include: "rules/common.smk"

@@ -2,13 +2,10 @@
 import functools
 import gc
 import sys
-from pathlib import Path
 
 # A DAG of thousands of jobs is millions of objects that live to the end: collecting rarely plans it in less time.
 gc.set_threshold(200_000, 50, 1000)
 
-# The folder of the Snakefile, which of a module is not that of the workflow that uses it.
-ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from histotransfer import __version__ as VERSION, provenance
@@ -16,7 +13,6 @@ from histotransfer.plain_data import plain
 from histotransfer.planning import requests
 from histotransfer.report import contents
 from histotransfer.study import configuration, feature_sets, paths, runs
-from snakemake.exceptions import WorkflowError
 
 try:
     STUDY = configuration.load(config, ROOT / "rules/schemas/config.schema.yaml")

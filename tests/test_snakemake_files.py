@@ -124,6 +124,19 @@ def test_the_profile_has_keys_that_snakemake_knows():
         assert {key for key in profile if not key.startswith(executor)} <= options
 
 
+def test_the_workflow_catalog_can_read_what_it_shows():
+    """Keys and kinds as the catalogue's generator looks them up."""
+    usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
+    assert usage.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["mandatory-flags"].keys() == {"desc", "flags"}
+    assert usage["software-stack-deployment"].keys() == {"conda", "apptainer", "apptainer+conda"}
+    # an environment for every rule, and figures that say where Snakemake's own report shows them
+    working = [RULES[name] for name in WORKING]
+    assert usage["software-stack-deployment"]["conda"] == all("conda" in rule for rule in working)
+    assert usage["software-stack-deployment"]["apptainer"] == any("container" in rule for rule in working)
+    assert usage["report"] == any("report(" in rule["output"] for rule in working)
+
+
 def make_targets():
     return set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 

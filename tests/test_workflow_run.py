@@ -326,14 +326,15 @@ def test_every_rules_names_are_arguments_of_its_function(rules):
     wrong = []
     for name, rule in scripted(rules).items():
         step = rule.params["step"]
-        signature = inspect.signature(workflow.function_of(step))
+        function = workflow.function_of(step)
+        signature = inspect.signature(function)
         names = Counter([*rule.input.keys(), *rule.output.keys(), *rule.params.keys()])
         wrong += [f"{name}: {twice} names two things" for twice, n in names.items() if n > 1]
         given = set(names)
         given -= workflow.ABOUT_RERUNS - signature.parameters.keys()
         given |= {"threads"} & signature.parameters.keys()
         try:
-            signature.bind(**dict.fromkeys(given))
+            signature.bind(**workflow.arguments_of(function, dict.fromkeys(given)))
         except TypeError as error:
             wrong.append(f"{name}: {step}: {error}")
     assert wrong == []
