@@ -166,7 +166,7 @@ def gather_table(
 
 @dataclass(slots=True)
 class _Image:
-    """What is known of an image, as little as there may be a million."""
+    """What is known of an image, in few bytes: there may be a million images."""
 
     slide: str
     patient: str

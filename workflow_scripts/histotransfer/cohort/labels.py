@@ -1,4 +1,4 @@
-"""Which class each tile belongs to, by task. Joined first at the classifiers: a corrected label re-extracts nothing."""
+"""The class of each tile, by task. Labels are joined where models learn, so a corrected label re-extracts nothing."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def load(
 
 
 def arrays_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of the weights in a file: their places, shapes and numbers, without the noise's state.
+    """Return the SHA-256 of the weights in a file: places, shapes and numbers, without states of random generators.
 
     Two files of one network with the same weights have the same, whatever else Keras writes with them (times, names
     that it makes up).

@@ -50,7 +50,7 @@ def read(path: str, problems: Problems) -> DrawnRegions:
 
 
 class _OtherRootError(Exception):
-    """The file is XML of something else."""
+    """The file is XML with another root."""
 
 
 class _Builder:
@@ -97,7 +97,7 @@ class _Builder:
                 self._found.append((place, self._current.get("PartOfGroup") or "None", ring))
 
     def data(self, text: str) -> None:
-        """Take text between the tags, which says nothing."""
+        """Pass over text between the tags."""
 
     def close(self) -> None:
         """End the file."""

@@ -115,7 +115,7 @@ class _Reader:
             self.regions.append(DrawnRegion(place, (name,), read))
 
     def _polygons(self, geometry: Any, place: str) -> Iterator[Any]:
-        """Give the coordinates of every polygon of a geometry; empty ones become problems."""
+        """Yield the coordinates of every polygon of a geometry; empty ones become problems."""
         if not isinstance(geometry, dict):
             found = "an empty one (null)" if geometry is None else repr(geometry)
             self._problems.add(place, "must have a geometry", found)

@@ -44,7 +44,7 @@ JPEG_VENDORS = frozenset({"aperio", "generic-tiff"})
 
 
 class UnreadableSlideError(Exception):
-    """A slide reader refused this file. It becomes the slide's status; nothing else does."""
+    """The reader refused a slide's file: only this error becomes a slide's status."""
 
 
 @contextmanager
@@ -129,7 +129,7 @@ class Slide:
 
     @property
     def l0_bounds(self) -> tuple[int, int, int, int]:
-        """The scanned part (x, y, width, height) in pixels of level 0; the whole slide where the file has no say."""
+        """The scanned part (x, y, width, height) in pixels of level 0; the whole slide where none is stated."""
         names = ("x", "y", "width", "height")
         values = [self.properties.get(f"openslide.bounds-{name}") for name in names]
         return tuple(map(int, values)) if all(values) else (0, 0, *self.l0_size)

@@ -59,7 +59,7 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True)
 class TilePixels:
-    """The tiles of pixel files: all but the pixels, which :meth:`read` brings.
+    """The tiles of pixel files without their pixels, which :meth:`read` reads.
 
     Attributes
     ----------

@@ -75,7 +75,7 @@ class TileTable(Tiles):
 
 @dataclass(frozen=True)
 class TileIndex(Tiles):
-    """All of a :class:`TileTable` but the features, sorted by image and tile, whatever the order of the files.
+    """A :class:`TileTable` without its features, sorted by image and tile, whatever the order of the files.
 
     Attributes
     ----------
