@@ -109,7 +109,7 @@ def test_the_model_predicts_what_was_written(trained):
 def test_what_the_predictions_say_of_the_network(trained):
     said = {name: attributes_of(trained.results / RUN / name / "softmax/predictions.h5") for name in TRAINED}
     assert {name: bool(one["untrained"]) for name, one in said.items()} == {
-        # nobody trained the random layers under the head, and all but one block of them
+        # the random layers under the head were not trained, or all but one block of them
         "head": True,
         "warm": True,
         "scratch": False,
