@@ -134,6 +134,6 @@ use rule run_step as tabulate_moved with:
         "benchmarks/studies/{study}/tabulate_moved/{split}.tsv"
     params:
         **step("maps.map_tables.tabulate_moved"),
-        runs=plainly(get_moved),
+        runs=pick(get_moved),
     message:
         "Collecting what end-to-end steps moved, split {wildcards.split}"

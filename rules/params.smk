@@ -163,19 +163,8 @@ def get_moved(wildcards):
     return CONTENTS.segmentations("end_to_end", split=wildcards.split)
 
 
-def plainly(find):
-    """A param's function: what `find` gives for the wildcards, as plain data."""
-    return lambda wildcards: plain(find(wildcards))
-
-
 # ---- what several rules take
 
-# Which data a job is of, and with what is learnt from them.
-DRAW_PARAMS = dict(
-    dataset="{dataset}",
-    task="{task}",
-    split_name="{split}",
-    split_seed=get_number("seed"),
-    master_seed=STUDY.master_seed,
-)
-LEARNING_PARAMS = dict(**DRAW_PARAMS, classes=get_classes, split=pick(get_split))
+# What learns from tiles, and trainings of networks.
+LEARNING_PARAMS = dict(factors=get_factors, classes=get_classes, split=pick(get_split), master_seed=STUDY.master_seed)
+TRAINING_PARAMS = dict(**LEARNING_PARAMS, arithmetic_threads=STUDY.training.threads, resume=paths.CHECKPOINTS)

@@ -4,18 +4,6 @@
 # learning adds extractor.keras, and moved.tsv, the share of weights that its steps moved.
 
 
-SEGMENTATION_PARAMS = dict(
-    **LEARNING_PARAMS,
-    classifier=pick_keys(get_classifier, "kind", "filters", "depth", "standardise"),
-    recipe=pick(get_classifier, "recipe"),
-    canvas=pick(get_dataset, "canvas"),
-    features_name="{features}",
-    classifier_name="{classifier}",
-    arithmetic_threads=STUDY.training.threads,
-    resume=paths.CHECKPOINTS,
-)
-
-
 use rule run_step as slide_image with:
     input:
         slide_file=path_of_slide_file,
@@ -60,8 +48,10 @@ use rule run_step as train_unet with:
         **REQUESTS.by(REQUESTS.segmentation),
         gpu=GPU,
     params:
-        **SEGMENTATION_PARAMS,
         **step("segmentation.unet_training.train_unet"),
+        **TRAINING_PARAMS,
+        classifier=pick(get_classifier),
+        canvas=pick(get_dataset, "canvas"),
         feature_set=pick(get_feature_set, "definition"),
     message:
         "Training {wildcards.classifier} on maps of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
@@ -93,8 +83,10 @@ use rule run_step as train_end_to_end with:
         **REQUESTS.by(REQUESTS.end_to_end),
         gpu=GPU,
     params:
-        **SEGMENTATION_PARAMS,
         **step("segmentation.end_to_end.train_end_to_end"),
+        **TRAINING_PARAMS,
+        classifier=pick(get_classifier),
+        canvas=pick(get_dataset, "canvas"),
         start=pick(get_extractor, "start"),
         start_name=pick(get_extractor, "start_name"),
         network_name=pick(get_extractor, "name"),

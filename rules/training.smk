@@ -3,21 +3,12 @@
 # form of every strategy, its history by epoch and its learning curve by step. A killed job goes on from its last epoch.
 
 
-TRAINING_PARAMS = dict(
-    **LEARNING_PARAMS,
-    network_name="{network}",
-    recipe=pick(get_trained, "recipe"),
-    arithmetic_threads=STUDY.training.threads,
-    resume=paths.CHECKPOINTS,
-)
-
-
 use rule run_step as train_head with:
     input:
         **LEARNING_TABLES,
         features=paths_of_start_features,
     output:
-        head=f"{paths.HEAD}/head.keras",
+        model=f"{paths.HEAD}/head.keras",
         predictions=f"{paths.HEAD}/predictions.h5",
         history=f"{paths.HEAD}/history.tsv",
         curve=f"{paths.HEAD}/curve.tsv",
@@ -32,8 +23,9 @@ use rule run_step as train_head with:
         **REQUESTS.by(REQUESTS.head),
         gpu=GPU,
     params:
-        **TRAINING_PARAMS,
         **step("training.head_on_features.train_head"),
+        **TRAINING_PARAMS,
+        recipe=pick(get_trained, "recipe"),
         feature_set=pick(get_trained, "start_features"),
     message:
         "Training the head of {wildcards.network} on features: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
@@ -90,8 +82,9 @@ use rule run_step as train_network with:
         **REQUESTS.by(REQUESTS.training),
         gpu=GPU,
     params:
-        **TRAINING_PARAMS,
         **step("training.network_on_tiles.train_network"),
+        **TRAINING_PARAMS,
+        recipe=pick(get_trained, "recipe"),
         start=pick(get_trained, "start"),
         start_name=pick(get_trained, "start_name"),
     message:

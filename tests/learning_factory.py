@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import training_factory
 
 from histotransfer import canvas, predictions, store
-from histotransfer.definitions import Draw, Factors, Recipe
+from histotransfer.definitions import Curve, Draw, Factors, Phase, Recipe
 from histotransfer.evaluation import learning_curves
 from histotransfer.figures import grad_cam, training_figures
-from histotransfer.networks.specification import NetworkSpec
-from histotransfer.plain_data import made
+from histotransfer.networks.specification import NetworkSpec, specification
 from histotransfer.report.entries import Entry
 from histotransfer.settings import TrainedModel
 from histotransfer.study.trained import TrainedNetwork
@@ -21,27 +21,20 @@ from histotransfer.study.trained import TrainedNetwork
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 
 
-def phase(**changes: Any) -> dict[str, Any]:
-    """Return a phase of a recipe as the rules pass it on."""
-    sgd = {"kind": "sgd", "momentum": 0.9, "nesterov": False}
-    made = {"on": "tiles", "train": "all", "epochs": 10, "optimiser": sgd, "rate": 0.001, "rates": {}}
-    return made | {"layer_decay": None, "schedule": {"kind": "constant"}, "weight_decay": 0.0} | changes
+def phase(**changes: Any) -> Phase:
+    """Return a phase of ten epochs."""
+    return training_factory.phase(**{"epochs": 10, "rate": 0.001, **changes})
 
 
-def recipe(name: str = "bayramoglu2016", **changes: Any) -> dict[str, Any]:
-    """Return a recipe as the rules pass it on."""
-    made = {"name": name, "head": {"pool": "average", "dense": [], "activation": "relu", "dropout": 0.0}}
-    made |= {"initialisation": {"kind": "glorot", "deviation": None}, "batch": 32, "precision": "float32"}
-    made |= {"crop_from": None, "augmentation": None, "auxiliary": 0.0, "monitor": "loss", "keep": "best"}
-    made |= {"early_stopping": None, "phases": [phase()]}
-    made |= {"curve": {"sets": ["train", "validation", "test"], "per_epoch": 4, "tiles": None}}
-    return made | changes
+def recipe(name: str = "bayramoglu2016", **changes: Any) -> Recipe:
+    """Return a recipe with a learning curve, with changes: objects or plain data."""
+    curve = Curve(("train", "validation", "test"), per_epoch=4)
+    return training_factory.recipe(**{"name": name, "batch": 32, "phases": [phase()], "curve": curve, **changes})
 
 
-def start(architecture: str = "MobileNetV2", weights: str = "imagenet", **changes: Any) -> dict[str, Any]:
-    """Return the network that training begins with, as the rules pass it on."""
-    made = {"architecture": architecture, "alpha": 1.0, "weights": weights, "px": 96, "rescale": "network"}
-    return made | {"layer": "out", "layers": []} | changes
+def start(architecture: str = "MobileNetV2", weights: str = "imagenet", **changes: Any) -> NetworkSpec:
+    """Return the network that training begins with."""
+    return specification({"architecture": architecture, "weights": weights, "px": 96, "layer": "out", **changes})
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -89,7 +82,7 @@ def write_networks(
 ) -> dict[str, Any]:
     """Write the files of several networks and seeds with plausible curves; return the arguments of `tabulate`.
 
-    `networks`: name to ``start`` and ``recipe`` (resolved), and ``level``, ``speed`` of its curve.
+    `networks`: name to ``start`` and ``recipe``, and ``level``, ``speed`` of its curve.
     """
     arguments: dict[str, Any] = {"histories": [], "curves": [], "predictions": [], "trainings": []}
     for dataset, task in datasets:
@@ -109,12 +102,12 @@ def write_networks(
                     ]
                 ends = test[4::4]
                 kept = int(np.argmax(ends)) + 1
-                first_phase = one["recipe"]["phases"][0]
+                first_phase = one["recipe"].phases[0]
                 rows = []
                 for epoch in range(1, epochs + 1):
                     value = float(ends[epoch - 1])
-                    row = {"epoch": epoch, "step": epoch * steps_per_epoch, "on": first_phase["on"]}
-                    row |= {"train": first_phase["train"], "rate": 0.001 * (1 + 0.04 * epoch) ** -0.75}
+                    row = {"epoch": epoch, "step": epoch * steps_per_epoch, "on": first_phase.on}
+                    row |= {"train": first_phase.train, "rate": 0.001 * (1 + 0.04 * epoch) ** -0.75}
                     row |= {"loss": 1.25 - value - 0.012 * epoch, "accuracy": min(value + 0.012 * epoch, 1.0)}
                     row |= {"validation_loss": 1.3 - value, "validation_accuracy": value}
                     row |= {"validation_balanced_accuracy": value - 0.02, "kept": "yes" if epoch == kept else "no"}
@@ -125,16 +118,16 @@ def write_networks(
                 pairs = [(CLASSES[k % 3], CLASSES[(k + (k >= right)) % 3]) for k in range(100)]
                 about = {"dataset": dataset, "task": task, "split": split, "seed": seed, "features": name}
                 about |= {"kept_epoch": kept, "epochs": epochs, "n_train_tiles": 1180 + 10 * seed}
-                about["weights"] = f"trained from {'scratch' if one['start']['weights'] == 'random' else 'imagenet'}"
+                about["weights"] = f"trained from {'scratch' if one['start'].untrained else 'imagenet'}"
                 arguments["predictions"].append(str(write_predictions(home / "predictions.h5", pairs, **about)))
                 arguments["trainings"].append(
                     TrainedModel(
                         factors=Factors(dataset, task, split, Draw(seed), name, "softmax"),
                         network=name,
-                        architecture=one["start"]["architecture"],
+                        architecture=one["start"].architecture.name,
                         start=one["start_name"],
-                        recipe=one["recipe"]["name"],
-                        transfer=one["start"]["weights"] != "random",
+                        recipe=one["recipe"].name,
+                        transfer=not one["start"].untrained,
                     )
                 )
     return arguments | {"split": split}
@@ -228,7 +221,4 @@ def write_chapter(
 
 def trained() -> tuple[TrainedNetwork, ...]:
     """Return the networks as the report is told of them."""
-    return tuple(
-        TrainedNetwork(name, one["start_name"], made(NetworkSpec, one["start"]), made(Recipe, one["recipe"]))
-        for name, one in NETWORKS.items()
-    )
+    return tuple(TrainedNetwork(name, one["start_name"], one["start"], one["recipe"]) for name, one in NETWORKS.items())

@@ -9,10 +9,8 @@ import study_factory
 from config_factory import MAPS, changed, load
 from learning_factory import phase, recipe, start
 
-from histotransfer.definitions import Draw, Factors, Recipe, Softmax, Task
+from histotransfer.definitions import Draw, Factors, Softmax, Task
 from histotransfer.feature_kinds import Layers, Source
-from histotransfer.networks.specification import NetworkSpec
-from histotransfer.plain_data import made
 from histotransfer.report import contents
 from histotransfer.report.entries import chosen
 from histotransfer.study.feature_sets import LayerFeatures
@@ -75,7 +73,7 @@ def contents_of(*trained, kind="patches", pixels="cache", classes=("a", "b"), se
 
 
 def network(name, start_of=None, **changes):
-    spec, trained_by = made(NetworkSpec, start_of or start()), made(Recipe, recipe(**changes))
+    spec, trained_by = start_of or start(), recipe(**changes)
     return TrainedNetwork(name, "mobilenetv2", spec, trained_by)
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from learning_factory import phase, recipe, start
 
-from histotransfer.definitions import Recipe
-from histotransfer.networks.specification import NetworkSpec
-from histotransfer.plain_data import made
 from histotransfer.report import recipe_words
 from histotransfer.study.trained import TrainedNetwork
 
 
 def words(start_of=None, **changes):
-    network = TrainedNetwork(
-        "tuned", "mobilenetv2", made(NetworkSpec, start_of or start()), made(Recipe, recipe(**changes))
-    )
+    network = TrainedNetwork("tuned", "mobilenetv2", start_of or start(), recipe(**changes))
     return dict(recipe_words.describe(network))
 
 

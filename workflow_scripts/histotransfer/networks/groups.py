@@ -60,5 +60,6 @@ def reached(start: Mapping[str, Any]) -> str:
 
 
 def groups_of_start(start: Mapping[str, Any]) -> list[str]:
+    """Return the groups of layers below the head of a start, by depth: its cut points up to the head."""
     row = table.ARCHITECTURES[start["architecture"]]
     return list(row.layers[: row.layers.index(reached(start)) + 1])

@@ -1,4 +1,4 @@
-"""Networks that a study has trained: loaded from their file, and features of their layers."""
+"""Networks that a study has trained: read from their file, and the features of their layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def groups(trunk: Any, spec: NetworkSpec) -> dict[str, list[Any]]:
     Parameters
     ----------
     trunk : keras.Model
-        As :func:`trunk` builds it, or that part of a trained network.
+        As :func:`histotransfer.networks.building.trunk` builds it, or that part of a trained network.
     spec : NetworkSpec
         What it was built from.
 
@@ -76,7 +76,7 @@ def load_trained(path: str | Path) -> Any:
         raise ValueError(f"trained network {path}: legal is a .keras file of a whole network; found another form")
     try:
         return keras.models.load_model(path, custom_objects=architectures.LAYERS, compile=False, safe_mode=True)
-    # a file of somebody's can fail in any class of error, and an error of any class must name it
+    # a file that Keras did not write can fail in any class of error, and each error must name the file
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"trained network {path} is refused or damaged: {reason}") from error

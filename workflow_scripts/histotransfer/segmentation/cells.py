@@ -1,4 +1,4 @@
-"""The cells of maps: read, padded, turned and put into batches."""
+"""The cells of maps: reading them, padding, turning, and batches of maps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FeatureCells:
     Parameters
     ----------
     table : TileIndex
-        Of features of networks.
+        Of features of layers.
     """
 
     cell_px = 1

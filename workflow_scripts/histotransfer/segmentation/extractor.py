@@ -94,7 +94,7 @@ def build_extractor(path: str, *, start: NetworkSpec, layer: str | None) -> Extr
     model = load_trained(path)
     layer = layer or start.layer
     try:
-        # the image layers, the part of the trunk that is needed, and more
+        # the input, the image layers, the part of the trunk that is needed, and more
         _, image, part, *_ = trained_features(model, start, names=[layer]).layers
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -135,7 +135,7 @@ def _without_crop(image: Any) -> Any:
 
 
 class ExtractedCells:
-    """Maps of the vectors that an extractor, as it is when it is asked, makes of tiles in the middle of stored ones.
+    """Maps of the vectors that an extractor makes, by its present weights, of the middle of stored tiles.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Maps of a slide's tiles: what is known of each tile, at its place on the grid, in the middle of an empty canvas.
+"""Maps of a slide's tiles: the values of each tile at its place on the grid, in the middle of an empty canvas.
 
 Takahama, S. et al. (2019), "Multi-stage pathological image classification using semantic segmentation", section 4.1:
 the vectors of a slide's patches are "arranged ... based on the position information where the patch is cut out", in
@@ -84,7 +84,7 @@ def layout(image: Sequence[str], tile: Sequence[str], *, size: int | str, per: s
     Raises
     ------
     ValueError
-        If `size` or `per` is not legal, or a tile's id says no place, or two tiles have one.
+        If `size` or `per` is not legal, a tile's id is not ``COL_ROW``, or two tiles have one place.
 
     Examples
     --------
@@ -100,8 +100,8 @@ def layout(image: Sequence[str], tile: Sequence[str], *, size: int | str, per: s
     order = np.argsort(of_tile, kind="stable")
     ends = np.searchsorted(of_tile[order], np.arange(1, len(names)))
     pieces = []
-    for name, own in zip(names.tolist(), np.split(order, ends), strict=True):
-        parts = [own] if per == "slide" else _connected(own, col[own], row[own])
+    for name, of_image in zip(names.tolist(), np.split(order, ends), strict=True):
+        parts = [of_image] if per == "slide" else _connected(of_image, col[of_image], row[of_image])
         pieces += [
             _piece(name, number, part, col[part], row[part], size, multiple) for number, part in enumerate(parts, 1)
         ]
@@ -127,7 +127,7 @@ def check_canvas(size: int | str, per: str, multiple: int) -> None:
 
 
 def place(values: np.ndarray, piece: Piece) -> np.ndarray:
-    """Return the map of what is known of a piece's tiles.
+    """Return the map of the values of a piece's tiles.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def label_map(labels: np.ndarray, piece: Piece) -> np.ndarray:
 
 
 def gather(maps: np.ndarray, piece: Piece) -> np.ndarray:
-    """Return what stands on a map at the places of a piece's tiles: (n, d) of (size, size, d)."""
+    """Return the values of a map at the places of a piece's tiles: (n, d) of (size, size, d)."""
     return maps[piece.canvas_row, piece.canvas_col]
 
 
@@ -203,7 +203,7 @@ def canvas_rows(pieces: Sequence[Piece]) -> list[dict[str, object]]:
 def _places(image: Sequence[str], tile: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the column and row of each tile."""
     places = np.empty((len(tile), 2), np.int64)
-    found: dict[tuple[str, int, int], str] = {}
+    ids: dict[tuple[str, int, int], str] = {}
     for k, (name, text) in enumerate(zip(image, tile, strict=True)):
         match = _ID.fullmatch(text)
         if match is None:
@@ -211,13 +211,13 @@ def _places(image: Sequence[str], tile: Sequence[str]) -> tuple[np.ndarray, np.n
                 f"a map needs tiles whose ids are COL_ROW of a grid; found tile {text!r} of image {name!r}"
             )
         places[k] = int(match[1]), int(match[2])
-        other = found.setdefault((name, *places[k].tolist()), text)
+        other = ids.setdefault((name, *places[k].tolist()), text)
         if other is not text:
             raise ValueError(f"a cell of a map holds one tile; found {other!r} and {text!r} of image {name!r} in one")
     return places[:, 0], places[:, 1]
 
 
-def _connected(own: np.ndarray, col: np.ndarray, row: np.ndarray) -> list[np.ndarray]:
+def _connected(tiles: np.ndarray, col: np.ndarray, row: np.ndarray) -> list[np.ndarray]:
     """Return the tiles of each connected piece."""
     from scipy import ndimage
 
@@ -226,7 +226,7 @@ def _connected(own: np.ndarray, col: np.ndarray, row: np.ndarray) -> list[np.nda
     grid[row, col] = True
     labels, n = ndimage.label(grid, structure=_NEIGHBOURS)
     of_tile = labels[row, col]
-    parts = [own[of_tile == number] for number in range(1, n + 1)]
+    parts = [tiles[of_tile == number] for number in range(1, n + 1)]
     first = [min(zip(row[of_tile == number], col[of_tile == number], strict=True)) for number in range(1, n + 1)]
     return [parts[k] for k in sorted(range(n), key=first.__getitem__)]
 
@@ -236,7 +236,7 @@ def _piece(
 ) -> Piece:
     extent = max(int(np.ptp(col)), int(np.ptp(row))) + 1
     edge = -(-extent // multiple) * multiple if size == FIT else int(size)
-    first_col, first_row = (int(one.min()) - (edge - int(np.ptp(one)) - 1) // 2 for one in (col, row))
+    first_col, first_row = (int(place.min()) - (edge - int(np.ptp(place)) - 1) // 2 for place in (col, row))
     canvas_col, canvas_row = col - first_col, row - first_row
     on = (canvas_col >= 0) & (canvas_col < edge) & (canvas_row >= 0) & (canvas_row < edge)
     return Piece(

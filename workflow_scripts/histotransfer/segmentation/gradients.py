@@ -87,7 +87,7 @@ class MapGradients:
         places : ndarray of int, shape (n,)
             Where the tiles of ``piece.rows`` are among the pixels.
         seed : int
-            Of what varies the tiles: the same in both passes.
+            Of the random numbers that vary the tiles: the same in both passes.
         """
         vectors = self._vectors(places, seed)
         canvas = feature_maps.canvas_of(vectors, piece)[None]
@@ -118,7 +118,7 @@ class MapGradients:
         return total
 
     def _blocks(self, places: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Yield the tiles of a map by mini-batches, and what varies them: the same at each call."""
+        """Yield the tiles of a map by mini-batches, with the numbers that vary them: the same at each call."""
         px_stored, px = self._extractor.px_stored, self._extractor.px
         with closing(tile_pixels.stream(self._tiles, places, self._batch)) as blocks:
             for number, (_, block) in enumerate(blocks):
@@ -143,16 +143,16 @@ def _map_loss(outputs: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, An
 class MapStep:
     """One step of training a map, in the form of :class:`histotransfer.backends.protocols.TrainStep`.
 
-    Its inputs are the number of a map, int (1,); what is drawn is the seed of what varies its tiles, ``seed`` of shape
-    (1,).
+    Its inputs are the number of a map, int (1,); what is drawn is the seed of the numbers that vary its tiles, ``seed``
+    of shape (1,).
 
     Parameters
     ----------
     gradients : MapGradients
     maps : callable
-        ``maps(number)``: what `gradients` takes of a map, without the seed.
+        ``maps(number)``: the arguments of `gradients` for a map, without the seed.
     trained : sequence of keras.Variable
-        What the gradients of a :class:`MapResult` are by: the extractor's and then the U-Net's trained weights.
+        The weights that a :class:`MapResult` has gradients of: the extractor's, then the U-Net's.
     weights, groups, slots, update
         As :func:`histotransfer.backends.compiled.compiled_update` takes them; `weights` are those of `trained`, in any
         order.
@@ -208,4 +208,4 @@ class MapStep:
         return total
 
     def settle(self) -> None:
-        """Nothing is left to do: a step moves the variables of Keras themselves."""
+        """Do nothing: a step moves the variables of Keras themselves."""

@@ -23,7 +23,7 @@ log = logging.getLogger("histotransfer")
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of all slides, and what of them is learnt from and looked at.
+    """The maps of all slides, and which of their tiles are learnt from and scored.
 
     Attributes
     ----------
@@ -33,8 +33,8 @@ class Maps:
         The same maps on canvases that hold all of their tiles: for predicting.
     set : ndarray of str, shape (n_maps,)
     label : ndarray of int32, shape (n_tiles,)
-        Of each tile of the table; -1 where it has none, or counts for nothing: a training tile that is left out, or
-        that the canvas cuts off.
+        Of each tile of the table; -1 where it has no label or is left out: by a cap, or because the canvas cuts it off
+        in training.
     tiles : dict of str to ndarray of int
         Tiles that count, by set, as places in the table.
     rows : dict of str to ndarray of int
@@ -124,14 +124,14 @@ def lay_out(table: tile_table.TileIndex, rows: Mapping[str, np.ndarray], *, canv
         # size, and every method is scored on the same tiles
         fit = feature_maps.FIT
         needed = feature_maps.layout(table.image, table.tile, size=fit, per=canvas.per, multiple=multiple)
-        whole = [fits if len(own.cut_off) else own for own, fits in zip(trained, needed, strict=True)]
+        whole = [fits if len(piece.cut_off) else piece for piece, fits in zip(trained, needed, strict=True)]
     cut_off = np.zeros(len(table.tile), bool)
     for piece in trained:
         cut_off[piece.cut_off] = True
-    tiles = {name: own[~cut_off[own]] if name == "train" else own for name, own in rows.items()}
+    tiles = {name: places[~cut_off[places]] if name == "train" else places for name, places in rows.items()}
     label = np.full(len(table.tile), NO_LABEL, np.int32)
-    for own in tiles.values():
-        label[own] = table.label[own]
+    for places in tiles.values():
+        label[places] = table.label[places]
     sets = np.array([table.set[piece.rows[0]] for piece in whole], dtype=object)
     # a map without any label has no loss
     counts = np.array([(label[piece.rows] != NO_LABEL).any() for piece in whole], bool)
@@ -147,12 +147,12 @@ def lay_out(table: tile_table.TileIndex, rows: Mapping[str, np.ndarray], *, canv
 
 def _check_one_set(table: tile_table.TileIndex) -> None:
     set_of: dict[str, str] = {}
-    for image, own in zip(table.image.tolist(), table.set.tolist(), strict=True):
-        other = set_of.setdefault(image, own)
-        if other != own:
+    for image, name in zip(table.image.tolist(), table.set.tolist(), strict=True):
+        other = set_of.setdefault(image, name)
+        if other != name:
             raise ValueError(
                 "the tiles of a map are seen together, so a slide must lie in one set: take a split by patient or by "
-                f"slide; found tiles of {image} in {other} and in {own}"
+                f"slide; found tiles of {image} in {other} and in {name}"
             )
 
 

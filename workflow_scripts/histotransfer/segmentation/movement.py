@@ -1,4 +1,4 @@
-"""How far the steps of end-to-end learning move the weights."""
+"""What share of the weights the steps of end-to-end learning change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOVED = ("epoch", "group", "weights", "steps", "step_mean", "step_least", "step_
 
 
 class Movement:
-    """What share of the weights steps moved.
+    """Counts the weights that steps change.
 
     At the paper's rate of 1e-9 the change of most float32 weights is less than half the distance to the next number
     that float32 has, so they stay.
@@ -32,7 +32,7 @@ class Movement:
         self._counts: list[dict[str, int]] = []
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Take in how many weights of each group a step moved; of a group that is not trained, none."""
+        """Add how many weights of each group a step changed; a group that is not trained may be missing."""
         self._counts.append(dict(counts))
 
     def rows(self, epoch: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Probabilities of the cells of maps."""
+"""What a network on maps predicts for tiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from histotransfer.segmentation.maps import Maps
 
 
 class Predictor:
-    """What a network says about the tiles of maps, as the network is when it is asked.
+    """Predicts the tiles of maps by the present weights of a network.
 
     Parameters
     ----------
@@ -23,7 +23,8 @@ class Predictor:
     cells : FeatureCells or PictureCells
     maps : Maps
     batch : int
-        Most maps that are predicted together; maps of one size are, so that none depends on another's size.
+        Most maps that are predicted together. Only maps of one size are, so that no prediction depends on the size of
+        another map.
     """
 
     def __init__(self, evaluated: Any, cells: FeatureCells | PictureCells, maps: Maps, batch: int) -> None:
@@ -35,21 +36,24 @@ class Predictor:
             self._map_of[piece.rows] = k
 
     def evaluate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits and true classes of the tiles of some maps that count: see :class:`epochs.Learner`."""
+        """Return logits and true classes of the tiles of some maps that count.
+
+        See :attr:`histotransfer.training.learner.Learner.evaluate`.
+        """
         tiles = np.concatenate([np.empty(0, np.int64), *(self._maps.whole[k].rows for k in rows)])
         tiles = tiles[self._maps.label[tiles] != NO_LABEL]
         return self.logits(tiles), self._maps.label[tiles].astype(np.int64)
 
     def logits(self, tiles: np.ndarray) -> np.ndarray:
         """Return the logits of some tiles of the table, float64 (n, n_classes)."""
-        found = np.empty((len(self._maps.label), self._n_classes))
+        logits = np.empty((len(self._maps.label), self._n_classes))
         needed = np.unique(self._map_of[tiles])
         sizes = np.array([self._maps.whole[k].size for k in needed])
         for size in np.unique(sizes):
             alike = needed[sizes == size]
             for start in range(0, len(alike), self._batch):
                 pieces = [self._maps.whole[k] for k in alike[start : start + self._batch]]
-                [logits] = self._forward(np.stack([self._cells.map(piece) for piece in pieces]))
-                for piece, own in zip(pieces, logits, strict=True):
-                    found[piece.rows] = feature_maps.gather(own, piece)
-        return found[tiles]
+                [of_maps] = self._forward(np.stack([self._cells.map(piece) for piece in pieces]))
+                for piece, of_map in zip(pieces, of_maps, strict=True):
+                    logits[piece.rows] = feature_maps.gather(of_map, piece)
+        return logits[tiles]

@@ -113,7 +113,7 @@ def _draw_weights(model: Any, seed: int) -> None:
 
 
 def cell_loss(logits: Any, labels: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the softmax cross-entropy of labelled cells, with ``keras.ops``: what has no label is in none of it.
+    """Return the softmax cross-entropy of labelled cells, with ``keras.ops``; cells without a label do not count.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def cell_loss(logits: Any, labels: Any) -> tuple[Any, Any, Any, Any]:
     logits = ops.cast(logits, "float32")
     labels = ops.cast(labels, "int32")
     labelled = labels >= 0
-    own = ops.sum(logits * ops.one_hot(ops.maximum(labels, 0), logits.shape[-1], dtype="float32"), axis=-1)
-    total = ops.sum(ops.where(labelled, ops.logsumexp(logits, axis=-1) - own, 0.0))
+    of_true = ops.sum(logits * ops.one_hot(ops.maximum(labels, 0), logits.shape[-1], dtype="float32"), axis=-1)
+    total = ops.sum(ops.where(labelled, ops.logsumexp(logits, axis=-1) - of_true, 0.0))
     hit = ops.logical_and(labelled, ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels))
     n = ops.sum(ops.cast(labelled, "float32"))
     return total / ops.maximum(n, 1.0), total, ops.sum(ops.cast(hit, "float32")), n
@@ -153,7 +153,7 @@ def step_loss(outputs: Sequence[Any], labels: Any) -> tuple[Any, Any, Any]:
 
     Returns
     -------
-    objective, told, correct : scalar tensors
+    objective, loss, correct : scalar tensors
         The mean over labelled cells; their sum by the number of maps, since a step is counted once a map; and the cells
         that are predicted correctly.
     """

@@ -1,16 +1,16 @@
 """How tiles are varied in training: drawn with NumPy, applied on the device as a part of the compiled step.
 
-What is drawn is a few numbers a tile, so chance lies in one generator whatever the backend; what is applied to pixels
-is the same on every backend, to a rounding error. The order is fixed:
+A few numbers are drawn for each tile, by one generator whatever the backend; what is done to pixels is the same on
+every backend but for rounding. The order is fixed:
 
 1. the crop of the input out of the stored tile,
 2. rotation, zoom, shear and shift together, by one bilinear interpolation,
 3. quarter turns and flips, which move pixels and change none,
 4. saturation, contrast, brightness and sharpness, in this order, in hue, saturation and value.
 
-Steps 1 to 3 are one look-up: each pixel of the result is asked where in the stored tile it comes from. What a recipe
-does not ask for is not computed. The random maximal square of an image that is not square comes before all of these,
-when it is read (:func:`draw_crops`).
+Steps 1 to 3 are one look-up: for each pixel of the result, its place in the stored tile is computed. What a recipe does
+not ask for is not computed. The random maximal square of an image that is not square is taken before all of these, when
+the image is read (:func:`draw_crops`).
 
 References
 ----------
@@ -41,7 +41,7 @@ _FARTHEST = 2 ** (31 - _FRACTION_BITS)
 
 
 def draw_crops(augmentation: Augmentation | None, *, n: int, generator: np.random.Generator) -> np.ndarray | None:
-    """Draw which of the largest squares of each image is read.
+    """Draw which of its largest squares is read of each image.
 
     See :meth:`histotransfer.tables.tile_pixels.TilePixels.read`.
 
@@ -260,7 +260,7 @@ def _placed(tiles: Any, drawn: Mapping[str, Any], px: int) -> Any:
         place = at_left + right * (row_right * stored + column_right)
         return ops.cast(ops.take(pixels, place, axis=0), "float32")
 
-    one = 2**_FRACTION_BITS
+    pixel = 2**_FRACTION_BITS
     matrix = drawn["affine"]
     down = ops.reshape(2 * ops.arange(px, dtype="int32") - (px - 1), (1, -1, 1))
     right = ops.reshape(2 * ops.arange(px, dtype="int32") - (px - 1), (1, 1, -1))
@@ -268,13 +268,13 @@ def _placed(tiles: Any, drawn: Mapping[str, Any], px: int) -> Any:
     for axis in range(2):
         of_row, of_column, shifted = (ops.reshape(matrix[:, axis, k], (-1, 1, 1)) for k in range(3))
         at_left = down * (of_row * row_down + of_column * column_down) + (
-            shifted + corner[axis] * one + (px - 1) * (one // 2)
+            shifted + corner[axis] * pixel + (px - 1) * (pixel // 2)
         )
         place = at_left + right * (of_row * row_right + of_column * column_right)
         whole = ops.right_shift(place, _FRACTION_BITS)
         before.append(_mirrored(whole, stored))
         after.append(_mirrored(whole + 1, stored))
-        between = ops.cast(ops.bitwise_and(place, one - 1), "float32") * (1 / one)
+        between = ops.cast(ops.bitwise_and(place, pixel - 1), "float32") * (1 / pixel)
         share.append(ops.expand_dims(between, -1))
 
     def at(row: Any, column: Any) -> Any:

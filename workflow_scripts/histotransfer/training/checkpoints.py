@@ -1,6 +1,7 @@
-"""Where a training stands after each finished epoch, so that a killed job goes on as if nothing had happened.
+"""Checkpoints: the state of a training after each epoch, so that a killed job goes on from its last finished epoch.
 
-A checkpoint is no result: it lies under ``results/.resume`` by the digest of what it is of, and goes at success.
+A checkpoint is no result: it lies under ``results/.resume``, by the digest of what decides the training, and is removed
+when the training has succeeded.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class State:
     weights : list of ndarray
         Every variable of the network in its order: weights, statistics, states of the dropout layers' generators.
     slots : list of ndarray
-        The optimiser's, weight by weight, and last the scale of the loss.
+        Of the optimiser, weight by weight, and last the scale of the loss.
     best : list of ndarray
         As `weights`, of the best epoch so far; empty where the best is this one, or none is kept.
     progress : dict
-        All else, as JSON: phase, epochs and steps made, history, curve.
+        Everything else, as JSON: the phase, epochs and steps done, history, learning curve.
     """
 
     weights: list[np.ndarray]
@@ -56,7 +57,7 @@ class Checkpoint:
     folder : path
         ``results/.resume``.
     identity : mapping
-        What is trained, on what, how: JSON types alone. Training with another identity has another file.
+        What is trained, on what and how, as JSON types. A training with another identity has another file.
     """
 
     folder: str | Path
@@ -86,9 +87,9 @@ class Checkpoint:
                     group.create_dataset(f"{number:05d}", data=array)
 
     def read(self) -> State | None:
-        """Return what the last attempt left, None where there is nothing.
+        """Return the state that the last attempt wrote, None where there is none.
 
-        A file that is damaged is passed over with a warning: training begins anew.
+        A damaged file is ignored with a warning, and the training begins anew.
 
         Raises
         ------
