@@ -9,6 +9,7 @@ import numpy as np
 import small_study
 from measuring import Row
 
+from histotransfer.feature_kinds import Layers, Source
 from histotransfer.tables import feature_matrix
 
 TRAIN = "classifiers.fitting.train"
@@ -17,7 +18,7 @@ WIDTHS = {
     **{"vgg16": 512, "vgg19": 512, "inception": 2048, "resnet": 2048},
     **{"inception-resnet": 1536, "densenet": 1920, "mobilenet": 1024},
 }
-SOURCES = [{"network": name, "layer": None} for name in WIDTHS]
+SOURCES = tuple(Source(name) for name in WIDTHS)
 #: One network of all columns.
 ALONE = {"alone": sum(WIDTHS.values())}
 SLIDES, TILES = 10, 400
@@ -121,6 +122,6 @@ def write_study(folder: Path, widths: dict[str, int], tiles: int) -> dict[str, A
     ]
     return {
         **small_study.write_tables(folder, slides, folds=3),
-        **{"features": manifests, "feature_set": {"sources": SOURCES}, "classes": CLASSES},
+        **{"features": manifests, "feature_set": Layers(SOURCES), "classes": CLASSES},
         **{"master_seed": 1, "threads": 2},
     }
