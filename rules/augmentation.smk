@@ -2,16 +2,12 @@
 # Gives results/{dataset}/figures/augmentation/{network}.jpg: each transformation at its extremes, and all together.
 
 
-rule draw_augmentation:
+use rule run_step as draw_augmentation with:
     input:
-        pixels=training_pixels,
+        pixels=paths_of_training_pixels,
     output:
         figure=report(
-            "results/{dataset}/figures/augmentation/{network}.jpg",
-            caption="report/augmentation.rst",
-            category="Training",
-            subcategory="{dataset}",
-            labels={"network": "{network}"},
+            paths.AUGMENTATION_PICTURE, **in_report("augmentation", "Training", "network", subcategory="{dataset}")
         ),
     log:
         "logs/{dataset}/draw_augmentation/{network}.log",
@@ -19,16 +15,10 @@ rule draw_augmentation:
         "benchmarks/{dataset}/draw_augmentation/{network}.tsv"
     wildcard_constraints:
         network=ON_TILES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_augmentation"),
     params:
-        recipe=of_trained("recipe"),
-        px=lambda wildcards: STUDY.trained[wildcards.network].start["px"],
-        master_seed=STUDY.master_seed,
         **step("figures.augmentation_pictures.draw_augmentation"),
+        recipe=pick(get_trained, "recipe"),
+        px=pick(get_trained, "start", "px"),
+        master_seed=STUDY.master_seed,
     message:
         "Drawing how tiles of {wildcards.dataset} are varied to train {wildcards.network}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -2,17 +2,15 @@
 # Gives results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}/: model, predictions, tuning.
 
 
-rule train_classifier:
+use rule run_step as train_classifier with:
     input:
-        features=feature_files,
-        selection=selected_features,
-        labels=["results/{dataset}/labels/{task}.tsv"],
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        **LEARNING_TABLES,
+        features=paths_of_features,
+        selection=path_of_selection,
     output:
-        model=f"{RUN}/model.skops",
-        predictions=f"{RUN}/predictions.h5",
-        tuning=f"{RUN}/tuning.tsv",
+        model=f"{paths.RUN}/model.skops",
+        predictions=paths.PREDICTIONS,
+        tuning=f"{paths.RUN}/tuning.tsv",
     log:
         "logs/{dataset}/train_classifier/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
@@ -20,30 +18,21 @@ rule train_classifier:
     wildcard_constraints:
         features=TRAINED,
         classifier=ON_ROWS,
-    conda:
-        "../envs/histotransfer.yaml"
     threads: 2
     resources:
-        **needed(of_classifier),
+        **REQUESTS.by(REQUESTS.classifier),
     params:
-        classifier=lambda wildcards: STUDY.classifiers[wildcards.classifier],
-        feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,
-        classes=classes,
-        split=lambda wildcards: STUDY.splits[wildcards.split],
-        dataset="{dataset}",
-        task="{task}",
-        split_name="{split}",
-        features_name="{features}",
-        classifier_name="{classifier}",
-        split_seed=lambda wildcards: int(wildcards.seed),
-        master_seed=STUDY.master_seed,
         **step("classifiers.fitting.train"),
+        classifier=pick(get_classifier),
+        feature_set=pick(get_feature_set, "definition"),
+        classes=get_classes,
+        split=pick(get_split),
+        factors=get_factors,
+        master_seed=STUDY.master_seed,
     message:
         "Training {wildcards.classifier} on {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule classifiers:
     input:
-        models(),
+        RUNS.models(),

@@ -2,57 +2,45 @@
 # Gives results/{dataset}/slides.tsv: every image asked for, and why it is not used. Alone knows `on_bad_slide`.
 
 
-rule cohort:
+use rule run_step as cohort with:
     input:
-        descriptions=each_slide("results/{dataset}/slides/{slide}.json"),
-        grids=each_slide("results/{dataset}/tiles/{slide}.h5"),
-        cut=where_slides_fail,
+        descriptions=paths_of_slides(paths.DESCRIPTION),
+        grids=paths_of_slides(paths.GRID),
+        cut=paths_where_slides_fail,
     output:
-        slides_table="results/{dataset}/slides.tsv",
+        slides_table=paths.SLIDES_TABLE,
     log:
         "logs/{dataset}/cohort.log",
     benchmark:
         "benchmarks/{dataset}/cohort.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("cohort"),
     params:
-        sheet_rows=cohort_rows,
-        on_bad_slide=STUDY.on_bad_slide,
         **step("cohort.cohort.gather_slides"),
+        sheet_rows=get_sheet_rows,
+        on_bad_slide=STUDY.on_bad_slide,
     message:
         "Gathering which slides of {wildcards.dataset} are in the study"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule cohort_of_table:
+use rule run_step as cohort_of_table with:
     input:
-        sheet=of_dataset("sheet"),
-        table="results/{dataset}/table.json",
-        cut=where_slides_fail,
-        left_out=rows_left_out,
+        sheet=pick(get_dataset, "sheet"),
+        table=paths.CHECKED_SHEET,
+        cut=paths_where_slides_fail,
+        left_out=path_of_left_out,
     output:
-        slides_table="results/{dataset}/slides.tsv",
+        slides_table=paths.SLIDES_TABLE,
     log:
         "logs/{dataset}/cohort_of_table.log",
     benchmark:
         "benchmarks/{dataset}/cohort_of_table.tsv"
     wildcard_constraints:
         dataset=TABLES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("cohort_of_table"),
     params:
-        kind=of_dataset("kind"),
-        root=of_dataset("root"),
-        on_bad_slide=STUDY.on_bad_slide,
         **step("cohort.cohort.gather_table"),
+        kind=pick(get_dataset, "kind"),
+        root=pick(get_dataset, "root"),
+        on_bad_slide=STUDY.on_bad_slide,
     message:
         "Gathering which images of {wildcards.dataset} are in the study"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -2,107 +2,88 @@
 # Gives results/{dataset}/features/{network}/{shard}.json, a manifest, and beside it one {slide}.h5 a slide. The job
 # keeps the slides whose digest still fits, makes the others, and builds the network once.
 
+
 if STUDY.pixels == "cache":
 
-    rule extract_features:
+    use rule run_step as extract_features with:
         input:
-            tiles=lambda wildcards: in_shard(f"results/{{dataset}}/pixels/{of_network('px')(wildcards)}/{{slide}}.h5")(
-                wildcards
-            ),
-            weights_file=weights_file,
+            tiles=paths_in_shard(paths.PIXELS, px=pick(get_network, "px")),
+            weights_file=path_of_weights,
         output:
-            manifest="results/{dataset}/features/{network}/{shard}.json",
+            manifest=paths.FEATURES,
         log:
             "logs/{dataset}/extract_features/{network}/{shard}.log",
         benchmark:
             "benchmarks/{dataset}/extract_features/{network}/{shard}.tsv"
-        conda:
-            "../envs/histotransfer.yaml"
         threads: 8
         resources:
-            **needed(of_extraction),
+            **REQUESTS.by(REQUESTS.extraction),
             gpu=GPU,
         params:
-            **STUDY.extraction,
+            **plain(STUDY.extraction),
+            **step("features.extraction.extract"),
             network_name="{network}",
-            network=network_definition,
+            network=pick(get_network),
             shard="{shard}",
             master_seed=STUDY.master_seed,
-            **step("features.extraction.extract"),
         message:
             "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}"
-        script:
-            "../workflow_scripts/run_step.py"
 
 else:
 
-    rule stream_features:
+    use rule run_step as stream_features with:
         input:
-            slide_files=lambda wildcards: [
-                row.path
-                for row in rows_in_shard(wildcards)
-                if row.exists or (dataset(wildcards).drawn and row.drawing)
-            ],
-            grids=in_shard("results/{dataset}/tiles/{slide}.h5"),
-            weights_file=weights_file,
+            slide_files=paths_of_slide_files,
+            grids=paths_in_shard(paths.GRID),
+            weights_file=path_of_weights,
         output:
-            manifest="results/{dataset}/features/{network}/{shard}.json",
+            manifest=paths.FEATURES,
         log:
             "logs/{dataset}/stream_features/{network}/{shard}.log",
         benchmark:
             "benchmarks/{dataset}/stream_features/{network}/{shard}.tsv"
-        conda:
-            "../envs/histotransfer.yaml"
         threads: 8
         resources:
-            **needed(of_extraction),
+            **REQUESTS.by(REQUESTS.extraction),
             gpu=GPU,
         params:
-            **STUDY.extraction,
-            paths=lambda wildcards: [row.path for row in rows_in_shard(wildcards)],
-            tiling=tiling("level", "grayscale", "upsample"),
+            **plain(STUDY.extraction),
+            **step("features.streaming.extract_from_slides"),
+            paths=lambda wildcards: [row.path for row in get_slides_in_shard(wildcards)],
+            tiling=pick_keys(get_tiling, "level", "grayscale", "upsample"),
             network_name="{network}",
-            network=network_definition,
+            network=pick(get_network),
             shard="{shard}",
             master_seed=STUDY.master_seed,
-            **step("features.streaming.extract_from_slides"),
         message:
             "Extracting features of {wildcards.dataset} with {wildcards.network}, {wildcards.shard}, from the slides"
-        script:
-            "../workflow_scripts/run_step.py"
 
 
-rule extract_trained_features:
+use rule run_step as extract_trained_features with:
     input:
-        tiles=lambda wildcards: in_shard(
-            f"results/{{dataset}}/pixels/{STUDY.trained[wildcards.network].px}/{{slide}}.h5"
-        )(wildcards),
-        model=f"{TRAINING}/model.keras",
-        predictions=f"{TRAINING}/predictions.h5",
+        tiles=paths_in_shard(paths.PIXELS, px=pick(get_trained, "px")),
+        model=f"{paths.TRAINING}/model.keras",
+        predictions=f"{paths.TRAINING}/predictions.h5",
     output:
-        manifest="results/{dataset}/features/{task}/{split}/{seed}/{network}/{shard}.json",
+        manifest=paths.TRAINED_FEATURES,
     log:
         "logs/{dataset}/extract_trained_features/{task}/{split}/{seed}/{network}/{shard}.log",
     benchmark:
         "benchmarks/{dataset}/extract_trained_features/{task}/{split}/{seed}/{network}/{shard}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
     threads: 8
     resources:
-        **needed(of_extraction),
+        **REQUESTS.by(REQUESTS.extraction),
         gpu=GPU,
     params:
-        **STUDY.extraction,
-        network_name="{network}",
-        start=of_trained("start"),
-        layer=of_trained("layer"),
-        layers=of_trained("layers"),
-        shard="{shard}",
+        **plain(STUDY.extraction),
         **step("features.extraction.extract_trained"),
+        network_name="{network}",
+        start=pick(get_trained, "start"),
+        layer=pick(get_trained, "layer"),
+        layers=pick(get_trained, "layers"),
+        shard="{shard}",
     message:
         "Extracting features of {wildcards.dataset} with {wildcards.network} as trained for {wildcards.task}, split {wildcards.split}, seed {wildcards.seed}, {wildcards.shard}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule features:

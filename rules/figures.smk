@@ -2,136 +2,88 @@
 # report, each a target of its own, and the counts behind them.
 
 
-rule draw_attrition:
+use rule run_step as draw_attrition with:
     input:
-        slides="results/{dataset}/slides.tsv",
+        slides=paths.SLIDES_TABLE,
     output:
-        figure=report(
-            "results/{dataset}/figures/attrition.svg",
-            caption="report/attrition.rst",
-            category="Attrition",
-            labels={"dataset": "{dataset}"},
-        ),
+        figure=report(paths.ATTRITION_FIGURE, **in_report("attrition", "Attrition", "dataset")),
     log:
         "logs/{dataset}/draw_attrition.log",
     benchmark:
         "benchmarks/{dataset}/draw_attrition.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_attrition"),
     params:
-        noun=noun,
         **step("figures.figures.draw_attrition"),
+        noun=get_noun,
     message:
         "Drawing which slides of {wildcards.dataset} are used"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule count_split:
+use rule run_step as count_split with:
     input:
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
-        label_files=["results/{dataset}/labels/{task}.tsv"],
+        split_file=paths.SPLIT,
+        label_files=[paths.LABELS],
     output:
-        counts="results/{dataset}/counts/{task}/{split}/{seed}.tsv",
+        counts=paths.SPLIT_COUNTS,
     log:
         "logs/{dataset}/count_split/{task}/{split}/{seed}.log",
     benchmark:
         "benchmarks/{dataset}/count_split/{task}/{split}/{seed}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("count_split"),
     params:
-        classes=classes,
         **step("cohort.split_counts.count"),
+        classes=get_classes,
     message:
         "Counting the groups and tiles of split {wildcards.split}, seed {wildcards.seed}, of {wildcards.dataset}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_splits:
+use rule run_step as draw_splits with:
     input:
-        counts="results/{dataset}/counts/{task}/{split}/{seed}.tsv",
+        counts=paths.SPLIT_COUNTS,
     output:
-        figure=report(
-            "results/{dataset}/figures/{task}/{split}/{seed}/split.svg",
-            caption="report/splits.rst",
-            category="Splits",
-            subcategory="{dataset}",
-            labels={"split": "{split}", "seed": "{seed}"},
-        ),
+        figure=report(paths.SPLIT_FIGURE, **in_report("splits", "Splits", "split", "seed", subcategory="{dataset}")),
     log:
         "logs/{dataset}/draw_splits/{task}/{split}/{seed}.log",
     benchmark:
         "benchmarks/{dataset}/draw_splits/{task}/{split}/{seed}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_splits"),
     params:
         **step("figures.figures.draw_splits"),
     message:
         "Drawing split {wildcards.split}, seed {wildcards.seed}, of {wildcards.dataset}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_scores:
+use rule run_step as draw_scores with:
     input:
-        scores="results/studies/{study}/scores.tsv",
+        scores=paths.SCORES,
     output:
-        figure=report(
-            "results/studies/{study}/figures/{dataset}/{task}/{split}/scores.svg",
-            caption="report/scores.rst",
-            category="Scores",
-            labels={"dataset": "{dataset}", "task": "{task}", "split": "{split}"},
-        ),
+        figure=report(paths.SCORES_FIGURE, **in_report("scores", "Scores", "dataset", "task", "split")),
     log:
         "logs/studies/{study}/draw_scores/{dataset}/{task}/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_scores/{dataset}/{task}/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_scores"),
     params:
+        **step("figures.score_figures.draw_scores"),
         dataset="{dataset}",
         task="{task}",
         split="{split}",
         metric=HEADLINE,
         methods=[method.name for method in CONTENTS.methods],
-        **step("figures.score_figures.draw_scores"),
     message:
         "Drawing the scores on {wildcards.dataset}, {wildcards.task}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_confusion:
+use rule run_step as draw_confusion with:
     input:
-        confusions=of_each_method(f"{RUN}/confusion.tsv"),
-        predictions=of_each_method(f"{RUN}/predictions.h5"),
+        confusions=paths_of_each_method(paths.CONFUSION),
+        predictions=paths_of_each_method(paths.PREDICTIONS),
     output:
         figures=report(
-            of_each_method(f"{RUN}/confusion.svg"),
-            caption="report/confusion.rst",
-            category="Confusion",
-            subcategory="{dataset}, {split}, seed {seed}",
+            paths_of_each_method(paths.CONFUSION_FIGURE),
+            **in_report("confusion", "Confusion", subcategory="{dataset}, {split}, seed {seed}"),
         ),
     log:
         "logs/{dataset}/draw_confusion/{task}/{split}/{seed}.log",
     benchmark:
         "benchmarks/{dataset}/draw_confusion/{task}/{split}/{seed}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_confusion"),
     params:
         **step("figures.score_figures.draw_confusion"),
     message:
         "Drawing the confusion matrices of {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"

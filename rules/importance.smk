@@ -2,50 +2,35 @@
 # Gives the share of importance of each layer or network beside its share of the features.
 
 
-rule share_importance:
+use rule run_step as share_importance with:
     input:
-        models=lambda wildcards: each_run(f"{RUN}/model.skops", [method_name(wildcards)], wildcards.split),
-        predictions=lambda wildcards: each_run(f"{RUN}/predictions.h5", [method_name(wildcards)], wildcards.split),
+        models=paths_of_method(f"{paths.RUN}/model.skops"),
+        predictions=paths_of_method(paths.PREDICTIONS),
     output:
-        table="results/studies/{study}/importance/{split}/{features}/{classifier}.csv",
+        table=f"{paths.IMPORTANCE}.csv",
     log:
         "logs/studies/{study}/share_importance/{split}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/studies/{study}/share_importance/{split}/{features}/{classifier}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("share_importance"),
     params:
-        of=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
         **step("evaluation.importance.share"),
+        runs=plainly(get_runs_of_method),
     message:
         "Sharing out the importance of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_importance:
+use rule run_step as draw_importance with:
     input:
-        table="results/studies/{study}/importance/{split}/{features}/{classifier}.csv",
+        table=f"{paths.IMPORTANCE}.csv",
     output:
         figure=report(
-            "results/studies/{study}/importance/{split}/{features}/{classifier}.svg",
-            caption="report/importance.rst",
-            category="Importance",
-            labels={"features": "{features}", "classifier": "{classifier}", "split": "{split}"},
+            f"{paths.IMPORTANCE}.svg", **in_report("importance", "Importance", "features", "classifier", "split")
         ),
     log:
         "logs/studies/{study}/draw_importance/{split}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_importance/{split}/{features}/{classifier}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_importance"),
     params:
         **step("figures.layer_figures.draw_importance"),
     message:
         "Drawing the importance of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

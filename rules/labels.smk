@@ -3,11 +3,11 @@
 # classifiers: a corrected label re-extracts nothing.
 
 
-rule label_tiles:
+use rule run_step as label_tiles with:
     input:
-        grid="results/{dataset}/tiles/{slide}.h5",
+        grid=paths.GRID,
     output:
-        labels="results/{dataset}/labels/{task}/{slide}.tsv",
+        labels=paths.SLIDE_LABELS,
     log:
         "logs/{dataset}/label_tiles/{task}/{slide}.log",
     benchmark:
@@ -15,28 +15,22 @@ rule label_tiles:
     wildcard_constraints:
         dataset=SLIDES,
         task=BY_SHEET,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("label_tiles"),
     params:
-        group=owner_of_slide,
-        label=of_slide("label"),
-        classes=classes_of_labels,
         **step("cohort.labels.label_slide"),
+        group=get_owner,
+        label=pick(get_slide, "label"),
+        classes=pick(get_task, "labels"),
     message:
         "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule label_regions:
+use rule run_step as label_regions with:
     input:
-        grid="results/{dataset}/tiles/{slide}.h5",
-        description="results/{dataset}/slides/{slide}.json",
-        annotation=annotation_file,
+        grid=paths.GRID,
+        description=paths.DESCRIPTION,
+        annotation=path_of_annotation,
     output:
-        labels="results/{dataset}/labels/{task}/{slide}.tsv",
+        labels=paths.SLIDE_LABELS,
         fractions="results/{dataset}/labels/{task}/{slide}.fractions.tsv",
     log:
         "logs/{dataset}/label_regions/{task}/{slide}.log",
@@ -45,68 +39,50 @@ rule label_regions:
     wildcard_constraints:
         dataset=SLIDES,
         task=BY_REGIONS,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("label_regions"),
     params:
-        group=owner_of_slide,
-        label=of_slide("label"),
-        classes=classes_of_labels,
-        class_names=classes,
-        regions=regions,
         **step("cohort.labels.label_regions"),
+        group=get_owner,
+        label=pick(get_slide, "label"),
+        classes=pick(get_task, "labels"),
+        class_names=get_classes,
+        regions=pick(get_task, "regions"),
     message:
         "Labelling slide {wildcards.slide} of {wildcards.dataset} for {wildcards.task} by its regions"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule label_part:
+use rule run_step as label_part with:
     input:
-        sheet=of_dataset("sheet"),
-        table="results/{dataset}/table.json",
+        sheet=pick(get_dataset, "sheet"),
+        table=paths.CHECKED_SHEET,
     output:
-        labels="results/{dataset}/labels/{task}/{slide}.tsv",
+        labels=paths.SLIDE_LABELS,
     log:
         "logs/{dataset}/label_part/{task}/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/label_part/{task}/{slide}.tsv"
     wildcard_constraints:
         dataset=TABLES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("label_part"),
     params:
-        kind=of_dataset("kind"),
-        root=of_dataset("root"),
-        part="{slide}",
-        n_parts=n_parts,
-        classes=classes_of_labels,
         **step("cohort.labels.label_part"),
+        kind=pick(get_dataset, "kind"),
+        root=pick(get_dataset, "root"),
+        part="{slide}",
+        n_parts=lambda wildcards: len(get_dataset(wildcards).parts),
+        classes=pick(get_task, "labels"),
     message:
         "Labelling {wildcards.slide} of {wildcards.dataset} for {wildcards.task}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule gather_labels:
+use rule run_step as gather_labels with:
     input:
-        label_files=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+        label_files=paths_of_slides(paths.SLIDE_LABELS),
     output:
-        labels="results/{dataset}/labels/{task}.tsv",
+        labels=paths.LABELS,
     log:
         "logs/{dataset}/gather_labels/{task}.log",
     benchmark:
         "benchmarks/{dataset}/gather_labels/{task}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("gather_labels"),
     params:
         **step("cohort.labels.gather"),
     message:
         "Gathering the labels of {wildcards.dataset} for {wildcards.task}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -3,87 +3,64 @@
 # over all layers.
 
 
-rule choose_layer:
+use rule run_step as choose_layer with:
     input:
-        layer_models=of_each_layer(f"{RUN}/model.skops"),
-        layer_predictions=of_each_layer(f"{RUN}/predictions.h5"),
-        layer_tunings=of_each_layer(f"{RUN}/tuning.tsv"),
+        layer_models=paths_of_layers(f"{paths.RUN}/model.skops"),
+        layer_predictions=paths_of_layers(paths.PREDICTIONS),
+        layer_tunings=paths_of_layers(f"{paths.RUN}/tuning.tsv"),
     output:
-        model=f"{RUN}/model.skops",
-        predictions_file=f"{RUN}/predictions.h5",
-        tuning=f"{RUN}/tuning.tsv",
+        model=f"{paths.RUN}/model.skops",
+        predictions_file=paths.PREDICTIONS,
+        tuning=f"{paths.RUN}/tuning.tsv",
     log:
         "logs/{dataset}/choose_layer/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/{dataset}/choose_layer/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     wildcard_constraints:
         features=CHOSEN,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("choose_layer"),
     params:
-        layers=lambda wildcards: list(STUDY.feature_sets[wildcards.features].layers),
-        features_name="{features}",
         **step("evaluation.layer_choice.choose"),
+        layers=lambda wildcards: list(get_feature_set(wildcards).layers),
+        features_name="{features}",
     message:
         "Choosing the layer of {wildcards.features} for {wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_layers:
+use rule run_step as tabulate_layers with:
     input:
-        scores="results/studies/{study}/scores.tsv",
-        layer_tunings=lambda wildcards: each_run(f"{RUN}/tuning.tsv", layer_methods(wildcards), wildcards.split),
-        layer_predictions=lambda wildcards: each_run(f"{RUN}/predictions.h5", layer_methods(wildcards), wildcards.split),
-        choices=lambda wildcards: each_run(f"{RUN}/predictions.h5", [method_name(wildcards)], wildcards.split),
+        scores=paths.SCORES,
+        layer_tunings=lambda wildcards: paths.filled(f"{paths.RUN}/tuning.tsv", get_layer_runs(wildcards)),
+        layer_predictions=lambda wildcards: paths.filled(paths.PREDICTIONS, get_layer_runs(wildcards)),
+        choices=paths_of_method(paths.PREDICTIONS),
     output:
-        table="results/studies/{study}/layers/{split}/{features}/{classifier}.csv",
+        table=f"{paths.LAYERS}.csv",
     log:
         "logs/studies/{study}/tabulate_layers/{split}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_layers/{split}/{features}/{classifier}.tsv"
     wildcard_constraints:
         features=CHOSEN,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_layers"),
     params:
-        layer_runs=layer_runs,
-        choice_runs=lambda wildcards: runs([method_name(wildcards)], wildcards.split),
-        layers=lambda wildcards: dict(STUDY.feature_sets[wildcards.features].layers),
+        **step("evaluation.layer_choice.tabulate"),
+        layer_runs=plainly(get_layer_runs),
+        choice_runs=plainly(get_runs_of_method),
+        layers=lambda wildcards: dict(get_feature_set(wildcards).layers),
         classifier="{classifier}",
         split="{split}",
-        **step("evaluation.layer_choice.tabulate"),
     message:
         "Collecting the scores of each layer of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_layers:
+use rule run_step as draw_layers with:
     input:
-        table="results/studies/{study}/layers/{split}/{features}/{classifier}.csv",
+        table=f"{paths.LAYERS}.csv",
     output:
-        figure=report(
-            "results/studies/{study}/layers/{split}/{features}/{classifier}.svg",
-            caption="report/layers.rst",
-            category="Inner layers",
-            labels={"features": "{features}", "classifier": "{classifier}", "split": "{split}"},
-        ),
+        figure=report(f"{paths.LAYERS}.svg", **in_report("layers", "Inner layers", "features", "classifier", "split")),
     log:
         "logs/studies/{study}/draw_layers/{split}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_layers/{split}/{features}/{classifier}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_layers"),
     params:
         **step("figures.layer_figures.draw_layers"),
     message:
         "Drawing the scores of each layer of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -3,82 +3,59 @@
 # GeoJSON for QuPath; results/{dataset}/figures/annotations/{task}/: slides with their regions and labels; and
 # results/studies/{study}/maps/: the methods in one table and side by side, isolated false tiles, what canvases cut off.
 
-OF_SLIDES = dict(
-    grids=each_slide("results/{dataset}/tiles/{slide}.h5"),
-    descriptions=each_slide("results/{dataset}/slides/{slide}.json"),
-    overlays=each_slide("results/{dataset}/tissue/{slide}.jpg"),
+
+SLIDES_BEHIND_MAPS = dict(
+    grids=paths_of_slides(paths.GRID),
+    descriptions=paths_of_slides(paths.DESCRIPTION),
+    overlays=paths_of_slides(paths.TISSUE_OVERLAY),
 )
 
 
-rule write_maps:
+use rule run_step as write_maps with:
     input:
-        **OF_SLIDES,
-        predictions=f"{RUN}/predictions.h5",
+        **SLIDES_BEHIND_MAPS,
+        predictions=paths.PREDICTIONS,
     output:
-        index=f"{RUN}/maps.json",
+        index=paths.MAPS_INDEX,
     log:
         "logs/{dataset}/write_maps/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/{dataset}/write_maps/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("write_maps"),
     params:
         **step("maps.probability_maps.write_maps"),
     message:
         "Writing the maps of {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_maps:
+use rule run_step as draw_maps with:
     input:
-        **OF_SLIDES,
-        predictions=lambda wildcards: [
-            f"{RUN}/predictions.h5".format(**one) for one in CONTENTS.map_runs(**factors_of_map(wildcards))
-        ],
+        **SLIDES_BEHIND_MAPS,
+        predictions=paths_of_map_predictions,
     output:
-        figure=report(
-            f"{MAPS}/{{split}}/{{dataset}}/{{task}}/{{seed}}.svg",
-            caption="report/maps.rst",
-            category="Maps",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "split": "{split}", "seed": "{seed}"},
-        ),
+        figure=report(paths.MAPS_FIGURE, **in_report("maps", "Maps", "task", "split", "seed", subcategory="{dataset}")),
     log:
         "logs/studies/{study}/draw_maps/{split}/{dataset}/{task}/{seed}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_maps/{split}/{dataset}/{task}/{seed}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_maps"),
     params:
-        master_seed=STUDY.master_seed,
         **step("figures.map_figures.draw_maps"),
+        master_seed=STUDY.master_seed,
     message:
         "Drawing the maps of all methods: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_annotation:
+use rule run_step as draw_annotation with:
     input:
-        overlay="results/{dataset}/tissue/{slide}.jpg",
-        grid="results/{dataset}/tiles/{slide}.h5",
-        description="results/{dataset}/slides/{slide}.json",
-        labels="results/{dataset}/labels/{task}/{slide}.tsv",
-        annotation=annotation_file,
+        overlay=paths.TISSUE_OVERLAY,
+        grid=paths.GRID,
+        description=paths.DESCRIPTION,
+        labels=paths.SLIDE_LABELS,
+        annotation=path_of_annotation,
     output:
         figure=report(
-            "results/{dataset}/figures/annotations/{task}/{slide}.jpg",
-            caption="report/annotations.rst",
-            category="Maps",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "slide": "{slide}"},
+            paths.ANNOTATION_PICTURE, **in_report("annotations", "Maps", "task", "slide", subcategory="{dataset}")
         ),
     log:
         "logs/{dataset}/draw_annotation/{task}/{slide}.log",
@@ -87,110 +64,76 @@ rule draw_annotation:
     wildcard_constraints:
         dataset=SLIDES,
         task=BY_REGIONS,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_annotation"),
     params:
-        regions=regions,
-        class_names=classes,
         **step("figures.annotation_pictures.draw_annotation"),
+        regions=pick(get_task, "regions"),
+        class_names=get_classes,
     message:
         "Drawing the regions of slide {wildcards.slide} of {wildcards.dataset}: {wildcards.task}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_points:
+use rule run_step as tabulate_points with:
     input:
-        predictions=lambda wildcards: [
-            f"{RUN}/predictions.h5".format(**one) for one in CONTENTS.map_runs(split=wildcards.split)
-        ],
+        predictions=paths_of_map_predictions,
     output:
-        table=f"{MAPS}/{{split}}/points.csv",
+        table=f"{paths.MAPS}/points.csv",
     log:
         "logs/studies/{study}/tabulate_points/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_points/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_points"),
     params:
-        split="{split}",
         **step("maps.tumour_points.tabulate"),
+        split="{split}",
     message:
         "Counting isolated false tiles, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_map_methods:
+use rule run_step as tabulate_map_methods with:
     input:
-        scores="results/studies/{study}/scores.tsv",
-        points=f"{MAPS}/{{split}}/points.csv",
+        scores=paths.SCORES,
+        points=f"{paths.MAPS}/points.csv",
     output:
-        table=f"{MAPS}/{{split}}/methods.csv",
+        table=f"{paths.MAPS}/methods.csv",
     log:
         "logs/studies/{study}/tabulate_map_methods/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_map_methods/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_map_methods"),
     params:
+        **step("maps.map_tables.tabulate_methods"),
         methods=[method.name for method in CONTENTS.methods],
         datasets=list(CONTENTS.mapped),
         split="{split}",
-        **step("maps.map_tables.tabulate_methods"),
     message:
         "Putting the methods on maps into one table, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_canvases:
+use rule run_step as tabulate_canvases with:
     input:
-        canvases=[f"{RUN}/canvases.tsv".format(**one) for one in CONTENTS.segmentations()],
+        canvases=paths.filled(f"{paths.RUN}/canvases.tsv", CONTENTS.segmentations()),
     output:
-        table=f"{MAPS}/canvases.csv",
+        table=f"{paths.STUDY_MAPS}/canvases.csv",
     log:
         "logs/studies/{study}/tabulate_canvases.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_canvases.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_canvases"),
     params:
-        of=CONTENTS.segmentations(),
         **step("maps.map_tables.tabulate_canvases"),
+        runs=plain(CONTENTS.segmentations()),
     message:
         "Collecting what canvases cut off"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_moved:
+use rule run_step as tabulate_moved with:
     input:
-        moved=lambda wildcards: [
-            f"{RUN}/moved.tsv".format(**one) for one in CONTENTS.segmentations("end_to_end", split=wildcards.split)
-        ],
+        moved=lambda wildcards: paths.filled(f"{paths.RUN}/moved.tsv", get_moved(wildcards)),
     output:
-        table=f"{MAPS}/{{split}}/moved.csv",
+        table=f"{paths.MAPS}/moved.csv",
     log:
         "logs/studies/{study}/tabulate_moved/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_moved/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_moved"),
     params:
-        of=lambda wildcards: CONTENTS.segmentations("end_to_end", split=wildcards.split),
         **step("maps.map_tables.tabulate_moved"),
+        runs=plainly(get_moved),
     message:
         "Collecting what end-to-end steps moved, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -2,50 +2,33 @@
 # kept tiles, and sample tiles of each class.
 
 
-rule draw_slide_tiles:
+use rule run_step as draw_slide_tiles with:
     input:
-        overlay="results/{dataset}/tissue/{slide}.jpg",
-        grid="results/{dataset}/tiles/{slide}.h5",
-        description="results/{dataset}/slides/{slide}.json",
+        overlay=paths.TISSUE_OVERLAY,
+        grid=paths.GRID,
+        description=paths.DESCRIPTION,
     output:
-        figure=report(
-            "results/{dataset}/figures/slides/{slide}.jpg",
-            caption="report/slides.rst",
-            category="Slides",
-            subcategory="{dataset}",
-            labels={"slide": "{slide}"},
-        ),
+        figure=report(paths.SLIDE_PICTURE, **in_report("slides", "Slides", "slide", subcategory="{dataset}")),
     log:
         "logs/{dataset}/draw_slide_tiles/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/draw_slide_tiles/{slide}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_slide_tiles"),
     params:
         **step("figures.pictures.draw_slide"),
     message:
         "Drawing the tiles of slide {wildcards.slide} of {wildcards.dataset}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_tiles:
+use rule run_step as draw_tiles with:
     input:
-        pixels=lambda wildcards: each_slide(
-            "results/{dataset}/pixels/{px}/{slide}.h5", px=max(STUDY.px_of(wildcards.dataset))
-        )(wildcards),
-        label_files=each_slide("results/{dataset}/labels/{task}/{slide}.tsv"),
+        pixels=paths_of_slides(paths.PIXELS, px=get_finest_px),
+        label_files=paths_of_slides(paths.SLIDE_LABELS),
     output:
         figure=report(
-            "results/{dataset}/figures/{task}/tiles-{class_number}.jpg",
-            caption="report/tiles.rst",
-            category="Tiles",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "class": "{class_number}"},
+            paths.TILES_PICTURE,
+            **in_report("tiles", "Tiles", "task", subcategory="{dataset}", **{"class": "{class_number}"}),
         ),
     log:
         "logs/{dataset}/draw_tiles/{task}/{class_number}.log",
@@ -53,17 +36,11 @@ rule draw_tiles:
         "benchmarks/{dataset}/draw_tiles/{task}/{class_number}.tsv"
     wildcard_constraints:
         class_number=r"\d+",
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_tiles"),
     params:
-        class_name=lambda wildcards: classes(wildcards)[int(wildcards.class_number)],
+        **step("figures.pictures.draw_tiles"),
+        class_name=lambda wildcards: get_classes(wildcards)[int(wildcards.class_number)],
         per_class=12,
         master_seed=STUDY.master_seed,
-        noun=noun,
-        **step("figures.pictures.draw_tiles"),
+        noun=get_noun,
     message:
         "Drawing sample tiles of {wildcards.dataset}, {wildcards.task}, class {wildcards.class_number}"
-    script:
-        "../workflow_scripts/run_step.py"

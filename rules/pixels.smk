@@ -3,119 +3,95 @@
 # And results/{dataset}/images/{px}/{slide}.h5: patches at their own shape, where a recipe crops them at random.
 
 
-rule tile_pixels:
+use rule run_step as tile_pixels with:
     input:
-        slide_file=slide_file,
-        grid="results/{dataset}/tiles/{slide}.h5",
+        slide_file=path_of_slide_file,
+        grid=paths.GRID,
     output:
-        pixels="results/{dataset}/pixels/{px}/{slide}.h5",
+        pixels=paths.PIXELS,
     log:
         "logs/{dataset}/tile_pixels/{px}/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/tile_pixels/{px}/{slide}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tile_pixels"),
     params:
-        px=lambda wildcards: int(wildcards.px),
-        tiling=tiling("level", "grayscale", "upsample"),
         **step("slides.pixels.write_pixels"),
+        px=get_number("px"),
+        tiling=pick_keys(get_tiling, "level", "grayscale", "upsample"),
     message:
         "Cutting slide {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule check_table:
+use rule run_step as check_table with:
     input:
-        sheet=of_dataset("sheet"),
+        sheet=pick(get_dataset, "sheet"),
     output:
-        table_file="results/{dataset}/table.json",
+        table_file=paths.CHECKED_SHEET,
     log:
         "logs/{dataset}/check_table.log",
     benchmark:
         "benchmarks/{dataset}/check_table.tsv"
     wildcard_constraints:
         dataset=TABLES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("check_table"),
     params:
-        kind=of_dataset("kind"),
-        root=of_dataset("root"),
-        labels=sheet_check("labels"),
-        needs=sheet_check("needs"),
-        given=sheet_check("given"),
         **step("sheets.samples.check_table"),
+        kind=pick(get_dataset, "kind"),
+        root=pick(get_dataset, "root"),
+        labels=pick(get_dataset, "sheet_check", "labels"),
+        needs=pick(get_dataset, "sheet_check", "needs"),
+        given=pick(get_dataset, "sheet_check", "given"),
     message:
         "Checking every row of the sheet of {wildcards.dataset}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule part_pixels:
+use rule run_step as part_pixels with:
     input:
-        sheet=of_dataset("sheet"),
-        table="results/{dataset}/table.json",
+        sheet=pick(get_dataset, "sheet"),
+        table=paths.CHECKED_SHEET,
     output:
-        pixels="results/{dataset}/pixels/{px}/{slide}.h5",
+        pixels=paths.PIXELS,
     log:
         "logs/{dataset}/part_pixels/{px}/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/part_pixels/{px}/{slide}.tsv"
     wildcard_constraints:
         dataset=TABLES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("part_pixels"),
     params:
-        kind=of_dataset("kind"),
-        root=of_dataset("root"),
-        part="{slide}",
-        n_parts=n_parts,
-        px=lambda wildcards: int(wildcards.px),
-        crop=of_dataset("crop"),
-        grayscale=of_dataset("grayscale"),
         **step("slides.patches.write_part"),
+        kind=pick(get_dataset, "kind"),
+        root=pick(get_dataset, "root"),
+        part="{slide}",
+        n_parts=lambda wildcards: len(get_dataset(wildcards).parts),
+        px=get_number("px"),
+        crop=pick(get_dataset, "crop"),
+        grayscale=pick(get_dataset, "grayscale"),
     message:
         "Cutting {wildcards.slide} of {wildcards.dataset} at {wildcards.px} px"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule image_pixels:
+use rule run_step as image_pixels with:
     input:
-        sheet=of_dataset("sheet"),
-        table="results/{dataset}/table.json",
+        sheet=pick(get_dataset, "sheet"),
+        table=paths.CHECKED_SHEET,
     output:
-        images="results/{dataset}/images/{px}/{slide}.h5",
+        images=paths.IMAGES,
     log:
         "logs/{dataset}/image_pixels/{px}/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/image_pixels/{px}/{slide}.tsv"
     wildcard_constraints:
-        dataset=names("patches"),
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("image_pixels"),
+        dataset=PATCHES,
     params:
-        kind=of_dataset("kind"),
-        root=of_dataset("root"),
-        part="{slide}",
-        n_parts=n_parts,
-        px=lambda wildcards: int(wildcards.px),
-        grayscale=of_dataset("grayscale"),
         **step("slides.image_files.write_images"),
+        kind=pick(get_dataset, "kind"),
+        root=pick(get_dataset, "root"),
+        part="{slide}",
+        n_parts=lambda wildcards: len(get_dataset(wildcards).parts),
+        px=get_number("px"),
+        grayscale=pick(get_dataset, "grayscale"),
     message:
         "Keeping {wildcards.slide} of {wildcards.dataset} at its own shape, {wildcards.px} px or more"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule pixels:

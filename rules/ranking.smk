@@ -3,107 +3,73 @@
 # study the best score of each strategy.
 
 
-rule rank_methods:
+use rule run_step as rank_methods with:
     input:
-        scores="results/studies/{study}/scores.tsv",
+        scores=paths.SCORES,
     output:
-        ranks=f"{COMPARISON}/ranks.csv",
+        ranks=f"{paths.RANKS}.csv",
     log:
         "logs/studies/{study}/rank_methods/{comparison}/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/rank_methods/{comparison}/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("rank_methods"),
     params:
-        methods=lambda wildcards: list(STUDY.comparisons[wildcards.comparison].methods),
-        kinds=lambda wildcards: kinds(STUDY.comparisons[wildcards.comparison].methods),
-        split="{split}",
         **step("evaluation.ranking.rank"),
+        methods=lambda wildcards: list(get_comparison(wildcards).methods),
+        kinds=lambda wildcards: runs.kinds(STUDY, get_comparison(wildcards).methods),
+        split="{split}",
     message:
         "Ranking the methods of {wildcards.comparison}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_ranks:
+use rule run_step as draw_ranks with:
     input:
-        ranks=f"{COMPARISON}/ranks.csv",
+        ranks=f"{paths.RANKS}.csv",
     output:
-        figure=report(
-            f"{COMPARISON}/ranks.svg",
-            caption="report/ranks.rst",
-            category="Ranks",
-            labels={"comparison": "{comparison}", "split": "{split}"},
-        ),
+        figure=report(f"{paths.RANKS}.svg", **in_report("ranks", "Ranks", "comparison", "split")),
     log:
         "logs/studies/{study}/draw_ranks/{comparison}/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_ranks/{comparison}/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_ranks"),
     params:
-        title=lambda wildcards: STUDY.comparisons[wildcards.comparison].title,
-        split="{split}",
         **step("figures.rank_figures.draw_ranks"),
+        title=pick(get_comparison, "title"),
+        split="{split}",
     message:
         "Drawing the ranks of {wildcards.comparison}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule compare_methods:
+use rule run_step as compare_methods with:
     input:
-        predictions=lambda wildcards: each_run(
-            f"{RUN}/predictions.h5", STUDY.comparisons[wildcards.comparison].methods, wildcards.split
+        predictions=lambda wildcards: RUNS.paths_of(
+            paths.PREDICTIONS, get_comparison(wildcards).methods, wildcards.split
         ),
     output:
-        table=f"{COMPARISON}/differences.csv",
+        table=f"{paths.DIFFERENCES}.csv",
     log:
         "logs/studies/{study}/compare_methods/{comparison}/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/compare_methods/{comparison}/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("compare_methods"),
     params:
-        methods=lambda wildcards: list(STUDY.comparisons[wildcards.comparison].methods),
-        reference=lambda wildcards: STUDY.comparisons[wildcards.comparison].reference,
-        split="{split}",
-        bootstrap=STUDY.evaluation["bootstrap"],
-        master_seed=STUDY.master_seed,
         **step("evaluation.differences.compare"),
+        methods=lambda wildcards: list(get_comparison(wildcards).methods),
+        reference=pick(get_comparison, "reference"),
+        split="{split}",
+        bootstrap=STUDY.evaluation.bootstrap,
+        master_seed=STUDY.master_seed,
     message:
         "Resampling the differences between the methods of {wildcards.comparison}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_differences:
+use rule run_step as draw_differences with:
     input:
-        table=f"{COMPARISON}/differences.csv",
+        table=f"{paths.DIFFERENCES}.csv",
     output:
-        figure=report(
-            f"{COMPARISON}/differences.svg",
-            caption="report/differences.rst",
-            category="Differences",
-            labels={"comparison": "{comparison}", "split": "{split}"},
-        ),
+        figure=report(f"{paths.DIFFERENCES}.svg", **in_report("differences", "Differences", "comparison", "split")),
     log:
         "logs/studies/{study}/draw_differences/{comparison}/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_differences/{comparison}/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_differences"),
     params:
         **step("figures.rank_figures.draw_differences"),
     message:
         "Drawing the differences of {wildcards.comparison}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

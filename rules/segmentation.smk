@@ -3,29 +3,25 @@
 # in the form of every strategy, its history, and canvases.tsv, what of each slide lies on its canvas. End-to-end
 # learning adds extractor.keras, and moved.tsv, the share of weights that its steps moved.
 
-SEGMENTATION_FACTORS = dict(
-    recipe=segmenter_recipe,
-    canvas=of_dataset("canvas"),
+
+SEGMENTATION_PARAMS = dict(
+    **LEARNING_PARAMS,
+    classifier=pick_keys(get_classifier, "kind", "filters", "depth", "standardise"),
+    recipe=pick(get_classifier, "recipe"),
+    canvas=pick(get_dataset, "canvas"),
     features_name="{features}",
     classifier_name="{classifier}",
-    classes=classes,
-    split=lambda wildcards: STUDY.splits[wildcards.split],
-    dataset="{dataset}",
-    task="{task}",
-    split_name="{split}",
-    split_seed=lambda wildcards: int(wildcards.seed),
-    master_seed=STUDY.master_seed,
-    arithmetic_threads=STUDY.training["threads"],
-    resume="results/.resume",
+    arithmetic_threads=STUDY.training.threads,
+    resume=paths.CHECKPOINTS,
 )
 
 
-rule slide_image:
+use rule run_step as slide_image with:
     input:
-        slide_file=slide_file,
-        grid="results/{dataset}/tiles/{slide}.h5",
+        slide_file=path_of_slide_file,
+        grid=paths.GRID,
     output:
-        image=SLIDE_IMAGE,
+        image=paths.SLIDE_IMAGE,
     log:
         "logs/{dataset}/slide_image/{cell_px}/{slide}.log",
     benchmark:
@@ -33,32 +29,24 @@ rule slide_image:
     wildcard_constraints:
         dataset=SLIDES,
         cell_px=r"\d+",
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("slide_image"),
     params:
-        cell_px=lambda wildcards: int(wildcards.cell_px),
-        tiling=tiling("level", "grayscale", "upsample"),
         **step("tables.slide_images.write_slide_image"),
+        cell_px=get_number("cell_px"),
+        tiling=pick_keys(get_tiling, "level", "grayscale", "upsample"),
     message:
         "Reducing slide {wildcards.slide} of {wildcards.dataset} to {wildcards.cell_px} px a grid cell"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule train_unet:
+use rule run_step as train_unet with:
     input:
-        features=feature_files,
-        labels=["results/{dataset}/labels/{task}.tsv"],
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        **LEARNING_TABLES,
+        features=paths_of_features,
     output:
-        model=f"{RUN}/model.keras",
-        predictions=f"{RUN}/predictions.h5",
-        history=f"{RUN}/history.tsv",
-        curve=f"{RUN}/curve.tsv",
-        canvases=f"{RUN}/canvases.tsv",
+        model=f"{paths.RUN}/model.keras",
+        predictions=paths.PREDICTIONS,
+        history=f"{paths.RUN}/history.tsv",
+        curve=f"{paths.RUN}/curve.tsv",
+        canvases=f"{paths.RUN}/canvases.tsv",
     log:
         "logs/{dataset}/train_unet/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
@@ -67,39 +55,32 @@ rule train_unet:
         dataset=SLIDES,
         features=TRAINED,
         classifier=UNETS,
-    conda:
-        "../envs/histotransfer.yaml"
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
-        **needed(of_segmentation),
+        **REQUESTS.by(REQUESTS.segmentation),
         gpu=GPU,
     params:
-        **SEGMENTATION_FACTORS,
-        classifier=segmenter("kind", "filters", "depth", "standardise"),
-        feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,
+        **SEGMENTATION_PARAMS,
         **step("segmentation.unet_training.train_unet"),
+        feature_set=pick(get_feature_set, "definition"),
     message:
         "Training {wildcards.classifier} on maps of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule train_end_to_end:
+use rule run_step as train_end_to_end with:
     input:
-        pixels=extractor_pixels,
-        extractor=extractor_model,
-        segmentation=first_segmentation,
-        labels=["results/{dataset}/labels/{task}.tsv"],
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        **LEARNING_TABLES,
+        pixels=paths_of_slides(paths.PIXELS, px=pick(get_extractor, "px")),
+        extractor=path_of_extractor,
+        segmentation=path_of_first_segmentation,
     output:
-        model=f"{RUN}/model.keras",
-        trained_extractor=f"{RUN}/extractor.keras",
-        predictions=f"{RUN}/predictions.h5",
-        history=f"{RUN}/history.tsv",
-        curve=f"{RUN}/curve.tsv",
-        canvases=f"{RUN}/canvases.tsv",
-        moved=f"{RUN}/moved.tsv",
+        model=f"{paths.RUN}/model.keras",
+        trained_extractor=f"{paths.RUN}/extractor.keras",
+        predictions=paths.PREDICTIONS,
+        history=f"{paths.RUN}/history.tsv",
+        curve=f"{paths.RUN}/curve.tsv",
+        canvases=f"{paths.RUN}/canvases.tsv",
+        moved=f"{paths.RUN}/moved.tsv",
     log:
         "logs/{dataset}/train_end_to_end/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
@@ -107,21 +88,16 @@ rule train_end_to_end:
     wildcard_constraints:
         dataset=SLIDES,
         classifier=END_TO_END,
-    conda:
-        "../envs/histotransfer.yaml"
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
-        **needed(of_end_to_end),
+        **REQUESTS.by(REQUESTS.end_to_end),
         gpu=GPU,
     params:
-        **SEGMENTATION_FACTORS,
-        classifier=segmenter("kind", "filters", "depth", "standardise"),
-        start=of_extractor("start"),
-        start_name=of_extractor("start_name"),
-        network_name=of_extractor("name"),
-        layer=lambda wildcards: trained_extractor(wildcards)[1],
+        **SEGMENTATION_PARAMS,
         **step("segmentation.end_to_end.train_end_to_end"),
+        start=pick(get_extractor, "start"),
+        start_name=pick(get_extractor, "start_name"),
+        network_name=pick(get_extractor, "name"),
+        layer=get_extracted_layer,
     message:
         "Training {wildcards.features} and {wildcards.classifier} end to end: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"

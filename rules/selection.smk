@@ -3,77 +3,60 @@
 # and for the study the mean curve, the share of features kept and the overlap between datasets.
 
 
-rule select_features:
+use rule run_step as select_features with:
     input:
-        features=feature_files,
-        labels=["results/{dataset}/labels/{task}.tsv"],
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        **LEARNING_TABLES,
+        features=paths_of_features,
     output:
-        subsets=f"{SELECTION}/subsets.h5",
-        curve=f"{SELECTION}/curve.tsv",
+        subsets=f"{paths.SELECTION}/subsets.h5",
+        curve=f"{paths.SELECTION}/curve.tsv",
     log:
         "logs/{dataset}/select_features/{task}/{split}/{seed}/{features}.log",
     benchmark:
         "benchmarks/{dataset}/select_features/{task}/{split}/{seed}/{features}.tsv"
     wildcard_constraints:
         features=SELECTED,
-    conda:
-        "../envs/histotransfer.yaml"
     threads: 2
     resources:
-        **needed(of_selection),
+        **REQUESTS.by(REQUESTS.selection),
     params:
-        selection=lambda wildcards: STUDY.selections[STUDY.feature_sets[wildcards.features].selection],
-        feature_set=lambda wildcards: STUDY.feature_sets[wildcards.features].definition,
-        classes=classes,
-        split=lambda wildcards: STUDY.splits[wildcards.split],
-        dataset="{dataset}",
-        task="{task}",
-        split_name="{split}",
-        features_name="{features}",
-        split_seed=lambda wildcards: int(wildcards.seed),
-        master_seed=STUDY.master_seed,
         **step("classifiers.selection.select"),
+        selection=pick(get_selection),
+        feature_set=pick(get_feature_set, "definition"),
+        classes=get_classes,
+        split=pick(get_split),
+        factors=get_factors,
+        master_seed=STUDY.master_seed,
     message:
         "Selecting features of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_curve:
+use rule run_step as tabulate_curve with:
     input:
-        curves=lambda wildcards: paths(of_selections("curve.tsv", wildcards.split, wildcards.features)),
+        curves=lambda wildcards: paths.filled(
+            f"{paths.SELECTION}/curve.tsv", RUNS.selections(wildcards.split, wildcards.features)
+        ),
     output:
-        table="results/studies/{study}/selection/{split}/{features}.csv",
+        table=f"{paths.SELECTION_CURVE}.csv",
     log:
         "logs/studies/{study}/tabulate_curve/{split}/{features}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_curve/{split}/{features}.tsv"
     wildcard_constraints:
         features=SELECTED,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_curve"),
     params:
-        of=lambda wildcards: abouts(of_selections("curve.tsv", wildcards.split, wildcards.features)),
         **step("evaluation.overlap.curve"),
+        runs=lambda wildcards: plain(RUNS.selections(wildcards.split, wildcards.features)),
     message:
         "Collecting the elimination curves of {wildcards.features}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_selection:
+use rule run_step as draw_selection with:
     input:
-        table="results/studies/{study}/selection/{split}/{features}.csv",
+        table=f"{paths.SELECTION_CURVE}.csv",
     output:
         figure=report(
-            "results/studies/{study}/selection/{split}/{features}.svg",
-            caption="report/selection.rst",
-            category="Feature selection",
-            labels={"features": "{features}", "split": "{split}"},
+            f"{paths.SELECTION_CURVE}.svg", **in_report("selection", "Feature selection", "features", "split")
         ),
     log:
         "logs/studies/{study}/draw_selection/{split}/{features}.log",
@@ -81,37 +64,25 @@ rule draw_selection:
         "benchmarks/studies/{study}/draw_selection/{split}/{features}.tsv"
     wildcard_constraints:
         features=SELECTED,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_selection"),
     params:
         **step("figures.layer_figures.draw_selection"),
     message:
         "Drawing the elimination curves of {wildcards.features}, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule tabulate_overlap:
+use rule run_step as tabulate_overlap with:
     input:
-        subsets=lambda wildcards: paths(of_selections("subsets.h5", wildcards.split)),
+        subsets=lambda wildcards: paths.filled(f"{paths.SELECTION}/subsets.h5", RUNS.selections(wildcards.split)),
     output:
-        pairs="results/studies/{study}/selection/{split}/overlap/pairs.csv",
-        common="results/studies/{study}/selection/{split}/overlap/common.csv",
-        kept="results/studies/{study}/selection/{split}/overlap/kept.csv",
+        pairs=f"{paths.OVERLAP}/pairs.csv",
+        common=f"{paths.OVERLAP}/common.csv",
+        kept=f"{paths.OVERLAP}/kept.csv",
     log:
         "logs/studies/{study}/tabulate_overlap/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_overlap/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_overlap"),
     params:
-        of=lambda wildcards: abouts(of_selections("subsets.h5", wildcards.split)),
         **step("evaluation.overlap.tabulate"),
+        runs=lambda wildcards: plain(RUNS.selections(wildcards.split)),
     message:
         "Comparing the selected features of the datasets, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

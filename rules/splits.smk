@@ -2,27 +2,21 @@
 # Gives results/{dataset}/splits/{split}/{seed}.tsv: each group's set and fold.
 
 
-rule split_groups:
+use rule run_step as split_groups with:
     input:
-        slides_table="results/{dataset}/slides.tsv",
-        tile_files=tiles_to_split,
+        slides_table=paths.SLIDES_TABLE,
+        tile_files=paths_of_tiles_to_split,
     output:
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        split_file=paths.SPLIT,
     log:
         "logs/{dataset}/split_groups/{split}/{seed}.log",
     benchmark:
         "benchmarks/{dataset}/split_groups/{split}/{seed}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("split_groups"),
     params:
-        split=split_definition,
-        split_seed=lambda wildcards: int(wildcards.seed),
-        master_seed=STUDY.master_seed,
-        tasks=labels_of_tasks,
         **step("cohort.splits.assign_groups"),
+        split=pick_keys(get_split, "unit", "test", "validation", "folds", "groups", "share_groups", "stratify"),
+        split_seed=get_number("seed"),
+        master_seed=STUDY.master_seed,
+        tasks=get_labels_of_tasks,
     message:
         "Splitting the groups of {wildcards.dataset} by {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -3,62 +3,47 @@
 # and how they agree with the truth; and results/studies/{study}/staging/{split}/, those of all methods.
 
 
-rule stage_patients:
+use rule run_step as stage_patients with:
     input:
-        predictions=f"{RUN}/predictions.h5",
-        grids=each_slide("results/{dataset}/tiles/{slide}.h5"),
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        predictions=paths.PREDICTIONS,
+        grids=paths_of_slides(paths.GRID),
+        slides_table=paths.SLIDES_TABLE,
+        split_file=paths.SPLIT,
     output:
-        features=f"{STAGING}/features.tsv",
-        slides=f"{STAGING}/slides.tsv",
-        patients=f"{STAGING}/patients.tsv",
-        kappa=f"{STAGING}/kappa.json",
-        slide_confusion=f"{STAGING}/slide_confusion.tsv",
-        patient_confusion=f"{STAGING}/patient_confusion.tsv",
+        features=f"{paths.STAGING}/features.tsv",
+        slides=f"{paths.STAGING}/slides.tsv",
+        patients=f"{paths.STAGING}/patients.tsv",
+        kappa=paths.KAPPA,
+        slide_confusion=f"{paths.STAGING}/slide_confusion.tsv",
+        patient_confusion=f"{paths.STAGING}/patient_confusion.tsv",
     log:
         "logs/{dataset}/stage_patients/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/{dataset}/stage_patients/{task}/{split}/{seed}/{features}/{classifier}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("stage_patients"),
     params:
-        **STUDY.staging,
-        metastases=metastases,
-        dataset="{dataset}",
-        task="{task}",
-        split_name="{split}",
-        split_seed=lambda wildcards: int(wildcards.seed),
-        master_seed=STUDY.master_seed,
-        bootstrap=STUDY.evaluation["bootstrap"],
         **step("maps.staging.stage_patients"),
+        factors=get_factors,
+        staging=plain(STUDY.staging),
+        metastases=get_metastases,
+        master_seed=STUDY.master_seed,
+        bootstrap=STUDY.evaluation.bootstrap,
     message:
         "Staging the patients of {wildcards.dataset} by {wildcards.features}+{wildcards.classifier}: {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule collect_staging:
+use rule run_step as collect_staging with:
     input:
-        kappas=lambda wildcards: paths(CONTENTS.stagings(wildcards.split)),
+        kappas=lambda wildcards: paths.filled(paths.KAPPA, CONTENTS.stagings(wildcards.split)),
     output:
-        table="results/studies/{study}/staging/{split}/stages.csv",
-        left_out="results/studies/{study}/staging/{split}/left_out.csv",
+        table=f"{paths.STAGES}/stages.csv",
+        left_out=f"{paths.STAGES}/left_out.csv",
     log:
         "logs/studies/{study}/collect_staging/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/collect_staging/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("collect_staging"),
     params:
-        **step("maps.staging.collect"),
+        **step("maps.staging_tables.collect"),
     message:
         "Collecting the stages of patients, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -2,48 +2,36 @@
 # Gives the best score of each strategy and dataset with the variant chosen by validation beside it, and Friedman's test.
 
 
-rule tabulate_strategies:
+use rule run_step as tabulate_strategies with:
     input:
-        scores="results/studies/{study}/scores.tsv",
-        predictions=lambda wildcards: each_run(f"{RUN}/predictions.h5", variants(), wildcards.split),
+        scores=paths.SCORES,
+        predictions=lambda wildcards: RUNS.paths_of(paths.PREDICTIONS, runs.variants(STUDY), wildcards.split),
     output:
-        table="results/studies/{study}/strategies/{split}/strategies.csv",
+        table=f"{paths.STRATEGIES}.csv",
     log:
         "logs/studies/{study}/tabulate_strategies/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_strategies/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_strategies"),
     params:
+        **step("evaluation.ranking.tabulate_strategies"),
         strategies=STUDY.strategies,
         split="{split}",
-        **step("evaluation.ranking.tabulate_strategies"),
     message:
         "Finding the best variant of each strategy, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule friedman_test:
+use rule run_step as friedman_test with:
     input:
-        strategies_table="results/studies/{study}/strategies/{split}/strategies.csv",
+        strategies_table=f"{paths.STRATEGIES}.csv",
     output:
-        result="results/studies/{study}/strategies/{split}/friedman.json",
+        result=paths.FRIEDMAN,
     log:
         "logs/studies/{study}/friedman_test/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/friedman_test/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("friedman_test"),
     params:
+        **step("evaluation.friedman.test"),
         tested=list(STUDY.friedman),
         split="{split}",
-        **step("evaluation.friedman.test"),
     message:
         "Testing whether the strategies differ, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -2,25 +2,23 @@
 # Gives results/{dataset}/tiles/{slide}.h5: geometry alone: places, tissue fraction, homogeneity, what became of each.
 
 
-rule tile_grid:
+use rule run_step as tile_grid with:
     input:
-        slide_file=slide_file,
-        description="results/{dataset}/slides/{slide}.json",
-        mask="results/{dataset}/tissue/{slide}.png",
+        slide_file=path_of_slide_file,
+        description=paths.DESCRIPTION,
+        mask=paths.TISSUE_MASK,
     output:
-        grid="results/{dataset}/tiles/{slide}.h5",
+        grid=paths.GRID,
     log:
         "logs/{dataset}/tile_grid/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/tile_grid/{slide}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tile_grid"),
     params:
-        tiling=tiling(
+        **step("slides.grid.write_grid"),
+        tiling=pick_keys(
+            get_tiling,
             "size_um",
             "size_px",
             "mpp",
@@ -31,15 +29,12 @@ rule tile_grid:
             "max_tiles_per_slide",
             "upsample",
         ),
-        finest_px=lambda wildcards: max(STUDY.px_of(wildcards.dataset)),
+        finest_px=get_finest_px,
         master_seed=STUDY.master_seed,
-        **step("slides.grid.write_grid"),
     message:
         "Placing the tiles of slide {wildcards.slide} of {wildcards.dataset}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule tiles:
     input:
-        study_wide("results/{dataset}/tiles/{slide}.h5", kinds=["slides"]),
+        paths_of_all_slides(paths.GRID),

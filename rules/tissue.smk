@@ -1,33 +1,27 @@
 # Tissue. Needs slides. Gives results/{dataset}/tissue/{slide}.png, the mask, and .jpg, the overlay to look at.
 
 
-rule tissue_mask:
+use rule run_step as tissue_mask with:
     input:
-        slide_file=slide_file,
-        description="results/{dataset}/slides/{slide}.json",
+        slide_file=path_of_slide_file,
+        description=paths.DESCRIPTION,
     output:
-        mask="results/{dataset}/tissue/{slide}.png",
-        overlay="results/{dataset}/tissue/{slide}.jpg",
+        mask=paths.TISSUE_MASK,
+        overlay=paths.TISSUE_OVERLAY,
     log:
         "logs/{dataset}/tissue_mask/{slide}.log",
     benchmark:
         "benchmarks/{dataset}/tissue_mask/{slide}.tsv"
     wildcard_constraints:
         dataset=SLIDES,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tissue_mask"),
     params:
-        threshold=tiling_key("tissue_threshold"),
-        exclude_pen=tiling_key("exclude_pen"),
         **step("slides.tissue.write_mask"),
+        threshold=pick(get_tiling, "tissue_threshold"),
+        exclude_pen=pick(get_tiling, "exclude_pen"),
     message:
         "Finding the tissue on slide {wildcards.slide} of {wildcards.dataset}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule tissue:
     input:
-        study_wide("results/{dataset}/tissue/{slide}.png", kinds=["slides"]),
+        paths_of_all_slides(paths.TISSUE_MASK),

@@ -2,125 +2,102 @@
 # Gives results/{dataset}/models/{task}/{split}/{seed}/{network}/softmax/: the network as model.keras, predictions in the
 # form of every strategy, its history by epoch and its learning curve by step. A killed job goes on from its last epoch.
 
-TRAINING_FACTORS = dict(
+
+TRAINING_PARAMS = dict(
+    **LEARNING_PARAMS,
     network_name="{network}",
-    recipe=of_trained("recipe"),
-    classes=classes,
-    split=lambda wildcards: STUDY.splits[wildcards.split],
-    dataset="{dataset}",
-    task="{task}",
-    split_name="{split}",
-    split_seed=lambda wildcards: int(wildcards.seed),
-    master_seed=STUDY.master_seed,
-    arithmetic_threads=STUDY.training["threads"],
-    resume="results/.resume",
+    recipe=pick(get_trained, "recipe"),
+    arithmetic_threads=STUDY.training.threads,
+    resume=paths.CHECKPOINTS,
 )
 
 
-rule train_head:
+use rule run_step as train_head with:
     input:
-        features=start_features,
-        labels=["results/{dataset}/labels/{task}.tsv"],
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        **LEARNING_TABLES,
+        features=paths_of_start_features,
     output:
-        head=f"{HEAD}/head.keras",
-        predictions=f"{HEAD}/predictions.h5",
-        history=f"{HEAD}/history.tsv",
-        curve=f"{HEAD}/curve.tsv",
+        head=f"{paths.HEAD}/head.keras",
+        predictions=f"{paths.HEAD}/predictions.h5",
+        history=f"{paths.HEAD}/history.tsv",
+        curve=f"{paths.HEAD}/curve.tsv",
     log:
         "logs/{dataset}/train_head/{task}/{split}/{seed}/{network}.log",
     benchmark:
         "benchmarks/{dataset}/train_head/{task}/{split}/{seed}/{network}.tsv"
     wildcard_constraints:
         network=ON_FEATURES,
-    conda:
-        "../envs/histotransfer.yaml"
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
-        **needed(of_head),
+        **REQUESTS.by(REQUESTS.head),
         gpu=GPU,
     params:
-        **TRAINING_FACTORS,
-        feature_set=of_trained("start_features"),
+        **TRAINING_PARAMS,
         **step("training.head_on_features.train_head"),
+        feature_set=pick(get_trained, "start_features"),
     message:
         "Training the head of {wildcards.network} on features: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule attach_head:
+use rule run_step as attach_head with:
     input:
-        head=f"{HEAD}/head.keras",
-        head_predictions=f"{HEAD}/predictions.h5",
-        head_history=f"{HEAD}/history.tsv",
-        head_curve=f"{HEAD}/curve.tsv",
-        weights_file=weights_file,
+        head=f"{paths.HEAD}/head.keras",
+        head_predictions=f"{paths.HEAD}/predictions.h5",
+        head_history=f"{paths.HEAD}/history.tsv",
+        head_curve=f"{paths.HEAD}/curve.tsv",
+        weights_file=path_of_weights,
     output:
-        model=f"{TRAINING}/model.keras",
-        predictions=f"{TRAINING}/predictions.h5",
-        history=f"{TRAINING}/history.tsv",
-        curve=f"{TRAINING}/curve.tsv",
+        model=f"{paths.TRAINING}/model.keras",
+        predictions=f"{paths.TRAINING}/predictions.h5",
+        history=f"{paths.TRAINING}/history.tsv",
+        curve=f"{paths.TRAINING}/curve.tsv",
     log:
         "logs/{dataset}/attach_head/{task}/{split}/{seed}/{network}.log",
     benchmark:
         "benchmarks/{dataset}/attach_head/{task}/{split}/{seed}/{network}.tsv"
     wildcard_constraints:
         network=HEAD_ONLY,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("attach_head"),
     params:
-        start=of_trained("start"),
-        start_name=of_trained("start_name"),
-        recipe=of_trained("recipe"),
-        classes=classes,
-        master_seed=STUDY.master_seed,
         **step("training.head_on_features.attach"),
+        start=pick(get_trained, "start"),
+        start_name=pick(get_trained, "start_name"),
+        recipe=pick(get_trained, "recipe"),
+        classes=get_classes,
+        master_seed=STUDY.master_seed,
     message:
         "Putting the trained head of {wildcards.network} on its start: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule train_network:
+use rule run_step as train_network with:
     input:
-        pixels=training_pixels,
-        head=pretrained_head,
-        weights_file=weights_file,
-        labels=["results/{dataset}/labels/{task}.tsv"],
-        slides_table="results/{dataset}/slides.tsv",
-        split_file="results/{dataset}/splits/{split}/{seed}.tsv",
+        **LEARNING_TABLES,
+        pixels=paths_of_training_pixels,
+        head=path_of_head,
+        weights_file=path_of_weights,
     output:
-        model=f"{TRAINING}/model.keras",
-        predictions=f"{TRAINING}/predictions.h5",
-        history=f"{TRAINING}/history.tsv",
-        curve=f"{TRAINING}/curve.tsv",
+        model=f"{paths.TRAINING}/model.keras",
+        predictions=f"{paths.TRAINING}/predictions.h5",
+        history=f"{paths.TRAINING}/history.tsv",
+        curve=f"{paths.TRAINING}/curve.tsv",
     log:
         "logs/{dataset}/train_network/{task}/{split}/{seed}/{network}.log",
     benchmark:
         "benchmarks/{dataset}/train_network/{task}/{split}/{seed}/{network}.tsv"
     wildcard_constraints:
         network=ON_TILES,
-    conda:
-        "../envs/histotransfer.yaml"
-    threads: STUDY.training["threads"]
+    threads: STUDY.training.threads
     resources:
-        **needed(of_training),
+        **REQUESTS.by(REQUESTS.training),
         gpu=GPU,
     params:
-        **TRAINING_FACTORS,
-        start=of_trained("start"),
-        start_name=of_trained("start_name"),
+        **TRAINING_PARAMS,
         **step("training.network_on_tiles.train_network"),
+        start=pick(get_trained, "start"),
+        start_name=pick(get_trained, "start_name"),
     message:
         "Training {wildcards.network}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
 rule networks:
     input:
-        each_training(f"{TRAINING}/model.keras"),
+        RUNS.trainings(f"{paths.TRAINING}/model.keras"),

@@ -3,43 +3,41 @@
 # beside each network grad_cam.svg, what it looks at in some test tiles.
 
 
-rule tabulate_training:
+use rule run_step as tabulate_training with:
     input:
-        histories=of_trainings("history.tsv"),
-        curves=of_trainings("curve.tsv"),
-        predictions=of_trainings("predictions.h5"),
+        histories=paths_of_trainings("history.tsv"),
+        curves=paths_of_trainings("curve.tsv"),
+        predictions=paths_of_trainings("predictions.h5"),
     output:
-        epochs="results/studies/{study}/training/{split}/epochs.csv",
-        steps="results/studies/{study}/training/{split}/steps.csv",
-        table="results/studies/{study}/training/{split}/accuracy.csv",
+        epochs=f"{paths.CURVES}/epochs.csv",
+        steps=f"{paths.CURVES}/steps.csv",
+        table=f"{paths.CURVES}/accuracy.csv",
     log:
         "logs/studies/{study}/tabulate_training/{split}.log",
     benchmark:
         "benchmarks/studies/{study}/tabulate_training/{split}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("tabulate_training"),
     params:
-        of=lambda wildcards: CONTENTS.trainings(wildcards.split),
-        split="{split}",
         **step("evaluation.learning_curves.tabulate"),
+        trainings=plainly(get_trainings),
+        split="{split}",
     message:
         "Collecting the learning curves of trained networks, split {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_iterations:
+use rule run_step as draw_iterations with:
     input:
-        table="results/studies/{study}/training/{split}/steps.csv",
+        table=f"{paths.CURVES}/steps.csv",
     output:
         figure=report(
-            "results/studies/{study}/training/{split}/{dataset}/{task}/iterations/{architecture}.svg",
-            caption="report/iterations.rst",
-            category="Training",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "split": "{split}", "by iteration": "{architecture}"},
+            paths.ITERATIONS_FIGURE,
+            **in_report(
+                "iterations",
+                "Training",
+                "task",
+                "split",
+                subcategory="{dataset}",
+                **{"by iteration": "{architecture}"},
+            ),
         ),
     log:
         "logs/studies/{study}/draw_iterations/{split}/{dataset}/{task}/{architecture}.log",
@@ -47,109 +45,85 @@ rule draw_iterations:
         "benchmarks/studies/{study}/draw_iterations/{split}/{dataset}/{task}/{architecture}.tsv"
     wildcard_constraints:
         architecture=ID,
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_iterations"),
     params:
+        **step("figures.training_figures.draw_iterations"),
         dataset="{dataset}",
         task="{task}",
         architecture=lambda wildcards: CONTENTS.architecture(wildcards.architecture),
-        **step("figures.training_figures.draw_iterations"),
     message:
         "Drawing accuracy by iteration of {wildcards.architecture}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_epochs:
+use rule run_step as draw_epochs with:
     input:
-        table="results/studies/{study}/training/{split}/epochs.csv",
+        table=f"{paths.CURVES}/epochs.csv",
     output:
         figure=report(
-            "results/studies/{study}/training/{split}/{dataset}/{task}/epochs/{network}.svg",
-            caption="report/epochs.rst",
-            category="Training",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "split": "{split}", "by epoch": "{network}"},
+            paths.EPOCHS_FIGURE,
+            **in_report("epochs", "Training", "task", "split", subcategory="{dataset}", **{"by epoch": "{network}"}),
         ),
     log:
         "logs/studies/{study}/draw_epochs/{split}/{dataset}/{task}/{network}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_epochs/{split}/{dataset}/{task}/{network}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_epochs"),
     params:
+        **step("figures.training_figures.draw_epochs"),
         dataset="{dataset}",
         task="{task}",
         network="{network}",
-        **step("figures.training_figures.draw_epochs"),
     message:
         "Drawing the epochs of {wildcards.network}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule draw_segmentation_epochs:
+use rule run_step as draw_segmentation_epochs with:
     input:
-        table="results/studies/{study}/training/{split}/epochs.csv",
+        table=f"{paths.CURVES}/epochs.csv",
     output:
         figure=report(
-            "results/studies/{study}/training/{split}/{dataset}/{task}/epochs/{features}/{classifier}.svg",
-            caption="report/epochs.rst",
-            category="Training",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "split": "{split}", "by epoch": "{features}+{classifier}"},
+            paths.SEGMENTATION_EPOCHS_FIGURE,
+            **in_report(
+                "epochs",
+                "Training",
+                "task",
+                "split",
+                subcategory="{dataset}",
+                **{"by epoch": "{features}+{classifier}"},
+            ),
         ),
     log:
         "logs/studies/{study}/draw_segmentation_epochs/{split}/{dataset}/{task}/{features}/{classifier}.log",
     benchmark:
         "benchmarks/studies/{study}/draw_segmentation_epochs/{split}/{dataset}/{task}/{features}/{classifier}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
-    resources:
-        **by_files("draw_segmentation_epochs"),
     params:
+        **step("figures.training_figures.draw_epochs"),
         dataset="{dataset}",
         task="{task}",
-        network=method_name,
-        **step("figures.training_figures.draw_epochs"),
+        network=get_method,
     message:
         "Drawing the epochs of {wildcards.features}+{wildcards.classifier}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}"
-    script:
-        "../workflow_scripts/run_step.py"
 
 
-rule grad_cam:
+use rule run_step as grad_cam with:
     input:
-        model=f"{TRAINING}/model.keras",
-        predictions=f"{TRAINING}/predictions.h5",
-        pixels=training_pixels,
+        model=f"{paths.TRAINING}/model.keras",
+        predictions=f"{paths.TRAINING}/predictions.h5",
+        pixels=paths_of_training_pixels,
     output:
         picture=report(
-            f"{TRAINING}/grad_cam.svg",
-            caption="report/grad_cam.rst",
-            category="Training",
-            subcategory="{dataset}",
-            labels={"task": "{task}", "split": "{split}", "Grad-CAM": "{network}"},
+            paths.GRAD_CAM,
+            **in_report("grad_cam", "Training", "task", "split", subcategory="{dataset}", **{"Grad-CAM": "{network}"}),
         ),
     log:
         "logs/{dataset}/grad_cam/{task}/{split}/{seed}/{network}.log",
     benchmark:
         "benchmarks/{dataset}/grad_cam/{task}/{split}/{seed}/{network}.tsv"
-    conda:
-        "../envs/histotransfer.yaml"
     threads: 2
     resources:
-        **by_files("grad_cam"),
+        **REQUESTS.by_files(),
         gpu=GPU,
     params:
+        **step("figures.grad_cam.draw"),
         per_class=lambda wildcards: CONTENTS.tiles_explained(wildcards.dataset, wildcards.task),
         master_seed=STUDY.master_seed,
-        **step("figures.grad_cam.draw"),
     message:
         "Drawing what {wildcards.network} looks at: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/run_step.py"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import yaml
 from repository import ROOT as REPOSITORY
@@ -71,18 +73,23 @@ def write_sheets(folder):
     return folder
 
 
+def merged(config, overlay):
+    """Return a copy of a config with an overlay, merged as Snakemake merges config files."""
+    result = copy.deepcopy(config)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+def of_file(path):
+    """Return the config of a study's file, merged into the project's config."""
+    return merged(yaml.safe_load((REPOSITORY / "config.yaml").read_text()), yaml.safe_load(path.read_text()))
+
+
 def changed(text):
-    """Return the small config, merged with a piece of YAML as Snakemake merges config files."""
-
-    def merge(old, new):
-        for key, value in new.items():
-            if isinstance(value, dict) and isinstance(old.get(key), dict):
-                merge(old[key], value)
-            else:
-                old[key] = value
-        return old
-
-    return merge(yaml.safe_load(CONFIG), yaml.safe_load(text) or {})
+    """Return the small config, merged with a piece of YAML."""
+    return merged(yaml.safe_load(CONFIG), yaml.safe_load(text) or {})
 
 
 def load(folder, text=""):
@@ -99,3 +106,48 @@ def refused(folder, text):
     word = "problem" if len(told) == 1 else "problems"
     assert first == f"{len(told)} {word} in the config and the sample sheets; nothing was run"
     return lines
+
+
+# ---- data for any config
+
+
+def put_data(config, folder):
+    """Write the sheets of a config's datasets, and empty files of weights, where the config says.
+
+    Sheets of slides have one patient a row and the labels of all tasks of the dataset; the others have only a header.
+    """
+    for name in config["study"]["datasets"]:
+        dataset = config["datasets"][name]
+        write = _write_slides if dataset["kind"] == "slides" else _write_header
+        write(folder / dataset["sheet"], dataset, config)
+    for network in config["networks"].values():
+        if network.get("weights", "random") not in ("imagenet", "random"):
+            _write(folder / network["weights"], "")
+
+
+def _write_slides(sheet, dataset, config, *, per_label=30):
+    labels = {}
+    for task in dataset["tasks"]:
+        classes = config["tasks"][task]["classes"]
+        members = classes.values() if isinstance(classes, dict) else [classes]
+        labels.update((label, None) for several in members for label in several)
+    rows = [
+        f"s{number}-{k}\ts{number}-{k}.svs\tp{number}-{k}\t{label}\t{'train' if k % 2 else 'test'}"
+        for number, label in enumerate(labels)
+        for k in range(per_label)
+    ]
+    _write(sheet, "\n".join(["image\tpath\tpatient\tlabel\tsplit", *rows]))
+
+
+def _write_header(sheet, dataset, config):
+    columns = [column for column in (dataset.get("columns") or {}).values() if column]
+    if not columns:
+        columns = ["image", "path", "x", "y"] if dataset["kind"] == "points" else ["tile", "path", "image"]
+        columns += ["slide", "patient", "label", "split"]
+    separator = {"tab": "\t", "comma": ",", "semicolon": ";"}[dataset.get("separator", "tab")]
+    _write(sheet, separator.join(columns))
+
+
+def _write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -297,7 +297,7 @@ def test_all_that_is_wrong_with_a_config_is_told_before_any_job(tmp_path, workfl
 def test_too_few_groups_are_told_before_any_job(tmp_path, workflow):
     study = study_factory.slides_study(tmp_path / "study", workflow, slides=4)
     done = study.run(expect=1)
-    assert "split by-patient, class 'alpha' of task kind: it takes 3 patients: 2 to train" in done.output
+    assert "split by-patient, class 'alpha' of task kind: needs 3 patients: 2 for training" in done.output
     assert "found 2" in done.output
     assert not study.results.exists()
 

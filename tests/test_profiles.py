@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import rule_texts
 import study_factory
 import yaml
 
@@ -31,7 +32,7 @@ def test_the_rules_in_groups_exist():
 
 
 def _rules(file):
-    return re.findall(r"^ *rule (\w+):", file.read_text("utf-8"), re.MULTILINE)
+    return [rule["name"] for rule in rule_texts.written_rules(file.read_text("utf-8"))]
 
 
 @pytest.mark.workflow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -11,14 +12,14 @@ from repository import PACKAGE, ROOT
 
 from histotransfer import provenance, store
 
-# A package of three modules: cutting.cut reaches shapes.area and shapes.Square, and by another way of importing
-# colours.grey; it never reaches cutting.other, shapes.unused and colours.unused.
+# A package of two modules, and of a folder with two more: cutting.cut reaches shapes.area and shapes.Square, and by
+# another way of importing paint.colours.grey; it never reaches cutting.other, shapes.unused and paint.colours.unused.
 SOURCES = {
     "cutting": '''
 """What is cut."""
 import os
 from histotransfer import shapes
-from histotransfer.colours import grey as to_grey
+from histotransfer.paint.colours import grey as to_grey
 
 LIMIT = 10
 
@@ -63,20 +64,20 @@ class Square(Base):
         """Corners."""
         return 4
 ''',
-    "colours": """
+    "paint.colours": """
 import warnings
 from histotransfer.shapes import doubled
 
 warnings.simplefilter("ignore")
 
 def grey(n):
-    from histotransfer import late
+    from histotransfer.paint import late
     return doubled(n) + late.value()
 
 def unused():
     return 3
 """,
-    "late": """
+    "paint.late": """
 import os
 os.environ.setdefault("X", "1")
 
@@ -96,7 +97,9 @@ def digest(folder, edits=(), function="cutting.cut"):
         for _, old, new in (edit for edit in edits if edit[0] == module):
             assert old in source
             source = source.replace(old, new)
-        (folder / f"{module}.py").write_text(source)
+        path = folder / f"{module.replace('.', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
     return provenance.CodeDigests(folder)(function)
 
 
@@ -116,10 +119,10 @@ def digest(folder, edits=(), function="cutting.cut"):
         ("shapes", "return 4", "return 5"),
         ("shapes", "width = 1", "width = 2"),
         ("shapes", "@dataclass\n", "@dataclass(frozen=True)\n"),
-        ("colours", "doubled(n) + late", "doubled(n) * late"),
-        ("colours", 'simplefilter("ignore")', 'simplefilter("error")'),
-        ("late", "return 6", "return 8"),
-        ("late", '"X", "1"', '"X", "2"'),
+        ("paint.colours", "doubled(n) + late", "doubled(n) * late"),
+        ("paint.colours", 'simplefilter("ignore")', 'simplefilter("error")'),
+        ("paint.late", "return 6", "return 8"),
+        ("paint.late", '"X", "1"', '"X", "2"'),
     ],
 )
 def test_an_edit_of_what_a_function_reaches_changes_its_digest(tmp_path, edit):
@@ -140,8 +143,8 @@ def test_an_edit_of_what_a_function_reaches_changes_its_digest(tmp_path, edit):
         ("shapes", '"""Base."""\n    ', ""),
         ("shapes", '"""Corners."""', '"""How many corners."""'),
         ("shapes", "return OTHER", "return OTHER + 1"),
-        ("colours", "return 3", "return 4"),
-        ("late", "return 7", "return 8"),
+        ("paint.colours", "return 3", "return 4"),
+        ("paint.late", "return 7", "return 8"),
     ],
 )
 def test_an_edit_of_anything_else_does_not(tmp_path, edit):
@@ -155,19 +158,22 @@ def test_a_docstring_that_is_a_whole_body_counts_for_nothing(tmp_path):
 
 
 def test_definitions_that_come_and_go_count_for_nothing(tmp_path):
-    moved = [("colours", "\ndef unused():\n    return 3\n", ""), ("colours", "\ndef grey", "\nX = 1\ndef grey")]
+    moved = [
+        ("paint.colours", "\ndef unused():\n    return 3\n", ""),
+        ("paint.colours", "\ndef grey", "\nX = 1\ndef grey"),
+    ]
     assert digest(tmp_path, moved) == digest(tmp_path)
 
 
 def test_a_name_that_passes_through_a_module_is_followed(tmp_path):
-    through = ("cutting", "histotransfer.colours import", "histotransfer.passing import")
-    edit = ("colours", "doubled(n) + late", "doubled(n) * late")
-    tmp_path.joinpath("passing.py").write_text("from histotransfer.colours import grey\n")
+    through = ("cutting", "histotransfer.paint.colours import", "histotransfer.passing import")
+    edit = ("paint.colours", "doubled(n) + late", "doubled(n) * late")
+    tmp_path.joinpath("passing.py").write_text("from histotransfer.paint.colours import grey\n")
     assert digest(tmp_path, [through, edit]) != digest(tmp_path, [through])
 
 
 def test_names_that_pass_round_in_a_circle_come_to_an_end(tmp_path):
-    through = ("cutting", "histotransfer.colours import", "histotransfer.passing import")
+    through = ("cutting", "histotransfer.paint.colours import", "histotransfer.passing import")
     tmp_path.joinpath("passing.py").write_text("from histotransfer.back import grey\n")
     tmp_path.joinpath("back.py").write_text("from histotransfer.passing import grey\n")
     assert len(digest(tmp_path, [through])) == 16
@@ -176,26 +182,57 @@ def test_names_that_pass_round_in_a_circle_come_to_an_end(tmp_path):
 def test_two_functions_may_bind_one_name_to_two_modules(tmp_path):
     """The later import is of the module that does not matter."""
     edits = [
-        ("cutting", "from histotransfer.colours import grey as to_grey\n", ""),
-        ("cutting", "    # a comment\n", "    from histotransfer.colours import grey as to_grey\n"),
-        ("cutting", "    return 1\n", "    from histotransfer.late import value as to_grey\n    return to_grey()\n"),
+        ("cutting", "from histotransfer.paint.colours import grey as to_grey\n", ""),
+        ("cutting", "    # a comment\n", "    from histotransfer.paint.colours import grey as to_grey\n"),
+        (
+            "cutting",
+            "    return 1\n",
+            "    from histotransfer.paint.late import value as to_grey\n    return to_grey()\n",
+        ),
     ]
-    changed = ("colours", "doubled(n) + late", "doubled(n) * late")
+    changed = ("paint.colours", "doubled(n) + late", "doubled(n) * late")
     assert digest(tmp_path, [*edits, changed]) != digest(tmp_path, edits)
 
 
 @pytest.mark.parametrize(
     "line", ["import histotransfer.shapes", "from . import shapes", "from .shapes import area", "import histotransfer",
-             "from histotransfer.shapes import *", "from histotransfer.a.b import c"]
+             "from histotransfer.shapes import *", "from histotransfer.a.b import c", "from histotransfer import paint",
+             "from histotransfer import shapes, paint", "from histotransfer.paint import grey",
+             "import histotransfer.paint.colours as colours", "from histotransfer.paint import *"]
 )  # fmt: skip
 def test_an_import_that_is_not_followed_is_refused(tmp_path, line):
     with pytest.raises(ValueError, match=f"cutting.py: imports within the package are .* found `{re.escape(line)}`"):
         digest(tmp_path, [("cutting", "from histotransfer import shapes", line)])
 
 
-def test_a_function_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"cutting\.py defines LIMIT, cut, other; found 'cutt'"):
-        digest(tmp_path, function="cutting.cutt")
+def test_a_name_that_a_folder_hands_on_is_refused(tmp_path):
+    """An edit of what an ``__init__.py`` hands on would change no digest."""
+    tmp_path.joinpath("paint").mkdir()
+    tmp_path.joinpath("paint/__init__.py").write_text("from histotransfer.paint.colours import grey\n")
+    line = "from histotransfer.paint import grey as to_grey"
+    with pytest.raises(ValueError, match=f"cutting.py: imports within the package are .* found `{line}`"):
+        digest(tmp_path, [("cutting", "from histotransfer.paint.colours import grey as to_grey", line)])
+
+
+def test_an_error_names_the_file_in_its_folder(tmp_path):
+    edit = ("paint.colours", "from histotransfer.paint import late", "from histotransfer import paint")
+    with pytest.raises(ValueError, match=r"^paint/colours\.py: imports within the package"):
+        digest(tmp_path, [edit])
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("cutting.cutt", r"cutting\.py defines LIMIT, cut, other; found 'cutt'"),
+        ("paint.colours.gray", r"paint/colours\.py defines grey, unused; found 'gray'"),
+        ("colours.grey", r"modules of histotransfer are cutting, paint\.colours, paint\.late, shapes; found 'colours'"),
+        ("paint.grey", r"modules of histotransfer are .*; found 'paint'"),
+        ("cut", r"modules of histotransfer are .*; found ''"),
+    ],
+)
+def test_a_function_that_is_not_there_is_an_error(tmp_path, function, message):
+    with pytest.raises(ValueError, match=message):
+        digest(tmp_path, function=function)
 
 
 # what the rules ask for
@@ -203,11 +240,11 @@ def test_a_function_that_is_not_there_is_an_error(tmp_path):
 
 def names_in_rules():
     text = {path.name: path.read_text() for path in [*ROOT.glob("rules/*.smk"), ROOT / "Snakefile"]}
-    return [(name, found) for name, rules in text.items() for found in re.findall(r'\bcode\("([^"]*)"\)', rules)]
+    return [(name, found) for name, rules in text.items() for found in re.findall(r'\bstep\("([^"]*)"\)', rules)]
 
 
 def test_the_rules_have_digests_of_code():
-    assert len(names_in_rules()) >= 17
+    assert len(names_in_rules()) >= 70
 
 
 @pytest.mark.parametrize(("file", "function"), names_in_rules())
@@ -222,38 +259,47 @@ def test_digests_of_rules_differ():
 
 
 def edited_digest(folder, module, old, new, function):
-    for path in PACKAGE.glob("*.py"):
-        text = path.read_text("utf-8")
-        if path.stem == module:
-            assert text.count(old) == 1
-            text = text.replace(old, new)
-        (folder / path.name).write_text(text, "utf-8")
-    return provenance.CodeDigests(folder)(function)
+    shutil.copytree(PACKAGE, folder / "package", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    path = folder / "package" / f"{module.replace('.', '/')}.py"
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+    return provenance.CodeDigests(folder / "package")(function)
 
 
 @pytest.mark.parametrize(
     ("module", "old", "new", "reruns", "stays"),
     [
         (
-            "tissue",
+            "slides.tissue",
             "OVERVIEW_UM = 8.0",
             "OVERVIEW_UM = 4.0",
-            ["tissue.write_mask", "tiles.write_grid"],
-            ["slides.inspect_slide", "pixels.write_pixels", "labels.label_slide", "features.extract"],
+            ["slides.tissue.write_mask", "slides.grid.write_grid"],
+            [
+                "slides.reader.inspect_slide",
+                "slides.pixels.write_pixels",
+                "cohort.labels.label_slide",
+                "features.extraction.extract",
+            ],
         ),
         (
-            "pixels",
+            "slides.pixels",
             "LARGEST_READ = 4_000_000",
             "LARGEST_READ = 1_000_000",
-            ["pixels.write_pixels", "streaming.extract_from_slides"],
-            ["tiles.write_grid", "features.extract", "patches.write_part", "cohort.gather_slides"],
+            ["slides.pixels.write_pixels", "features.streaming.extract_from_slides"],
+            [
+                "slides.grid.write_grid",
+                "features.extraction.extract",
+                "slides.patches.write_part",
+                "cohort.cohort.gather_slides",
+            ],
         ),
         (
-            "patches",
+            "slides.patches",
             "size = min(height, width)",
             "size = max(height, width)",
-            ["patches.write_part"],
-            ["pixels.write_pixels", "features.extract"],
+            ["slides.patches.write_part"],
+            ["slides.pixels.write_pixels", "features.extraction.extract"],
         ),
     ],
 )

@@ -198,7 +198,7 @@ def test_another_slide_under_the_same_name_is_extracted_again(study):
 # ---- changed code
 
 
-#: Where a change of the library is felt: module, what stands there, what comes in its place, rules that run again.
+#: Where a change of the library is felt: its file, what stands there, what comes in its place, rules that run again.
 CHANGES = {
     "labels": (
         "cohort/labels.py",

@@ -9,12 +9,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from repository import ROOT as REPOSITORY
-from rule_texts import FOLDERS, READ_BENCHMARKS, RULE_FILES, RULES, WORKING
+from rule_texts import PATTERNS, READ_BENCHMARKS, RULE_FILES, RULES, WORKING, written_rules
 
 
 def wildcards(text):
-    for name, folder in FOLDERS.items():
-        text = text.replace(f"{{{name}}}", folder)
+    text = re.sub(r"\{?\bpaths\.([A-Z_]+)\}?", lambda match: PATTERNS[match[1]], text)
     # what stands in doubled braces is a wildcard where the text is formatted first
     return set(re.findall(r"\{(\w+)\}", text))
 
@@ -37,6 +36,8 @@ def test_a_rule_says_what_it_does_and_leaves_a_log_and_its_cost(name):
     of_output = wildcards(rule["output"])
     if "of_each_method" in rule["output"]:
         of_output -= {"features", "classifier"}
+    if "in_study" in rule["output"]:
+        of_output -= {"study"}
     assert of_output <= wildcards(log), "two jobs would write one log"
 
 
@@ -44,7 +45,15 @@ def test_each_stage_is_a_target_by_its_name():
     assert {"slides", "tissue", "tiles", "pixels", "features", "classifiers", "report"} <= RULES.keys()
 
 
-@pytest.mark.parametrize("path", [path for path in RULE_FILES if path.stem != "common"], ids=lambda path: path.stem)
+def works(path):
+    return any(rule["name"] in WORKING for rule in written_rules(path.read_text("utf-8")))
+
+
+def test_files_without_rules_that_work_are_those_that_all_rules_use():
+    assert {path.stem for path in RULE_FILES if not works(path)} == {"common", "params", "inputs", "run_step"}
+
+
+@pytest.mark.parametrize("path", [path for path in RULE_FILES if works(path)], ids=lambda path: path.stem)
 def test_a_rule_file_says_first_what_it_needs_and_gives(path):
     first = path.read_text("utf-8").partition("\n\n")[0]
     assert all(line.startswith("# ") for line in first.splitlines())
@@ -113,6 +122,19 @@ def test_the_profile_has_keys_that_snakemake_knows():
         # the executor's own options are known where its plugin is installed, which refuses others (tests/test_slurm.py)
         executor = f"{profile.get('executor')}-"
         assert {key for key in profile if not key.startswith(executor)} <= options
+
+
+def test_the_workflow_catalog_can_read_what_it_shows():
+    """Keys and kinds as the catalogue's generator looks them up."""
+    usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
+    assert usage.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["mandatory-flags"].keys() == {"desc", "flags"}
+    assert usage["software-stack-deployment"].keys() == {"conda", "apptainer", "apptainer+conda"}
+    # an environment for every rule, and figures that say where Snakemake's own report shows them
+    working = [RULES[name] for name in WORKING]
+    assert usage["software-stack-deployment"]["conda"] == all("conda" in rule for rule in working)
+    assert usage["software-stack-deployment"]["apptainer"] == any("container" in rule for rule in working)
+    assert usage["report"] == any("report(" in rule["output"] for rule in working)
 
 
 def make_targets():

@@ -233,7 +233,7 @@ def test_a_table_without_videos_is_split_by_image(tmp_path):
     [
         (
             {"columns": {"slide": "video"}},
-            "row 1, column video: the column is missing, which holds 'slide' (did you mean 'video_id'?); "
+            "row 1, column video: the column for 'slide' is missing (did you mean 'video_id'?); "
             "found image_path, pathology, video_id",
         ),
         (

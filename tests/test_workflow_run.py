@@ -1,9 +1,7 @@
-"""What a script calls: the rule's names reach the function, its errors reach log and terminal; and all rules fit."""
+"""What the script of the rules calls: names reach the function, errors reach log and terminal; and all rules fit."""
 
 from __future__ import annotations
 
-import ast
-import importlib
 import inspect
 import logging
 import os
@@ -11,37 +9,43 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from repository import ROOT
+from repository import PACKAGE, ROOT, SCRIPTS
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, ResourceList, Wildcards
 
-from histotransfer import store, workflow
+from histotransfer import definitions, plain_data, provenance, store, workflow
 
-SCRIPTS = ROOT / "workflow_scripts"
+#: The module of the package that holds the functions of the tests below.
+STEPS = "steps_of_test"
 
 
-# one function, called as a script does
+# one function, called as a rule names it
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
-    """Give a function that makes what Snakemake gives to a script; what a run changes is undone."""
+    """Give a function that makes what Snakemake gives to the script of a rule; what a run changes is undone."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VIPS_CONCURRENCY"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     handlers = list(workflow.log.handlers)
+    steps = ModuleType(f"histotransfer.{STEPS}")
+    monkeypatch.setitem(sys.modules, steps.__name__, steps)
 
-    def make(*, inputs=None, outputs=None, params=None, wildcards=None, threads=1, gpu=None, logged=True, **more):
+    def make(
+        function, *, inputs=None, outputs=None, params=None, wildcards=None, threads=1, gpu=None, logged=True, **more
+    ):
         def named(kind, items):
             return kind(fromdict=items or {})
 
+        steps.function = function
         return SimpleNamespace(
             input=named(InputFiles, inputs),
             output=named(OutputFiles, outputs),
-            params=named(Params, params),
+            params=named(Params, {**(params or {}), "step": f"{STEPS}.function"}),
             wildcards=named(Wildcards, wildcards),
             log=Log(toclone=[str(tmp_path / "logs" / "job.log")] if logged else []),
             resources=named(ResourceList, more if gpu is None else {**more, "gpu": gpu}),
@@ -63,14 +67,8 @@ def test_named_inputs_outputs_and_params_are_the_arguments(job):
     def function(*, slide, grids, pixels, px):
         found.update(slide=slide, grids=grids, pixels=pixels, px=px)
 
-    workflow.run(
-        job(
-            inputs={"slide": "a.svs", "grids": ["a.h5"]},
-            outputs={"pixels": "b.h5"},
-            params={"px": 224, "code": "0123"},
-        ),
-        function,
-    )
+    given = {"inputs": {"slide": "a.svs", "grids": ["a.h5"]}, "outputs": {"pixels": "b.h5"}}
+    workflow.run(job(function, **given, params={"px": 224, "code": "0123"}))
     assert found == {"slide": "a.svs", "grids": ["a.h5"], "pixels": "b.h5", "px": 224}
     assert type(found["slide"]) is str
     assert type(found["grids"]) is list
@@ -78,17 +76,32 @@ def test_named_inputs_outputs_and_params_are_the_arguments(job):
 
 def test_code_and_threads_are_given_to_a_function_that_names_them(job):
     found = {}
-    workflow.run(job(params={"code": "0123"}, threads=3), lambda *, code, threads: found.update(c=code, t=threads))
+
+    def function(*, code, threads):
+        found.update(c=code, t=threads)
+
+    workflow.run(job(function, params={"code": "0123"}, threads=3))
     assert found == {"c": "0123", "t": 3}
     assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "3"
     assert os.environ["VIPS_CONCURRENCY"] == "1"
+
+
+def test_a_param_becomes_the_object_that_the_function_asks_for(job):
+    found = []
+
+    def function(*, crop: definitions.Crop, other, sizes: list[int]):
+        found.extend([crop, other, sizes])
+
+    crop = definitions.Crop(px=32, border="mirror")
+    workflow.run(job(function, params={"crop": plain_data.plain(crop), "other": {"px": 32}, "sizes": [1]}))
+    assert found == [crop, {"px": 32}, [1]]
 
 
 @pytest.mark.parametrize(("gpu", "seen"), [(None, "-1"), (0, "-1"), (1, "0")])
 def test_a_job_sees_the_devices_that_its_rule_asks_for(job, monkeypatch, tmp_path, gpu, seen):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = []
-    workflow.run(job(gpu=gpu), lambda: found.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    workflow.run(job(lambda: found.append(os.environ["CUDA_VISIBLE_DEVICES"]), gpu=gpu))
     assert found == [seen]
 
 
@@ -102,7 +115,7 @@ def test_a_job_works_on_the_nodes_own_disk_where_the_profile_says_so(job, tmp_pa
             part.write_text("{}")
 
     asked = {} if scratch is None else {"scratch": scratch}
-    workflow.run(job(tmpdir=str(tmp_path / "scratch"), **asked), function)
+    workflow.run(job(function, tmpdir=str(tmp_path / "scratch"), **asked))
     assert found == [works_there]
     assert target.read_text() == "{}"
     # and what is called outside of a job does not
@@ -113,7 +126,7 @@ def test_a_job_works_on_the_nodes_own_disk_where_the_profile_says_so(job, tmp_pa
 
 def test_a_name_used_twice_is_an_error(job):
     with pytest.raises(ValueError, match=r"rule cut: inputs, outputs and params .* found \['slide'\] twice"):
-        workflow.run(job(inputs={"slide": "a.svs"}, params={"slide": "a"}), lambda *, slide: None)
+        workflow.run(job(lambda *, slide: None, inputs={"slide": "a.svs"}, params={"slide": "a"}))
 
 
 def failing(error):
@@ -135,9 +148,9 @@ def failing(error):
     ],
 )
 def test_an_error_is_told_on_the_terminal_and_explained_in_the_log(job, tmp_path, capfd, error, said):
-    given = job(wildcards={"dataset": "demo", "slide": "s1"})
+    given = job(failing(error), wildcards={"dataset": "demo", "slide": "s1"})
     with pytest.raises(SystemExit) as stopped:
-        workflow.run(given, failing(error))
+        workflow.run(given)
     assert stopped.value.code == 1
     terminal = capfd.readouterr().err
     assert terminal == f"rule cut failed (dataset demo, slide s1): {said}\n"
@@ -154,7 +167,7 @@ def test_what_the_library_says_reaches_the_terminal_from_info_on_and_the_log_in_
         library.info("news")
         library.warning("trouble")
 
-    workflow.run(job(), function)
+    workflow.run(job(function))
     assert capfd.readouterr().err.splitlines()[:-1] == ["news", "trouble"]
     lines = (tmp_path / "logs" / "job.log").read_text("utf-8").splitlines()
     assert [line.split(" ", 2)[2] for line in lines[:3]] == ["DEBUG detail µ", "INFO news", "WARNING trouble"]
@@ -163,14 +176,14 @@ def test_what_the_library_says_reaches_the_terminal_from_info_on_and_the_log_in_
 
 def test_a_rule_without_a_log_can_run(job, capfd):
     with pytest.raises(SystemExit):
-        workflow.run(job(logged=False), failing(ValueError("no")))
+        workflow.run(job(failing(ValueError("no")), logged=False))
     assert "rule cut failed: no" in capfd.readouterr().err
 
 
 def test_a_log_tells_of_the_last_run_alone(job, tmp_path):
     with pytest.raises(SystemExit):
-        workflow.run(job(), failing(ValueError("first")))
-    workflow.run(job(), lambda: None)
+        workflow.run(job(failing(ValueError("first"))))
+    workflow.run(job(lambda: None))
     log = (tmp_path / "logs" / "job.log").read_text()
     assert "first" not in log
     assert "done" in log
@@ -200,6 +213,7 @@ rule good:
         number=0.5,
         nothing=None,
         text="a b",
+        step="steps_of_test.good",
         code="0123",
     script:
         "script.py"
@@ -211,33 +225,41 @@ rule bad:
         found="{name}.json",
     log:
         "logs/{name}.log",
+    params:
+        step="steps_of_test.bad",
     script:
         "script.py"
 """
 
+# the package finds the module of the tests besides its own
 SCRIPT = f"""
-import sys
+import os, sys
 sys.path.insert(0, {str(SCRIPTS)!r})
-from histotransfer import store, workflow
+import histotransfer
+histotransfer.__path__.append(os.getcwd())
+{(SCRIPTS / "run_step.py").read_text("utf-8")}
+"""
+
+STEPS_OF_TEST = """
+from histotransfer import store
 
 def good(*, one, some, none, many, found, nested, number, nothing, text, threads):
     kinds = [type(value).__name__ for value in (one, some, some[0], none, many, nested, number, text)]
-    store.write_json(found, {{"one": one, "some": some, "none": none, "many": many, "nested": nested,
-                              "number": number, "nothing": nothing, "text": text, "threads": threads, "kinds": kinds}})
+    store.write_json(found, {"one": one, "some": some, "none": none, "many": many, "nested": nested,
+                             "number": number, "nothing": nothing, "text": text, "threads": threads, "kinds": kinds})
 
 def bad(*, one, found):
     with store.replacing(found) as part:
         part.write_text("half")
-        raise ValueError(f"{{one}} is bad")
-
-workflow.run(snakemake, good if snakemake.rule == "good" else bad)
+        raise ValueError(f"{one} is bad")
 """
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rules")
-    for name, text in {"Snakefile": SNAKEFILE, "script.py": SCRIPT, "a.txt": "", "b.txt": ""}.items():
+    files = {"Snakefile": SNAKEFILE, "script.py": SCRIPT, f"{STEPS}.py": STEPS_OF_TEST, "a.txt": "", "b.txt": ""}
+    for name, text in files.items():
         (folder / name).write_text(text)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--keep-going", "--nocolor"]
     return folder, subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -262,7 +284,7 @@ def test_a_failed_job_fails_the_run_and_says_why(ran):
     assert list(folder.glob(".*.part")) == []
 
 
-# every rule against the function that its script names
+# every rule against the function that it names
 
 
 def load_rules(folder, config):
@@ -291,16 +313,9 @@ def rules(tmp_path_factory):
         os.chdir(here)
 
 
-def function_of(script):
-    """Return the function that a script hands to `workflow.run`, by its syntax tree, as 'module.function'."""
-    calls = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.Call)]
-    (call,) = (call for call in calls if ast.unparse(call.func) == "workflow.run")
-    assert ast.unparse(call.args[0]) == "snakemake"
-    return ast.unparse(call.args[1])
-
-
 def scripted(rules):
-    return {name: rule for name, rule in rules.items() if rule.script}
+    """Return the rules that run the script; `run_step` is what they have in common, and makes nothing itself."""
+    return {name: rule for name, rule in rules.items() if rule.script and name != "run_step"}
 
 
 def test_both_ways_to_features_are_among_the_rules(rules):
@@ -310,17 +325,16 @@ def test_both_ways_to_features_are_among_the_rules(rules):
 def test_every_rules_names_are_arguments_of_its_function(rules):
     wrong = []
     for name, rule in scripted(rules).items():
-        module, function = function_of(ROOT / "rules" / rule.script).split(".")
-        signature = inspect.signature(getattr(importlib.import_module(f"histotransfer.{module}"), function))
+        step = rule.params["step"]
+        function = workflow.function_of(step)
+        signature = inspect.signature(function)
         names = Counter([*rule.input.keys(), *rule.output.keys(), *rule.params.keys()])
         wrong += [f"{name}: {twice} names two things" for twice, n in names.items() if n > 1]
-        given = set(names)
-        given -= workflow.ABOUT_RERUNS - signature.parameters.keys()
-        given |= {"threads"} & signature.parameters.keys()
+        threads = {"threads": 1} if "threads" in signature.parameters else {}
         try:
-            signature.bind(**dict.fromkeys(given))
+            signature.bind(**workflow.arguments_of(function, dict.fromkeys(names)), **threads)
         except TypeError as error:
-            wrong.append(f"{name}: {module}.{function}: {error}")
+            wrong.append(f"{name}: {step}: {error}")
     assert wrong == []
 
 
@@ -332,17 +346,16 @@ def test_every_input_output_and_param_of_a_scripted_rule_has_a_name(rules):
 
 
 def test_every_rule_takes_the_digest_of_the_function_that_it_runs(rules):
-    from histotransfer import provenance
-
-    code = provenance.CodeDigests(SCRIPTS / "histotransfer")
+    code = provenance.CodeDigests(PACKAGE)
     for name, rule in scripted(rules).items():
-        assert rule.params["code"] == code(function_of(ROOT / "rules" / rule.script)), name
+        assert rule.params["code"] == code(rule.params["step"]), name
 
 
-def test_every_script_is_the_script_of_one_rule(rules):
-    used = Counter(Path(rule.script).name for rule in scripted(rules).values())
-    calling = {path.name for path in SCRIPTS.glob("*.py") if "workflow.run(" in path.read_text()}
-    assert used == dict.fromkeys(calling, 1)
+def test_every_rule_that_runs_python_runs_the_one_script(rules):
+    assert {Path(rule.script).name for rule in scripted(rules).values()} == {"run_step.py"}
+    assert [name for name, rule in rules.items() if rule.is_run or rule.notebook or rule.wrapper] == []
+    # and the script is the only one of its kind
+    assert [path.name for path in SCRIPTS.glob("*.py") if "workflow.run(" in path.read_text("utf-8")] == ["run_step.py"]
 
 
 def test_every_scripted_rule_has_a_log(rules):

@@ -8,7 +8,7 @@ import slide_factory
 
 from histotransfer import store
 from histotransfer.cohort import labels
-from histotransfer.sheets import samples
+from histotransfer.sheets import ids, samples
 
 CLASSES = {"adenoma": "tumour", "carcinoma": "tumour", "normal": "normal"}
 
@@ -103,8 +103,7 @@ def test_the_rows_of_a_table_of_points(tmp_path):
 def test_the_parts_of_a_table_have_every_row_once(tmp_path):
     rows = slide_factory.write_patches(tmp_path / "png", tmp_path / "sheet.tsv", patients=6)
     parts = [
-        label_part(tmp_path, tmp_path / "sheet.tsv", kind="patches", part=part, n_parts=3)
-        for part in samples.part_ids(3)
+        label_part(tmp_path, tmp_path / "sheet.tsv", kind="patches", part=part, n_parts=3) for part in ids.part_ids(3)
     ]
     assert sorted(row["tile"] for part in parts for row in part) == sorted(row["tile"] for row in rows)
     assert all(parts)

@@ -16,7 +16,7 @@ from repository import ROOT as REPOSITORY
 
 from histotransfer import store
 from histotransfer.drawn import demo, patients
-from histotransfer.sheets import samples
+from histotransfer.sheets import reading
 
 SHEET = REPOSITORY / "data" / "demo" / "slides.tsv"
 SMALL = (1100, 800)
@@ -208,11 +208,11 @@ def test_the_sheet_is_complete():
     assert all(row["path"] == f"{row['image']}.tif" and row["image"].startswith(row["patient"]) for row in rows)
 
 
-@pytest.mark.parametrize("kind", sorted(samples.COLUMNS))
+@pytest.mark.parametrize("kind", sorted(reading.COLUMNS))
 def test_the_readme_of_data_describes_every_column_of_a_sheet(kind):
     text = (REPOSITORY / "data" / "README.md").read_text("utf-8")
     section = text.split(f"### `kind: {kind}`")[1].split("\n#")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     described = [name.strip(" `") for row in rows for name in row.split(",")]
-    required, optional = samples.COLUMNS[kind]
+    required, optional = reading.COLUMNS[kind]
     assert sorted(described) == sorted([*required, *optional])

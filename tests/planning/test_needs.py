@@ -9,7 +9,9 @@ from resources_factory import asked_and_took
 from rule_texts import RULES, WORKING
 
 from histotransfer.classifiers import kinds, linear_svm
+from histotransfer.definitions import ExtraTrees, LinearSvm, Perceptron, Selection
 from histotransfer.networks import table
+from histotransfer.networks.specification import specification
 from histotransfer.planning import needs, rates
 from histotransfer.planning.needs import Need
 
@@ -63,7 +65,7 @@ def plain(monkeypatch):
     """One network of round numbers."""
     rate = rates.NetworkRate(tiles_s=10, start_s=5, mb=1850, tile_mb=100)
     monkeypatch.setitem(rates.NETWORKS, "ResNet50", rate)
-    return {"architecture": "ResNet50", "alpha": None}
+    return specification({"architecture": "ResNet50", "weights": "random"})
 
 
 def test_extraction_by_hand(plain):
@@ -94,7 +96,8 @@ def test_every_network_has_its_rates(name):
     assert rate.tiles_s > 0
     assert 500 < rate.mb < 4000
     assert 5 < rate.tile_mb < 600
-    need = needs.extraction({"architecture": name}, px=table.ARCHITECTURES[name].px, tiles=100, batch=32)
+    network = specification({"architecture": name, "weights": "random"})
+    need = needs.extraction(network, px=network.px, tiles=100, batch=32)
     assert need.mb == rate.mb
 
 
@@ -145,30 +148,30 @@ def test_what_was_measured_of_classifiers_is_within_what_is_asked_for(kind, rows
 
 
 @pytest.mark.parametrize(
-    ("settings", "slower"),
+    ("classifier", "slower"),
     [
-        ({}, 1),
-        ({"trees": 500, "max_features": "sqrt"}, 2),
+        (ExtraTrees(max_features=("sqrt",)), 1),
+        (ExtraTrees(trees=500, max_features=("sqrt",)), 2),
         # of 1,600 features the root is 40, a tenth 160
-        ({"max_features": [0.1]}, 4),
-        ({"max_features": ["sqrt", 0.1]}, 2.5),
-        ({"max_features": "all"}, 40),
-        ({"max_features": 8}, 1),
+        (ExtraTrees(max_features=(0.1,)), 4),
+        (ExtraTrees(max_features=("sqrt", 0.1)), 2.5),
+        (ExtraTrees(max_features=("all",)), 40),
+        (ExtraTrees(max_features=(8,)), 1),
     ],
 )
-def test_forests_that_look_at_more_features_are_slower(settings, slower):
-    assert needs.forest_slowness(settings, 1600) == pytest.approx(slower)
+def test_forests_that_look_at_more_features_are_slower(classifier, slower):
+    assert needs.forest_slowness(classifier, 1600) == pytest.approx(slower)
 
 
 def test_a_grid_has_the_product_of_its_lists_points():
-    assert needs.grid_points({"kind": "libsvm", "C": [0.1, 1, 10]}) == 3
-    assert needs.grid_points({"kind": "perceptron", "learning_rate": [0.1, 1], "iterations": [1, 2, 3]}) == 6
-    assert needs.grid_points({"kind": "extratrees", "trees": 250}) == 1
+    assert needs.grid_points(LinearSvm(kind="libsvm", C=(0.1, 1, 10))) == 3
+    assert needs.grid_points(Perceptron(learning_rate=(0.1, 1), iterations=(1, 2, 3))) == 6
+    assert needs.grid_points(ExtraTrees(trees=250, max_features=("sqrt",))) == 1
 
 
 @pytest.mark.parametrize("step", [0.1, 100, "adaptive"])
 def test_an_elimination_takes_more_than_a_classifier(step):
-    settings = {"kind": "rfe", "step": step, "trees": 250}
+    settings = Selection(step=step, trees=250)
     found = needs.selection(settings, tiles=2000, rows=2000, row_bytes=8192, columns=2048, folds=3)
     # 388 MiB and 88 s were measured with a step of 0.1
     assert found.mb * needs.MEMORY_FACTOR > 388 * 1.0486
@@ -181,11 +184,12 @@ def test_an_elimination_takes_more_than_a_classifier(step):
 @pytest.mark.parametrize("name", WORKING)
 def test_every_rule_says_what_it_needs(name):
     asked = RULES[name].get("resources", "")
-    said = re.findall(r"\*\*(needed\(\w+\)|by_files\(\"(\w+)\"\)),", asked)
-    assert len(said) == 1, f"rule {name} must ask for memory and time by needed(...) or by_files(...); found {asked!r}"
-    by_files = said[0][1]
-    assert by_files in ("", name)
-    assert not by_files or name in needs.OF_FILES
+    said = re.findall(r"\*\*REQUESTS\.(by\(REQUESTS\.\w+\)|by_files\(\)),", asked)
+    assert len(said) == 1, f"rule {name} must ask for memory and time by REQUESTS; found {asked!r}"
+    if said == ["by_files()"]:
+        assert needs.of_files(name).mb > 0
+    else:
+        assert name not in needs.OF_FILES
 
 
 def test_the_rules_that_run_networks_ask_for_a_gpu():
@@ -208,6 +212,17 @@ def test_a_u_net_by_hand():
 
 def test_no_needs_are_those_of_a_rule_that_is_not_there():
     assert needs.OF_FILES.keys() <= set(WORKING)
+    assert needs.OF_VERBS.keys() <= {name.partition("_")[0] for name in set(WORKING) - needs.OF_FILES.keys()}
+
+
+def test_a_rule_that_is_not_in_the_table_takes_what_its_verb_does():
+    assert needs.of_files("draw_scores") == needs.OF_VERBS["draw"]
+    assert needs.of_files("tabulate_points") == needs.of_files("collect_scores") == needs.of_files("rank_methods")
+    assert needs.of_files("draw_slide") == needs.OF_FILES["draw_slide"]
+    with pytest.raises(
+        ValueError, match=r"are known for draw_slide, .* and draw_\.\.\., .*; found rule 'paint_slide'$"
+    ):
+        needs.of_files("paint_slide")
 
 
 def test_what_each_job_asked_for_is_more_than_it_took(finished, tmp_path):

@@ -1,4 +1,4 @@
-"""Somebody's table as a sheet of patches: what becomes of each row, and what a table can have wrong with it."""
+"""Third-party tables made into sheets of patches: what becomes of each row, and what can be wrong with a table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import subprocess
 import sys
 import textwrap
 
-import numpy as np
 import pytest
 from study_factory import REPOSITORY
 
-from histotransfer.sheets import foreign_tables, samples
+from histotransfer.sheets import foreign_tables, hashes, samples
+from histotransfer.sheets.reading import SheetCheck
 
 QUILT = {"path": "image_path", "label": "pathology", "slide": "video_id"}
 HOW = {
@@ -149,8 +149,8 @@ def test_files_in_several_folders_are_found_by_one_listing_of_each(tmp_path, mon
     names = [f"v{k % 3}/{k}.png" for k in range(12)]
     text = "image_path,pathology,video_id\n" + "".join(f"{name},x,\n" for name in names)
     write(tmp_path, text + "gone/1.png,x,\nv0/../v1/1.png,x,\nv0/99.png,x,\n", names)
-    listed, scandir = [], foreign_tables.os.scandir
-    monkeypatch.setattr(foreign_tables.os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    listed, scandir = [], hashes.os.scandir
+    monkeypatch.setattr(hashes.os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
     rows, found = filter_rows(tmp_path)
     # v0/../v1/1.png is v1/1.png once more
     assert [row.tile for row in rows] == names
@@ -189,28 +189,28 @@ def test_all_problems_of_the_labels_come_at_once_with_row_and_column(tmp_path):
         f"row 5, column pathology: {legal}; found \"[__import__('os').remove('a.jpg')]\"",
         f"row 6, column pathology: {legal}; found {deep[:77] + '...'!r}",
         f"row 7, column pathology: {legal}, in at most 10,000 characters; found 10,004 characters",
-        "row 8, column pathology: must hold no tab and no line break; found 'a b'",
+        "row 8, column pathology: must not hold a tab or a line break; found 'a b'",
     ]
     assert (tmp_path / "images/a.jpg").exists()
 
 
 def test_what_the_config_calls_an_error_is_one(tmp_path):
     write(tmp_path, PAIRS, ["a.jpg"])
-    once = "each image file stands once; `repeated: first` takes its first row; found 'a.jpg'"
+    once = "an image file must not be repeated; `repeated: first` takes its first row; found 'a.jpg'"
     assert problems(tmp_path, several_labels="error", unlabelled="error", repeated="error") == [
         f"row 4, column image_path: {once}",
-        "row 5, column pathology: must be one label; `several_labels` may drop such rows or take the first; "
+        "row 5, column pathology: must be one label; `several_labels` can drop such rows or take the first label; "
         "found \"['Breast', 'Renal']\"",
-        "row 7, column pathology: must have a label; `unlabelled` may exclude or keep such rows; found none",
+        "row 7, column pathology: must have a label; `unlabelled` can exclude or keep such rows; found none",
         f"row 9, column image_path: {once}",
     ]
-    with pytest.raises(ValueError, match=r"2 are not, the first is that of row 6, 'c.jpg'$"):
+    with pytest.raises(ValueError, match=r"all files must exist .*; 2 are missing, the first in row 6, 'c.jpg'$"):
         filter_rows(tmp_path, missing_files="fail")
 
 
 def test_no_row_left_is_an_error_that_says_why(tmp_path):
     write(tmp_path, PAIRS, [])
-    said = r"a row must be left to use, .*; found 1 no path, 1 several labels, 4 missing$"
+    said = r"needs at least one usable row, .*; found 1 no path, 1 several labels, 4 missing$"
     with pytest.raises(ValueError, match=said):
         filter_rows(tmp_path, unlabelled="keep")
 
@@ -220,21 +220,23 @@ def test_no_row_left_is_an_error_that_says_why(tmp_path):
     [
         (
             "image_path,pathology,video_id\na.jpg,x,v\nb.jpg,'a caption\nof two lines',v\n",
-            "row 3: a row has 3 cells, as the header has (a line break, a quote or a separator inside a cell needs "
-            "double quotes around the cell); found 2 cells",
+            "row 3: a row must have as many cells as the header, 3 (a cell with a line break, a quote or a separator "
+            "in it must be in double quotes); found 2 cells",
         ),
         (
             'image_path,pathology,video_id\na.jpg,"x" y,v\n',
-            'row 2: in a cell in double quotes a double quote is written twice, ""; found a single one inside the cell',
+            'row 2: in a cell in double quotes, a double quote must be written twice, ""; '
+            "found a single one inside the cell",
         ),
         (
             'image_path,pathology,video_id\na.jpg,x,v\nb.jpg,"x,v\nc.jpg,x,v\n',
-            "row 3: a double quote that opens a cell is closed at its end; found the end of the file inside a cell",
+            "row 3: a double quote that opens a cell must be closed at its end; "
+            "found the end of the file inside a cell",
         ),
         (
             'image_path,pathology,video_id\na.jpg,"x,v\n' + "b.jpg,x,v\n" * 20_000,
-            "row 2: a cell has at most 131,072 characters: a double quote that opens a cell is closed at its end; "
-            "found a longer one, most likely after a quote that is not closed",
+            "row 2: a cell has at most 131,072 characters, and a double quote that opens a cell must be closed at its "
+            "end; found a longer cell, most likely after a quote that is not closed",
         ),
         (
             "image_path,pathology,video_id\ra.jpg,x,v\r",
@@ -246,18 +248,18 @@ def test_no_row_left_is_an_error_that_says_why(tmp_path):
         ),
         (
             "image,pathology,video_id\na.jpg,x,v\n",
-            "row 1, column image_path: the column is missing, which holds 'path' (did you mean 'image'?); "
+            "row 1, column image_path: the column for 'path' is missing (did you mean 'image'?); "
             "found image, pathology, video_id",
         ),
         (
             "image_path,pathology,pathology,video_id\na.jpg,x,x,v\n",
-            "row 1, column pathology: each column stands once; found 2 of that name",
+            "row 1, column pathology: a column name must not be repeated; found 2 columns of that name",
         ),
         ("", "row 1: must be a table with cells separated by commas, in UTF-8; found an empty file"),
         ("image_path,pathology,video_id\n", "row 2: must have a row per image; found no rows"),
         (
             'image_path,pathology,video_id\n"a\nb.jpg",x,v\n',
-            "row 2, column image_path: must hold no tab and no line break; found 'a b.jpg'",
+            "row 2, column image_path: must not hold a tab or a line break; found 'a b.jpg'",
         ),
     ],
 )
@@ -281,38 +283,23 @@ def test_a_byte_order_mark_and_windows_line_ends_make_no_difference(tmp_path):
 
 def test_the_header_is_checked_while_the_jobs_are_planned(tmp_path):
     write(tmp_path, "image_path,pathology\nwrong\n")
-    how = {"separator": "comma", "folder": tmp_path}
     columns = {"path": "image_path", "label": "pathology"}
-    assert foreign_tables.check_header("pairs.csv", columns=columns, labels=["x"], **how).lines() == []
-    assert foreign_tables.check_header(
-        "pairs.csv", columns=columns, labels=["x"], needs=["patient"], **how
-    ).lines() == [
+
+    def lines(source, columns, **check):
+        table = foreign_tables.ThirdPartyTable(source, "comma", columns)
+        return foreign_tables.check_header(table, SheetCheck(**check), folder=tmp_path).lines()
+
+    assert lines("pairs.csv", columns, labels=("x",)) == []
+    assert lines("pairs.csv", columns, labels=("x",), needs=("patient",)) == [
         "row 1: `columns` must say which column of the table holds 'patient', since the study needs it; "
         "found image_path, pathology"
     ]
-    assert foreign_tables.check_header("pairs.csv", columns=QUILT, **how).lines() == [
-        "row 1, column video_id: the column is missing, which holds 'slide'; found image_path, pathology"
+    assert lines("pairs.csv", QUILT) == [
+        "row 1, column video_id: the column for 'slide' is missing; found image_path, pathology"
     ]
-    assert foreign_tables.check_header("none.csv", columns=columns, **how).lines() == [
+    assert lines("none.csv", columns) == [
         "sheet: must be a table with cells separated by commas, in UTF-8; found no such file"
     ]
-
-
-# ---- how it knows an image again
-
-
-def test_first_rows_are_found_across_blocks():
-    rng = np.random.default_rng(0)
-    images = [f"i{k}" for k in rng.integers(0, 300, 1000)]
-    given = [f"l{k}" for k in rng.integers(0, 2, 1000)]
-    first_label = {}
-    expected = [(image not in first_label, first_label.setdefault(image, label) == label)
-                for image, label in zip(images, given, strict=True)]  # fmt: skip
-    rows, found = foreign_tables.FirstRows(), []
-    for start in range(0, 1000, 70):
-        is_first, same = rows.find(images[start : start + 70], given[start : start + 70])
-        found += zip(is_first.tolist(), same.tolist(), strict=True)
-    assert found == expected
 
 
 # ---- a million rows
@@ -324,7 +311,7 @@ import numpy as np
 
 from histotransfer import store
 from histotransfer.cohort import cohort, labels
-from histotransfer.sheets import foreign_tables, samples
+from histotransfer.sheets import foreign_tables, ids, samples
 
 folder, n = sys.argv[1], int(sys.argv[2])
 
@@ -336,7 +323,7 @@ def peak():
 
 
 def each_part(function):
-    for part in samples.part_ids(4):
+    for part in ids.part_ids(4):
         function(part)
 
 
@@ -354,7 +341,7 @@ each_part(lambda part: labels.label_part(
     table=f"{folder}/table.json", labels=f"{folder}/{part}.tsv", part=part, n_parts=4,
     classes={"Breast": "breast", "Renal": "renal"}, **sheet,
 ))
-labels.gather(label_files=[f"{folder}/{part}.tsv" for part in samples.part_ids(4)], labels=f"{folder}/labels.tsv")
+labels.gather(label_files=[f"{folder}/{part}.tsv" for part in ids.part_ids(4)], labels=f"{folder}/labels.tsv")
 found["labels"] = [time.process_time() - begun, peak() - before]
 with store.writing_hdf5(f"{folder}/cut.h5", dict(slide="part-00", status="ok", reason="")) as file:
     gone = file.create_group("excluded")

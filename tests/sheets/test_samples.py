@@ -1,13 +1,13 @@
 """Sample sheets: what is read, and every way in which a sheet can be wrong, with the words that a person gets."""
 
-import hashlib
 import json
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from histotransfer.sheets import samples
+from histotransfer.sheets import ids, samples
+from histotransfer.sheets.reading import SheetCheck
 
 
 def write(path, *rows, encoding="utf-8", end="\n"):
@@ -17,7 +17,7 @@ def write(path, *rows, encoding="utf-8", end="\n"):
 
 
 def problems_of_slides(path, **how):
-    return samples.read_slide_sheet(path, root=".", **how)[1].lines()
+    return samples.read_slide_sheet(path, root=".", check=SheetCheck(**how))[1].lines()
 
 
 def problems_of_table(path, kind, **how):
@@ -27,53 +27,6 @@ def problems_of_table(path, kind, **how):
     first, *lines = str(raised.value).split("\n  ")
     assert first.startswith(f"{path}: ")
     return lines
-
-
-# ---- ids
-
-
-@pytest.mark.parametrize("text", ["a", "7", "case-7_b.2", "a" * 100])
-def test_a_safe_id_stays_as_it_is(text):
-    assert samples.safe_id(text) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "stem"),
-    [
-        ("Case 7/A", "case-7-a"),
-        ("case 7/a", "case-7-a"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("a..b", "a-b"),
-        ('say "x"', "say-x"),
-        ("..", "id"),
-        ("", "id"),
-        ("😀", "id"),
-        ("Größe", "grosse"),
-        ("-x", "x"),
-        ("a" * 101, "a" * 88),
-        ("a--0123456789", "a--0123456789"),
-    ],
-)
-def test_other_ids_get_a_safe_stem_and_ten_digits_of_their_hash(text, stem):
-    assert samples.safe_id(text) == f"{stem}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def test_safe_ids_are_fit_for_file_names_and_tell_all_texts_apart():
-    texts = ["A", "a", "A ", "Ä", "ä", "a/b", "a\\b", "a--b", "ab" * 80, "Ab" * 80, ".a", "a.", "\u00e9", "e\u0301"]
-    ids = [samples.safe_id(text) for text in texts]
-    # what was made for one text is no id that another text can have
-    ids += [samples.safe_id(name) for name in ids if name not in texts]
-    assert len(set(ids)) == len(ids)
-    for name in ids:
-        assert samples._SAFE.fullmatch(name), name
-        assert ".." not in name
-        assert len(name) <= 100
-
-
-def test_buckets_and_parts():
-    # sha256("a") ends in ...48bb, sha256("b") in ...c48d
-    assert [samples.bucket(text, 16) for text in "ab"] == [0xB, 0xD]
-    assert samples.part_ids(3) == ["part-00", "part-01", "part-02"]
 
 
 # ---- sheets of slides
@@ -93,7 +46,7 @@ def test_a_sheet_of_slides_is_read_with_its_defaults(tmp_path):
     rows, problems = samples.read_slide_sheet("slides.tsv", root="in", folder=tmp_path)
     assert problems.lines() == []
     assert rows[0] == samples.SlideRow(
-        id=samples.safe_id("A/1"),
+        id=ids.safe_id("A/1"),
         image_in_sheet="A/1",
         path_in_sheet="a.svs",
         path="in/a.svs",
@@ -143,14 +96,14 @@ def test_all_problems_of_a_sheet_come_at_once_with_their_rows(tmp_path):
     assert problems_of_slides(sheet, labels=["normal", "tumour"], needs=["patient", "split"], given=["patient"]) == [
         "row 2, column label: must be one of normal, tumour, or empty (did you mean 'tumour'?); found 'tumor'",
         "row 3, column patient: must have a value; found an empty cell",
-        "row 5, column path: no path stands twice (row 2 has it already); found './a.svs'",
+        "row 5, column path: must be unique, and row 2 has the same path; found './a.svs'",
         "row 5, column mpp: must be a number above 0, micrometres per pixel, with a point as decimal mark; found '-1'",
         "row 6, column mpp: must be a number above 0, micrometres per pixel, with a point as decimal mark; found '0,5'",
-        "row 6, column split: a patient lies in one set, and patient 'p1' is in 'train' above; found 'test'",
+        "row 6, column split: patient 'p1' must be in one set, and above it is in 'train'; found 'test'",
         "row 7, column image: must have a value; found an empty cell",
-        "row 8: a row has 7 cells, as the header has; found 8 cells",
+        "row 8: a row must have as many cells as the header, 7; found 8 cells",
         "row 9, column label: must be one of normal, tumour, or empty; found '<script>'",
-        "row 9, column patient: slide 's1' belongs to one patient, above to 'p1'; found 'p4'",
+        "row 9, column patient: slide 's1' must have one patient, and above it has 'p1'; found 'p4'",
     ]
 
 
@@ -165,11 +118,11 @@ def test_more_problems_of_a_sheet(tmp_path):
     mpp = "must be a number above 0, micrometres per pixel, with a point as decimal mark"
     assert problems_of_slides(sheet, given=["patient", "image"], needs=["split"]) == [
         f"row 2, column mpp: {mpp}; found '0'",
-        "row 3, column image: no image stands twice (row 2 has it already); found 'a'",
+        "row 3, column image: must be unique, and row 2 has the same image; found 'a'",
         f"row 3, column mpp: {mpp}; found 'inf'",
         "row 3, column split: must be one of train, validation, test (did you mean 'train'?); found 'Train'",
         f"row 4, column mpp: {mpp}; found '1_0'",
-        "row 4, column split: a patient lies in one set, and patient 'p1' is in 'train' above; found 'validation'",
+        "row 4, column split: patient 'p1' must be in one set, and above it is in 'train'; found 'validation'",
     ]
 
 
@@ -192,7 +145,10 @@ def test_more_problems_of_a_sheet(tmp_path):
             "row 1, column image: the column is missing; needed are image, path (did you mean 'Image'?); "
             "found Image, file",
         ),
-        (b"image\tpath\tpath\na\tb\tc\n", "row 1, column path: each column stands once; found 2 of that name"),
+        (
+            b"image\tpath\tpath\na\tb\tc\n",
+            "row 1, column path: a column name must not be repeated; found 2 columns of that name",
+        ),
         (b"image\tpath\n", "row 2: must have a row per image; found no rows"),
         ("image\tpath\na\tb\n".encode("utf-16"), "row 1: the sheet must be UTF-8; found UTF-16"),
         (b"image\tpath\na\tb\nc\t\xe9\n", "row 3: the sheet must be UTF-8; found the byte 0xe9"),
@@ -237,7 +193,7 @@ def test_an_annotation_is_a_file_that_is_there_unless_a_rule_draws_it(tmp_path):
     def problems(drawn):
         return samples.read_slide_sheet(sheet, root=".", folder=tmp_path, drawn=drawn)[1].lines()
 
-    legal = "must be a file, or empty where the slide has no annotation"
+    legal = "must be a file, or empty if the slide has no annotation"
     missing = [
         f"row {row}, column annotation: {legal}; found no file at {name}"
         for row, name in ((3, "gone.xml"), (4, "folder.xml"), (6, "drawn.xml"))
@@ -254,7 +210,7 @@ def test_an_annotation_belongs_to_one_slide(tmp_path):
     )
     rows, problems = samples.read_slide_sheet(sheet, root=".", folder=tmp_path)
     assert problems.lines() == [
-        "row 4, column annotation: no annotation stands twice (row 2 has it already); found './x.xml'"
+        "row 4, column annotation: must be unique, and row 2 has the same annotation; found './x.xml'"
     ]
     assert [row.image_in_sheet for row in rows] == ["a", "b", "d"]
 
@@ -300,12 +256,12 @@ def test_all_problems_of_a_table_of_patches_come_at_once(tmp_path):
     )
     how = {"labels": ["x", "y"], "needs": ["split"], "given": ["slide", "patient"]}
     assert problems_of_table(sheet, "patches", **how) == [
-        "row 3, column tile: no tile stands twice (row 2 has it already); found '1'",
-        "row 3, column slide: image 'i1' belongs to one slide, above to 's1'; found 's2'",
-        "row 4, column path: each patch has a file of its own (tile '1' has it already); found 'a.png'",
+        "row 3, column tile: must be unique, and row 2 has the same tile; found '1'",
+        "row 3, column slide: image 'i1' must have one slide, and above it has 's1'; found 's2'",
+        "row 4, column path: each patch must have its own file, and tile '1' has this one; found 'a.png'",
         "row 4, column label: must be one of x, y, or empty; found 'z'",
-        "row 4, column patient: slide 's1' belongs to one patient, above to 'p1'; found 'p2'",
-        "row 4, column split: a slide lies in one set, and slide 's1' is in 'train' above; found 'test'",
+        "row 4, column patient: slide 's1' must have one patient, and above it has 'p1'; found 'p2'",
+        "row 4, column split: slide 's1' must be in one set, and above it is in 'train'; found 'test'",
         "row 5, column tile: must have a value; found an empty cell",
         "row 5, column path: must have a value; found an empty cell",
     ]
@@ -323,16 +279,16 @@ def test_all_problems_of_a_table_of_points_come_at_once(tmp_path):
     )
     legal = "must be a number of 0 or more, pixels from the image's upper left corner"
     assert problems_of_table(sheet, "points") == [
-        "row 3, column path: an image is one file (above it is 'a.png'); found 'b.png'",
+        "row 3, column path: an image must have one file, and above it has 'a.png'; found 'b.png'",
         f"row 4, column x: {legal}; found '-1'",
         f"row 5, column y: {legal}; found 'left'",
-        "row 6, column tile: no tile stands twice (row 2 has it already); found 't'",
+        "row 6, column tile: must be unique, and row 2 has the same tile; found 't'",
     ]
 
 
 def test_the_header_of_a_table_is_checked_without_reading_on(tmp_path):
     sheet = write(tmp_path / "p.tsv", "image path x label", "only one row and that is wrong")
-    assert samples.check_header(sheet, kind="points", needs=["patient"], labels=["a"]).lines() == [
+    assert samples.check_header(sheet, kind="points", check=SheetCheck(("a",), ("patient",))).lines() == [
         f"row 1, column {name}: the column is missing; needed are image, path, x, y, patient, label; "
         "found image, path, x, label"
         for name in ("y", "patient")
@@ -345,11 +301,11 @@ def test_the_parts_of_a_table_hold_each_row_once_and_an_image_whole(tmp_path):
     )
     parts = {
         part: list(samples.rows_of_part(sheet=sheet, kind="points", root="in", part=part, n_parts=3))
-        for part in samples.part_ids(3)
+        for part in ids.part_ids(3)
     }
     assert sorted(row.row for rows in parts.values() for row in rows) == list(range(2, 52))
     for place, rows in enumerate(parts.values()):
-        assert {samples.bucket(row.image, 3) for row in rows} <= {place}
+        assert {ids.bucket(row.image, 3) for row in rows} <= {place}
         assert [row.row for row in rows] == sorted(row.row for row in rows)
     (first,) = (row for rows in parts.values() for row in rows if row.row == 2)
     assert first == samples.TableRow(

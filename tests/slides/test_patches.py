@@ -13,7 +13,8 @@ import tifffile
 from PIL import Image
 
 from histotransfer import store
-from histotransfer.sheets import samples
+from histotransfer.definitions import Crop
+from histotransfer.sheets import ids, samples
 from histotransfer.slides import patches, pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
@@ -210,7 +211,7 @@ def test_a_point_outside_the_picture_is_refused(x, y, border):
 # parts of a table
 
 
-CROP = {"px": 16, "border": "exclude"}
+CROP = Crop(16)
 
 
 def write_part(folder, sheet, *, kind="patches", part="part-00", n_parts=1, px=32, crop=CROP, grayscale=False):
@@ -342,7 +343,7 @@ def test_points_near_the_edge_and_in_unreadable_images_are_excluded(tmp_path):
         ("b:6", "b", "not an image that Pillow can read"),
     ]
     assert said["status"] == "ok"
-    found, gone, _ = write_part(tmp_path, sheet, kind="points", px=16, crop={"px": 16, "border": "reflect"})
+    found, gone, _ = write_part(tmp_path, sheet, kind="points", px=16, crop=Crop(16, "reflect"))
     assert found["tile"] == ["a:2", "a:3"]
     assert [row[0] for row in gone] == ["a:4", "b:5", "b:6"]
 
@@ -353,7 +354,7 @@ def test_a_part_without_a_tile_says_so(tmp_path):
     assert (found["tiles"].shape, found["coords"].shape, found["tile"]) == ((0, 32, 32, 3), (0, 2), [])
     assert gone == [("a", "a", "no such file")]
     assert (said["status"], said["reason"]) == ("no tiles", "none of 1 rows gave a tile")
-    empty = samples.part_ids(2)[1 - samples.bucket("a", 2)]
+    empty = ids.part_ids(2)[1 - ids.bucket("a", 2)]
     _, gone, said = write_part(tmp_path, sheet, part=empty, n_parts=2)
     assert (gone, said["status"], said["reason"]) == ([], "no tiles", "no rows")
 
@@ -365,7 +366,7 @@ def test_parts_have_every_row_once_and_no_image_twice(tmp_path, kind):
     whole, *_ = write_part(tmp_path, tmp_path / "sheet.tsv", kind=kind, px=16)
     parts = [
         write_part(tmp_path, tmp_path / "sheet.tsv", kind=kind, px=16, part=part, n_parts=3)[0]
-        for part in samples.part_ids(3)
+        for part in ids.part_ids(3)
     ]
     assert sorted(tile for part in parts for tile in part["tile"]) == sorted(whole["tile"])
     images = [set(part["image"]) for part in parts]

@@ -11,8 +11,12 @@ from config_factory import SCHEMA, SLIDES, load, refused
 from jsonschema import Draft202012Validator
 from repository import ROOT as REPOSITORY
 
+from histotransfer.definitions import Canvas, Crop, LinearSvm, Split, Task
 from histotransfer.networks import specification
-from histotransfer.sheets import samples
+from histotransfer.plain_data import plain
+from histotransfer.settings import Evaluation, Extraction
+from histotransfer.sheets.ids import bucket
+from histotransfer.sheets.reading import SheetCheck
 from histotransfer.study import configuration
 
 # ---- the schema
@@ -65,61 +69,86 @@ def test_the_default_study_loads():
     assert all(row.exists for row in demo.rows.values()), "they are drawn"
     assert sorted(slide for shard in demo.shards.values() for slide in shard) == sorted(demo.parts)
     assert study.px_of("demo") == [224]
-    assert {network["weights"] for network in study.networks.values()} == {"random"}
+    assert {network.weights for network in study.networks.values()} == {"random"}
+
+
+#: What may be loaded while jobs are planned, besides Python's own modules: the config is read and checked.
+PLANNING = {"attr", "attrs", "histotransfer", "idna", "jsonschema", "jsonschema_specifications", "referencing", "rpds"}
+PLANNING |= {"typing_extensions", "yaml"}
+
+
+def loaded_by(code):
+    """Return the packages outside Python's own library that a piece of code loads."""
+    printed = (
+        "import sys; before = set(sys.modules)\n"
+        f"{code}\n"
+        "packages = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(name for name in packages - sys.stdlib_module_names if 'cython' not in name))"
+    )
+    env = {"PYTHONPATH": str(REPOSITORY / "workflow_scripts")}
+    run = subprocess.run([sys.executable, "-c", printed], cwd=REPOSITORY, env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
 
 
 def test_loading_imports_nothing_heavy():
     code = (
-        "import sys, yaml; from histotransfer.study import configuration\n"
-        f"configuration.load(yaml.safe_load(open('config.yaml')), {str(SCHEMA)!r})\n"
-        "print(sorted({'keras', 'tensorflow', 'numpy', 'pandas', 'sklearn', 'h5py', 'openslide'} & set(sys.modules)))"
+        "import yaml; from histotransfer.study import configuration\n"
+        f"configuration.load(yaml.safe_load(open('config.yaml')), {str(SCHEMA)!r})"
     )
-    env = {"PYTHONPATH": str(REPOSITORY / "workflow_scripts")}
-    run = [sys.executable, "-c", code]
-    assert subprocess.run(run, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert loaded_by(code) <= PLANNING
+
+
+def test_what_the_rules_import_is_not_heavy_either():
+    files = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "rules").glob("*.smk"))]
+    imports = [line for file in files for line in re.findall("^from histotransfer.*$", file.read_text(), re.MULTILINE)]
+    modules = ("provenance", "study import configuration", "report import contents", "planning import")
+    assert all(any(module in line for line in imports) for module in modules), imports
+    # Snakemake loads NumPy itself
+    assert loaded_by("\n".join(imports)) <= PLANNING | {"numpy"}
 
 
 def test_defaults_are_filled_in_at_every_depth(folder):
     study = load(folder)
     assert (study.gpus, study.n_shards, study.master_seed, study.seeds) == (0, 2, 7, (1, 2))
     assert (study.on_bad_slide, study.missing_mpp, study.pixels) == ("exclude", "fail", "cache")
-    assert study.evaluation == {"bootstrap": 1000}
-    assert study.extraction == {"engine": "keras", "precision": "float32", "batch": 32}
-    assert study.splits["by-patient"] == {
-        "unit": "patient",
-        "test": 0.25,
-        "validation": 0,
-        "folds": 2,
-        "groups": None,
-        "share_groups": "",
-        "stratify": "label",
-        "train_tiles": None,
-        "train_tiles_per_class": None,
-    }
-    assert study.classifiers == {"svm": {"kind": "libsvm", "C": [0.01, 1], "tuning_metric": "accuracy"}}
+    assert study.evaluation == Evaluation(bootstrap=1000)
+    assert study.extraction == Extraction(engine="keras", precision="float32", batch=32)
+    assert study.splits["by-patient"] == Split(
+        unit="patient",
+        test=0.25,
+        validation=0,
+        folds=2,
+        groups=None,
+        share_groups="",
+        stratify="label",
+        train_tiles=None,
+        train_tiles_per_class=None,
+    )
+    assert study.classifiers == {"svm": LinearSvm(kind="libsvm", C=(0.01, 1), tuning_metric="accuracy")}
     assert study.config["networks"]["net"]["rescale"] == "network"
 
 
 def test_a_dataset_of_slides(folder):
     mine = load(folder).datasets["mine"]
     assert (mine.kind, mine.sheet, mine.root, mine.drawn, mine.crop) == ("slides", "in/slides.tsv", "in", False, None)
-    assert mine.tiling["size_um"] == 112
-    assert mine.tiling["size_px"] is None
-    assert (mine.tiling["overlap"], mine.tiling["homogeneity"], mine.tiling["level"]) == (0, "none", "auto")
+    assert mine.tiling.size_um == 112
+    assert mine.tiling.size_px is None
+    assert (mine.tiling.overlap, mine.tiling.homogeneity, mine.tiling.level) == (0, "none", "auto")
     assert mine.tasks == {
-        "tumour": {
-            "classes": ["normal", "tumour"],
-            "labels": {"normal": "normal", "tumour": "tumour"},
-            "leave_out": [],
-            "regions": None,
-        }
+        "tumour": Task(
+            classes=("normal", "tumour"),
+            labels={"normal": "normal", "tumour": "tumour"},
+            leave_out=(),
+            regions=None,
+        )
     }
-    assert mine.canvas == {"size": "fit", "per": "slide"}
+    assert mine.canvas == Canvas(size="fit", per="slide")
     assert mine.parts == [f"s{k}" for k in range(8)]
     assert (mine.rows["s0"].path, mine.rows["s0"].exists, mine.rows["s1"].exists) == ("in/s0.svs", True, False)
-    assert mine.sheet_check == {"labels": ["normal", "tumour"], "needs": ["patient"], "given": []}
+    assert mine.sheet_check == SheetCheck(labels=("normal", "tumour"), needs=("patient",), given=())
     for shard, slides in mine.shards.items():
-        assert {samples.bucket(slide, 2) for slide in slides} == {int(shard.removeprefix("shard-"))}
+        assert {bucket(slide, 2) for slide in slides} == {int(shard.removeprefix("shard-"))}
 
 
 def test_shards_with_nothing_in_them_are_left_out_and_an_added_slide_moves_no_other(folder):
@@ -135,17 +164,17 @@ def test_shards_with_nothing_in_them_are_left_out_and_an_added_slide_moves_no_ot
 def test_a_dataset_of_points_is_known_by_its_header_alone(folder):
     cells = load(folder, "study: {datasets: [cells]}").datasets["cells"]
     assert (cells.kind, cells.root, cells.tiling, cells.rows) == ("points", "pictures", None, {})
-    assert cells.crop == {"px": 32, "border": "exclude"}
+    assert cells.crop == Crop(px=32, border="exclude")
     assert (cells.grayscale, cells.mpp) == (False, None)
     assert cells.parts == ["part-00", "part-01"]
     assert cells.shards == {"shard-0": ["part-00"], "shard-1": ["part-01"]}
-    assert cells.tasks["cell"] == {
-        "classes": ["epithelial", "other"],
-        "labels": {"e": "epithelial", "f": "other", "i": "other"},
-        "leave_out": ["misc"],
-        "regions": None,
-    }
-    assert cells.sheet_check["labels"] == ["e", "f", "i", "misc"]
+    assert cells.tasks["cell"] == Task(
+        classes=("epithelial", "other"),
+        labels={"e": "epithelial", "f": "other", "i": "other"},
+        leave_out=("misc",),
+        regions=None,
+    )
+    assert cells.sheet_check.labels == ("e", "f", "i", "misc")
 
 
 def test_only_what_the_methods_use_is_handed_on_with_the_layers_that_they_need(folder):
@@ -162,7 +191,7 @@ def test_only_what_the_methods_use_is_handed_on_with_the_layers_that_they_need(f
           last: {network: net, layer: block5}
         """,
     )
-    assert study.networks == {
+    assert plain(study.networks) == {
         "net": {
             "architecture": "VGG16",
             "alpha": None,
@@ -182,7 +211,7 @@ def test_only_what_the_methods_use_is_handed_on_with_the_layers_that_they_need(f
             "layers": [],
         },
     }
-    assert {name: one.definition for name, one in study.feature_sets.items()} == {
+    assert {name: plain(feature_set.definition) for name, feature_set in study.feature_sets.items()} == {
         "net": {"sources": [{"network": "net", "layer": None}]},
         "inner": {"sources": [{"network": "net", "layer": "block2"}]},
         "last": {"sources": [{"network": "net", "layer": None}]},
@@ -190,7 +219,7 @@ def test_only_what_the_methods_use_is_handed_on_with_the_layers_that_they_need(f
     }
     assert study.px_of("mine") == [96, 224]
     for network in study.networks.values():
-        assert specification.problems(network) == []
+        assert specification.problems(plain(network)) == []
     with pytest.raises(ValueError, match="datasets of the study are mine; found 'cells'"):
         study.px_of("cells")
 
@@ -201,13 +230,13 @@ def test_all_layers_and_a_dense_one_that_a_feature_set_needs(folder):
     networks: {net: {layers: all}}
     feature_sets: {dense: {network: net, layer: fc2}}
     """
-    assert load(folder, text).networks["net"]["layers"] == ["block1", "block2", "block3", "block4", "fc2"]
+    assert load(folder, text).networks["net"].layers == ("block1", "block2", "block3", "block4", "fc2")
 
 
 def test_a_split_that_shares_groups_carries_its_reason(folder):
     split = "{unit: tile, test: 0.2, folds: 5, share_groups: as the paper has it}"
     study = load(folder, f"study: {{splits: [by-tile]}}\nsplits: {{by-tile: {split}}}")
-    assert study.splits["by-tile"]["share_groups"] == "as the paper has it"
+    assert study.splits["by-tile"].share_groups == "as the paper has it"
 
 
 # ---- what is refused: by the schema
@@ -233,7 +262,7 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         ("seed: x", "seed: must be a whole number; found 'x'"),
         (
             "seed: '3'",
-            "seed: must be a whole number (this is text: YAML takes 1e-4 for text, so write 1.0e-4; inside brackets, "
+            "seed: must be a whole number (this is text: YAML reads 1e-4 as text, so write 1.0e-4; inside brackets, "
             "--config gives text); found '3'",
         ),
         ("seed: -1", "seed: must be 0 or more; found -1"),
@@ -248,7 +277,7 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
         ),
         (
             "classifiers: {svm: {C: [1e-4]}}",
-            "classifiers.svm.C[0]: must be a number (this is text: YAML takes 1e-4 for text, so write 1.0e-4; inside "
+            "classifiers.svm.C[0]: must be a number (this is text: YAML reads 1e-4 as text, so write 1.0e-4; inside "
             "brackets, --config gives text); found '1e-4'",
         ),
         ("classifiers: {svm: {C: 0.1}}", "classifiers.svm.C: must be a list, as in [1, 2]; found 0.1"),
@@ -268,7 +297,7 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
             "classifiers.p: the key 'iterations' is missing (Grid of the number of passes over the training tiles); "
             "found kind, learning_rate",
         ),
-        ("study: {seeds: [1, 1]}", "study.seeds: no entry may stand twice; found [1, 1]"),
+        ("study: {seeds: [1, 1]}", "study.seeds: entries must be unique; found [1, 1]"),
         ("study: {datasets: []}", "study.datasets: must have 1 or more entries; found []"),
         ("study: {methods: [net+svm, 3]}", "study.methods[1]: must be a text (put it in quotes); found 3"),
         ("tasks: {tumour: {classes: [tumour]}}", "tasks.tumour.classes: must have 2 or more entries; found ['tumour']"),
@@ -276,7 +305,7 @@ def test_a_split_that_shares_groups_carries_its_reason(folder):
             "tasks: {other: {classes: [a, yes]}}",
             "tasks.other.classes[1]: must be a text (put it in quotes); found true",
         ),
-        ("tasks: {other: {classes: [a, a]}}", "tasks.other.classes: no entry may stand twice; found ['a', 'a']"),
+        ("tasks: {other: {classes: [a, a]}}", "tasks.other.classes: entries must be unique; found ['a', 'a']"),
         (
             "tasks: {other: {classes: [a, 'b ']}}",
             "tasks.other.classes[1]: must be a text as in the sheet, with no tab, no line break and no space at either "
@@ -348,7 +377,7 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
         ),
         (
             "datasets: {studies: {kind: patches, sheet: p.tsv}}",
-            "datasets.studies: drawn, studies are folders of results; found 'studies'",
+            "datasets.studies: choose another name, since drawn, studies are other folders of results; found 'studies'",
         ),
         (
             "networks: {net: {architecture: VGG-16}}",
@@ -374,7 +403,7 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
         ),
         (
             "feature_sets: {net: {network: net}}",
-            "feature_sets.net: a network is a feature set by its own name: take another name; found 'net'",
+            "feature_sets.net: a network is also a feature set under its own name: choose another name; found 'net'",
         ),
         (
             "feature_sets: {inner: {network: ned}}",
@@ -410,31 +439,35 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
         ),
         (
             "tasks: {cell: {classes: {again: [e]}}}",
-            "tasks.cell.classes.again: a label belongs to one class, and 'e' belongs to 'epithelial' already; "
+            "tasks.cell.classes.again: a label must belong to one class, and 'e' also belongs to 'epithelial'; "
             "found 'e'",
         ),
-        ("tasks: {cell: {leave_out: [f]}}", "tasks.cell.leave_out: 'f' belongs to the class 'other'; found 'f'"),
+        (
+            "tasks: {cell: {leave_out: [f]}}",
+            "tasks.cell.leave_out: must not be a label of a class, and 'f' belongs to 'other'; found 'f'",
+        ),
         (
             "splits: {t: {unit: tile, test: 0.2, folds: 2}}",
-            "splits.t: the unit tile puts tiles of one slide on both sides: say in `share_groups` why that is wanted, "
-            "in words that the report states first; found no reason",
+            "splits.t: the unit tile puts tiles of one slide into training and test: give the reason in "
+            "`share_groups`, and the report states it first; found no reason",
         ),
         (
             "splits: {s: {unit: slide, folds: 2}}",
-            "splits.s: needs `test`, the share of the groups held out, above 0 and below 1; found nothing",
+            "splits.s: needs `test`, the share of the groups that is held out, above 0 and below 1; found nothing",
         ),
         (
             "splits: {s: {unit: slide, test: 0.6, validation: 0.4, folds: 2}}",
-            "splits.s: test and validation together must be below 1, to leave groups to train; found 0.6 and 0.4",
+            "splits.s: test and validation together must be below 1, so that groups are left for training; "
+            "found 0.6 and 0.4",
         ),
         (
             "splits: {g: {unit: given, folds: 2}}",
-            "splits.g: the unit given needs `groups`: what is resampled and kept in one fold, patient, slide or image; "
+            "splits.g: the unit given needs `groups`, what is resampled and kept in one fold: patient, slide or image; "
             "found no groups",
         ),
         (
             "splits: {g: {unit: given, groups: slide, test: 0.2, folds: 2}}",
-            "splits.g.test: the sets are given by the sheet: leave it out; found 0.2",
+            "splits.g.test: the sheet has the sets: leave it out; found 0.2",
         ),
         (
             "splits: {by-patient: {groups: slide}}",
@@ -442,7 +475,7 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
         ),
         (
             "splits: {by-patient: {share_groups: they are few}}",
-            "splits.by-patient.share_groups: patients are held apart: leave it out; found 'they are few'",
+            "splits.by-patient.share_groups: patients are never shared: leave it out; found 'they are few'",
         ),
         (
             "splits: {by-patient: {train_tiles: 100, train_tiles_per_class: 10}}",
@@ -450,11 +483,11 @@ def test_a_config_with_nothing_in_it_is_told_what_it_takes(folder):
         ),
         (
             "{pixels: stream, study: {datasets: [cells]}}",
-            "pixels: stream is for datasets of slides alone, and cells has points; found 'stream'",
+            "pixels: stream is only for datasets of slides, and cells has points; found 'stream'",
         ),
         (
             "{gpus: 1, extraction: {engine: openvino}}",
-            "extraction.engine: openvino runs on the CPU: set gpus to 0, or take keras; found 'openvino'",
+            "extraction.engine: openvino runs on the CPU: set gpus to 0, or choose keras; found 'openvino'",
         ),
         (
             "extraction: {engine: openvino, precision: mixed_bfloat16}",
@@ -468,7 +501,7 @@ def test_a_value_that_does_not_fit_the_others(folder, text, expected):
 
 def test_a_weights_file_is_looked_for_below_the_working_directory(folder):
     (folder / "vgg.h5").touch()
-    assert load(folder, "networks: {net: {weights: vgg.h5}}").networks["net"]["weights"] == "vgg.h5"
+    assert load(folder, "networks: {net: {weights: vgg.h5}}").networks["net"].weights == "vgg.h5"
 
 
 # ---- what is refused: by the sheets
@@ -516,8 +549,8 @@ def test_rows_of_a_sheet_are_checked_against_the_tasks_of_its_dataset(folder):
         (
             "splits: {by-patient: {folds: 4}}",
             [
-                f"split by-patient, class '{name}' of task tumour: it takes 5 patients: 4 to train (one a fold), "
-                "1 for the test; found 4"
+                f"split by-patient, class '{name}' of task tumour: needs 5 patients: 4 for training (one per fold), "
+                "1 for testing; found 4"
                 for name in ("normal", "tumour")
             ],
         ),
@@ -525,16 +558,16 @@ def test_rows_of_a_sheet_are_checked_against_the_tasks_of_its_dataset(folder):
         (
             "splits: {by-patient: {folds: 3, validation: 0.1}}",
             [
-                f"split by-patient, class '{name}' of task tumour: it takes 5 patients: 3 to train (one a fold), "
-                "1 for the test, 1 to validate; found 4"
+                f"split by-patient, class '{name}' of task tumour: needs 5 patients: 3 for training (one per fold), "
+                "1 for testing, 1 for validation; found 4"
                 for name in ("normal", "tumour")
             ],
         ),
         (
             "tasks: {tumour: {classes: [normal, tumour, necrosis]}}",
             [
-                "split by-patient, class 'necrosis' of task tumour: it takes 3 patients: 2 to train (one a fold), "
-                "1 for the test; found 0"
+                "split by-patient, class 'necrosis' of task tumour: needs 3 patients: 2 for training (one per fold), "
+                "1 for testing; found 0"
             ],
         ),
     ],
@@ -551,8 +584,8 @@ def test_groups_are_counted_not_slides(folder):
     (folder / "in" / "slides.tsv").write_text("\n".join([SLIDES[0], *rows]))
     assert refused(folder, "") == [
         "in/slides.tsv:",
-        "  split by-patient, class 'tumour' of task tumour: it takes 3 patients: 2 to train (one a fold), "
-        "1 for the test; found 2",
+        "  split by-patient, class 'tumour' of task tumour: needs 3 patients: 2 for training (one per fold), "
+        "1 for testing; found 2",
     ]
 
 
@@ -562,8 +595,8 @@ def test_a_unit_finer_than_the_patient_needs_a_reason_to_part_one(folder):
     split = "study: {splits: [by-slide]}\nsplits: {by-slide: {unit: slide, test: 0.2, folds: 2%s}}"
     assert refused(folder, split % "") == [
         "in/slides.tsv:",
-        "  split by-slide: the unit slide can put slides of one patient on both sides: split by patient, or say in "
-        "`share_groups` why they may be shared; "
+        "  split by-slide: the unit slide can put slides of one patient into training and test: split by patient, or "
+        "give the reason in `share_groups`; "
         "found 6 patients with several slides: p0, p1, p2, p3, p4, ... (6 in all)",
     ]
     load(folder, split % ", share_groups: to show what it is worth")
@@ -581,8 +614,8 @@ def test_given_sets_are_taken_from_the_sheet(folder):
     given_sheet(folder, *["train"] * 3, *["validation"] * 2, *["test"] * 3)
     mine = load(folder, GIVEN % ("slide", "")).datasets["mine"]
     assert [row.split for row in mine.rows.values()] == ["train"] * 3 + ["validation"] * 2 + ["test"] * 3
-    assert mine.sheet_check["given"] == ["slide", "patient"]
-    assert mine.sheet_check["needs"] == ["split"]
+    assert mine.sheet_check.given == ("slide", "patient")
+    assert mine.sheet_check.needs == ("split",)
 
 
 def test_given_sets_need_the_column_and_groups_of_each_class(folder):
@@ -594,7 +627,7 @@ def test_given_sets_need_the_column_and_groups_of_each_class(folder):
     given_sheet(folder, "train", "train", "validation", "train", "test", "train")
     assert refused(folder, GIVEN % ("patient", "")) == [
         "in/slides.tsv:",
-        "  split as-published, class 'normal' of task tumour: it takes 2 patients in train and validation (one a fold) "
+        "  split as-published, class 'normal' of task tumour: needs 2 patients in train and validation (one per fold) "
         "and 1 in test; found 3 and 0",
     ]
 
@@ -605,6 +638,6 @@ def test_one_group_in_two_given_sets_needs_a_reason(folder):
     sheet.write_text(sheet.read_text().replace("same-0", "p").replace("same-1", "p"))
     assert refused(folder, GIVEN % ("slide", "")) == [
         "in/slides.tsv:",
-        "  row 3, column split: a patient lies in one set, and patient 'p' is in 'train' above; found 'test'",
+        "  row 3, column split: patient 'p' must be in one set, and above it is in 'train'; found 'test'",
     ]
     load(folder, GIVEN % ("slide", ", share_groups: each slide is a class of its own"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import config_factory
 import pytest
-import yaml
 from config_factory import SCHEMA, load, refused
 from repository import ROOT as REPOSITORY
 
+from histotransfer.definitions import LeafFrequencies, Selection
 from histotransfer.networks import table
+from histotransfer.plain_data import plain
 from histotransfer.study import configuration
+from histotransfer.study.feature_sets import sources_of
 
 TWO = "networks: {wide: {architecture: MobileNet, weights: random, px: 96}}"
 
@@ -20,7 +23,9 @@ def sets(folder, definitions, methods):
 def test_merged_networks_give_their_own_layers_in_the_order_of_the_list(folder):
     study = sets(folder, "{both: {networks: [wide, net]}}", "both+svm")
     both = study.feature_sets["both"]
-    assert both.definition == {"sources": [{"network": "wide", "layer": None}, {"network": "net", "layer": None}]}
+    assert plain(both.definition) == {
+        "sources": [{"network": "wide", "layer": None}, {"network": "net", "layer": None}]
+    }
     assert both.merged
     assert both.networks == ["wide", "net"]
     assert list(study.networks) == ["wide", "net"]
@@ -29,11 +34,11 @@ def test_merged_networks_give_their_own_layers_in_the_order_of_the_list(folder):
 
 def test_merged_layers_stand_by_depth_whatever_the_list(folder):
     study = sets(folder, "{some: {network: net, layers: [block5, block2], use: merged}}", "some+svm")
-    layers = [source["layer"] for source in study.feature_sets["some"].sources]
+    layers = [source.layer for source in study.feature_sets["some"].definition.sources]
     assert layers == ["block2", None], "the network's own layer is the features proper"
-    assert study.networks["net"]["layers"] == ["block2"]
+    assert study.networks["net"].layers == ("block2",)
     every = sets(folder, "{every: {network: net, layers: all, use: merged}}", "every+svm")
-    layers = [source["layer"] for source in every.feature_sets["every"].sources]
+    layers = [source.layer for source in every.feature_sets["every"].definition.sources]
     assert layers == ["block1", "block2", "block3", "block4", None], "dense layers are in no `all`"
 
 
@@ -41,9 +46,9 @@ def test_a_choice_among_layers_is_a_method_for_each_and_one_that_chooses(folder)
     study = sets(folder, "{inner: {network: net, layers: [block1, block5], use: chosen}}", "inner+svm")
     assert [method.name for method in study.methods] == ["inner+svm", "inner.block1+svm", "inner.block5+svm"]
     assert study.feature_sets["inner"].layers == {"block1": "inner.block1", "block5": "inner.block5"}
-    assert study.feature_sets["inner"].sources == ()
-    assert study.feature_sets["inner.block1"].definition == {"sources": [{"network": "net", "layer": "block1"}]}
-    assert study.networks["net"]["layers"] == ["block1"]
+    assert sources_of(study.feature_sets["inner"]) == ()
+    assert plain(study.feature_sets["inner.block1"].definition) == {"sources": [{"network": "net", "layer": "block1"}]}
+    assert study.networks["net"].layers == ("block1",)
     # the choice is ranked with its layers
     assert study.comparisons["all-methods"].methods == ("inner+svm", "inner.block1+svm", "inner.block5+svm")
 
@@ -80,12 +85,12 @@ def test_random_windows_have_their_defaults_and_need_pixels_of_their_size(folder
         """,
     )
     windows = {"px": 64, "windows": 5, "window_px": 16, "smallest": 0.25, "largest": 1.0}
-    assert study.feature_sets["random"].definition == {"windows": windows}
+    assert plain(study.feature_sets["random"].definition) == {"windows": windows}
     assert study.networks == {}
     assert study.px_of("mine") == [64]
     assert study.px_stored("mine") == [64]
     defaults = {"trees": 10, "max_features": "sqrt", "min_samples_leaf": 20, "tuning_metric": "accuracy"}
-    assert study.classifiers["et-fl"] == {"kind": "leaf_frequencies", "C": [1], **defaults}
+    assert study.classifiers["et-fl"] == LeafFrequencies(C=(1,), **defaults)
 
 
 @pytest.mark.parametrize(("pixels", "stored"), [("cache", [64, 224]), ("stream", [64])])
@@ -112,7 +117,7 @@ def test_only_selections_in_use_are_handed_on(folder):
         """,
     )
     defaults = {"tolerance": 0.005, "metric": "accuracy", "trees": 250, "max_features": "sqrt", "min_samples_leaf": 1}
-    assert study.selections == {"rfe": {"kind": "rfe", "step": 0.1, **defaults}}
+    assert study.selections == {"rfe": Selection(step=0.1, **defaults)}
     assert study.feature_sets["few"].selection == "rfe"
 
 
@@ -156,12 +161,12 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         (
             "feature_sets: {x: {}}",
             "feature_sets.x: give one of network, networks (merged), pixels (random windows) or cell_px (the slide "
-            "itself); null unsets what an earlier file gave; found none of them",
+            "itself); null removes a key of an earlier file; found none of them",
         ),
         (
             "feature_sets: {x: {network: net, pixels: 64}}",
             "feature_sets.x: give one of network, networks (merged), pixels (random windows) or cell_px (the slide "
-            "itself); null unsets what an earlier file gave; found network, pixels",
+            "itself); null removes a key of an earlier file; found network, pixels",
         ),
         (
             "feature_sets: {x: {networks: [net, ned]}}",
@@ -170,12 +175,12 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ("feature_sets: {x: {networks: [net]}}", "feature_sets.x.networks: must have 2 or more entries; found ['net']"),
         (
             "feature_sets: {x: {networks: [net, net]}}",
-            "feature_sets.x.networks: no entry may stand twice; found ['net', 'net']",
+            "feature_sets.x.networks: entries must be unique; found ['net', 'net']",
         ),
         (
             "{networks: {two: {architecture: VGG16, weights: random}}, "
             "feature_sets: {x: {networks: [net, two], layer: block2}}}",
-            "feature_sets.x.layer: merged networks give their own layers (`layer` of each network): leave it out; "
+            "feature_sets.x.layer: merged networks use the `layer` in their own definitions: leave it out; "
             "found 'block2'",
         ),
         (
@@ -184,13 +189,13 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ),
         (
             "feature_sets: {x: {network: net, layers: all}}",
-            "feature_sets.x: `layers` and `use` go together: use is merged (side by side) or chosen (by inner "
-            "cross-validation); found layers alone",
+            "feature_sets.x: `layers` and `use` must be given together: use is merged (side by side) or chosen (by "
+            "inner cross-validation); found layers alone",
         ),
         (
             "feature_sets: {x: {network: net, use: chosen}}",
-            "feature_sets.x: `layers` and `use` go together: use is merged (side by side) or chosen (by inner "
-            "cross-validation); found use alone",
+            "feature_sets.x: `layers` and `use` must be given together: use is merged (side by side) or chosen (by "
+            "inner cross-validation); found use alone",
         ),
         (
             "feature_sets: {x: {network: net, layer: block1, layers: all, use: merged}}",
@@ -199,7 +204,7 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         (
             "{selections: {rfe: {kind: rfe, step: 1}}, "
             "feature_sets: {x: {network: net, layers: all, use: chosen, selection: rfe}}}",
-            "feature_sets.x.selection: a choice among layers has none: leave it out; found 'rfe'",
+            "feature_sets.x.selection: a choice among layers has no selection: leave it out; found 'rfe'",
         ),
         (
             "feature_sets: {x: {network: net, selection: rfe}}",
@@ -207,15 +212,15 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ),
         (
             "feature_sets: {x: {network: net, layers: all, use: chosen}, x.block1: {network: net}}",
-            "feature_sets.x: its layer block1 is the feature set x.block1, and another has that name; found 'x.block1'",
+            "feature_sets.x: its layer block1 becomes the feature set x.block1, which exists already; found 'x.block1'",
         ),
         (
             "feature_sets: {x: {network: net, windows: 4}}",
-            "feature_sets.x.windows: only a set of pixels has windows: leave it out; found 4",
+            "feature_sets.x.windows: only for a feature set with pixels: leave it out; found 4",
         ),
         (
             "feature_sets: {x: {pixels: 64, layer: block1}}",
-            "feature_sets.x.layer: only features of networks have it: leave it out; found 'block1'",
+            "feature_sets.x.layer: only for features of networks: leave it out; found 'block1'",
         ),
         (
             "feature_sets: {x: {pixels: 64, smallest: 0.8, largest: 0.5}}",
@@ -223,13 +228,12 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ),
         (
             "{feature_sets: {x: {pixels: 64}}, study: {methods: [x+svm]}}",
-            "study.methods[0]: random windows of pixels are for a classifier of the kind leaf_frequencies; "
-            "found libsvm",
+            "study.methods[0]: random windows of pixels need a classifier of the kind leaf_frequencies; found libsvm",
         ),
         (
             "{classifiers: {et-fl: {kind: leaf_frequencies, C: [1]}}, study: {methods: [net+et-fl]}}",
-            "study.methods[0]: a classifier of the kind leaf_frequencies learns from random windows: a feature set "
-            "with `pixels`; found features of a network",
+            "study.methods[0]: a classifier of the kind leaf_frequencies needs random windows: a feature set with "
+            "`pixels`; found features of a network",
         ),
         (
             "selections: {rfe: {kind: rfe, step: fast}}",
@@ -238,11 +242,11 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ("selections: {rfe: {kind: rfe, step: 0}}", "selections.rfe.step: must be above 0; found 0"),
         (
             "selections: {rfe: {kind: rfe, step: 1.5}}",
-            "selections.rfe.step: a step of 1 or more is a whole number of features; found 1.5",
+            "selections.rfe.step: a step of 1 or more must be a whole number of features; found 1.5",
         ),
         (
             "selections: {rfe: {kind: rfe, step: 1.0}}",
-            "selections.rfe.step: a step of 1 or more is a whole number of features; found 1",
+            "selections.rfe.step: a step of 1 or more must be a whole number of features; found 1",
         ),
         (
             "selections: {rfe: {kind: rfe, step: 1, tolerance: 1}}",
@@ -250,7 +254,7 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ),
         (
             "study: {comparisons: [{name: one, methods: [net+svm]}]}",
-            "study.comparisons[0].methods: a comparison takes two methods or more; found net+svm",
+            "study.comparisons[0].methods: a comparison needs two or more methods; found net+svm",
         ),
         (
             "study: {comparisons: [{name: one, methods: [net+svm, net+svn]}]}",
@@ -265,7 +269,7 @@ LAYERS = "block1, block2, block3, block4, block5, fc1, fc2"
         ),
         (
             "study: {strategies: [{name: one, methods: [net+svm]}, {name: one, methods: [net+svm]}]}",
-            "study.strategies[1].name: each strategy has a name of its own; found 'one'",
+            "study.strategies[1].name: names of strategies must be unique; found 'one'",
         ),
         (
             "study: {strategies: [{name: one, methods: [net+svm]}], friedman: [two]}",
@@ -280,7 +284,7 @@ def test_what_does_not_go_together_is_refused(folder, text, expected):
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("studies/*.yaml")), ids=lambda path: path.stem)
 def test_each_study_of_the_project_is_legal_but_for_the_files_of_its_users(path):
     """What a study file asks for stands; sheets and weights are the user's."""
-    config = changed_default(yaml.safe_load(path.read_text()))
+    config = config_factory.of_file(path)
     told = []
     try:
         configuration.load(config, SCHEMA, folder=REPOSITORY)
@@ -289,17 +293,8 @@ def test_each_study_of_the_project_is_legal_but_for_the_files_of_its_users(path)
     assert [line for line in told if "no such file" not in line] == []
 
 
-def changed_default(overlay):
-    def merge(old, new):
-        for key, value in new.items():
-            old[key] = merge(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
-        return old
-
-    return merge(yaml.safe_load((REPOSITORY / "config.yaml").read_text()), overlay)
-
-
 def test_the_study_of_mormont_2018_has_what_the_paper_has():
-    config = changed_default(yaml.safe_load((REPOSITORY / "studies/mormont2018.yaml").read_text()))
+    config = config_factory.of_file(REPOSITORY / "studies/mormont2018.yaml")
     asked = [one["architecture"] for one in config["networks"].values() if one.get("weights") == "imagenet"]
     seven = ["VGG16", "VGG19", "InceptionV3", "ResNet50", "InceptionResNetV2", "DenseNet201", "MobileNet"]
     assert asked == seven

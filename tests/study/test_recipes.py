@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from config_factory import load, refused
 
+from histotransfer.definitions import Sgd, Softmax
+from histotransfer.feature_kinds import Layers, Source
 from histotransfer.networks import groups
 
 SGD = "optimiser: {kind: sgd}, rate: 0.1"
@@ -32,12 +34,12 @@ def test_a_trained_network_is_a_method_and_a_feature_set(folder):
     found = load(folder, study(folder, "tuned+softmax, tuned+svm"))
     assert [method.name for method in found.methods] == ["tuned+softmax", "tuned+svm"]
     tuned = found.trained["tuned"]
-    assert tuned.start["architecture"] == "VGG16"
+    assert tuned.start.architecture.name == "VGG16"
     assert tuned.start_name == "net"
-    assert tuned.recipe["phases"][0]["optimiser"] == {"kind": "sgd", "momentum": 0.9, "nesterov": False}
-    assert tuned.recipe["phases"][0]["on"] == "tiles"
+    assert tuned.recipe.phases[0].optimiser == Sgd(momentum=0.9, nesterov=False)
+    assert tuned.recipe.phases[0].on == "tiles"
     assert found.networks == {}, "nothing is extracted from the start itself"
-    assert found.classifiers["softmax"] == {"kind": "softmax"}
+    assert found.classifiers["softmax"] == Softmax()
     assert found.px_of("mine") == [224]
     # both are variants of what the network is worth
     assert found.strategies == {"tuned": ["tuned+softmax", "tuned+svm"]}
@@ -47,7 +49,7 @@ def test_a_head_on_features_needs_those_of_its_start_and_no_pixels(folder):
     found = load(folder, study(folder, "head+softmax"))
     assert found.trained["head"].head_only
     assert list(found.networks) == ["net"]
-    assert found.trained["head"].start_features == {"sources": [{"network": "net", "layer": None}]}
+    assert found.trained["head"].start_features == Layers((Source("net", None),))
     warm = load(folder, study(folder, "warm+softmax")).trained["warm"]
     assert (warm.on_features, warm.head_only) == (True, False)
 
@@ -58,7 +60,7 @@ def test_features_of_a_trained_network_are_cut_points_and_dense_layers_of_its_he
     assert found.trained["head"].layer == "block5"
     assert found.trained["head"].layers == ("head_1",)
     assert found.trained["warm"].layers == ("block1", "block2", "block3", "block4")
-    assert found.feature_sets["deep"].sources == ({"network": "head", "layer": "head_1"},)
+    assert found.feature_sets["deep"].definition == Layers((Source("head", "head_1"),))
 
 
 def test_tiles_are_stored_as_large_as_they_are_cropped_from(folder):
@@ -91,7 +93,7 @@ def test_what_a_phase_trains(asked, expected):
         ("{train: block9, epochs: 1, SGD}", "cut point of VGG16 up to block5: block1, block2, block3, block4, block5"),
         ("{train: blok5, epochs: 1, SGD}", "(did you mean 'block5'?); found 'blok5'"),
         ("{train: fc1, epochs: 1, SGD}", "phases[0].train: must be head, all, a number of blocks, or a cut point"),
-        ("{train: 6, epochs: 1, SGD}", "phases[0].train: VGG16 up to block5 has 5 blocks; found 6"),
+        ("{train: 6, epochs: 1, SGD}", "phases[0].train: must be at most 5, the blocks of VGG16 up to block5; found 6"),
         (
             "{train: all, epochs: 1, SGD, rates: {block7: 2}}",
             "phases[0].rates: groups of VGG16 up to block5 are block1, block2, block3, block4, block5, head",
@@ -102,17 +104,17 @@ def test_what_a_phase_trains(asked, expected):
         ),
         (
             "{train: head, epochs: 1, SGD, rates: {head: 0}}",
-            "phases[0].rates.head: a phase must train something, and this one trains the head alone; found 0",
+            "phases[0].rates.head: a phase must train something, and this one trains only the head; found 0",
         ),
         ("{train: all, epochs: 0, SGD}", "phases[0].epochs: must be 1 or more; found 0"),
         ("", "recipes.r.phases: must have 1 or more entries; found []"),
         (
             "{input: features, train: all, epochs: 1, SGD}",
-            "phases[0].train: on features only the head is trained: must be head; found 'all'",
+            "phases[0].train: must be head: on features, only the head can be trained; found 'all'",
         ),
         (
             "{train: all, epochs: 1, SGD}, {input: features, train: head, epochs: 1, SGD}",
-            "phases[1].input: only the first phase may take features; found 'features'",
+            "phases[1].input: only the first phase can use features; found 'features'",
         ),
         (
             "{train: all, epochs: 1, rate: 0.1, optimiser: {kind: adam, momentum: 0.9}}",
@@ -134,16 +136,25 @@ def test_a_recipe_that_cannot_be_followed(folder, phases, expected):
     [
         (", t: {start: nett, recipe: ends}", "t+softmax", "networks.t.start: must be one of `networks`: net, tuned,"),
         (", t: {start: net, recipe: end}", "t+softmax", "networks.t.recipe: must be one of `recipes`"),
-        (", t: {start: tuned, recipe: ends}", "t+softmax", "networks.t.start: a start is no trained network itself"),
+        (
+            ", t: {start: tuned, recipe: ends}",
+            "t+softmax",
+            "networks.t.start: a start must not be a trained network itself",
+        ),
         (", t: {start: net}", "t+softmax", "networks.t: the key 'recipe' is missing"),
-        (", t: {start: net, recipe: ends, px: 96}", "t+softmax", "networks.t.px: a trained network has its start's"),
+        (
+            ", t: {start: net, recipe: ends, px: 96}",
+            "t+softmax",
+            "networks.t.px: a trained network has that of its start",
+        ),
         (", t: {start: net, recipe: ends, layer: fc1}", "t+svm", "networks.t.layer: legal are block1, block2,"),
         (", t: {start: net, recipe: top, layer: head_3}", "t+svm", "block5, head_1, head_2 (did you mean"),
-        ("", "net+softmax", "softmax is the own output of a trained network (one with start and recipe): tuned, warm"),
+        ("", "net+softmax", "softmax is the output of a trained network (one with start and recipe): tuned, warm"),
         (
             ", m: {architecture: VGG16, weights: random, rescale: training_mean}",
             "m+svm",
-            "networks.m.rescale: training_mean is for what is trained on tiles, and m+svm takes features",
+            "networks.m.rescale: must be network or unit: training_mean needs training on tiles, and m+svm uses "
+            "features",
         ),
     ],
 )
@@ -157,9 +168,9 @@ def test_early_stopping_needs_validation_tiles(folder):
     expected = "recipe r has early_stopping, which needs validation tiles: give `validation`"
     assert expected in said(folder, text)
     held_out = "splits: {by-patient: {validation: 0.25}}"
-    assert load(folder, f"{text}\n{held_out}").trained["t"].recipe["early_stopping"] == 3
+    assert load(folder, f"{text}\n{held_out}").trained["t"].recipe.early_stopping == 3
 
 
 def test_the_name_softmax_is_taken(folder):
     text = "classifiers: {softmax: {kind: libsvm, C: [1]}}"
-    assert "classifiers.softmax: softmax is the own output of a trained network" in said(folder, text)
+    assert "classifiers.softmax: softmax is the output of a trained network" in said(folder, text)

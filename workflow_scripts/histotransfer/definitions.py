@@ -55,8 +55,26 @@ class Factors:
         """The seed of the draw."""
         return self.draw.seed
 
+    @property
+    def method(self) -> str:
+        """``FEATURES+CLASSIFIER``."""
+        return f"{self.features}+{self.classifier}"
+
+    @property
+    def wildcards(self) -> dict[str, str | int]:
+        """Its values by the names that stand in paths."""
+        names = ("dataset", "task", "split", "seed", "features", "classifier")
+        return {name: getattr(self, name) for name in names}
+
 
 # ---- splits and tasks
+
+#: What can be held out together, from fine to coarse.
+UNITS = ("tile", "image", "slide", "patient")
+#: Unit of a split that takes the sets of the sheet's column ``split``.
+GIVEN = "given"
+#: The sets of a split, and the values of a sheet's column ``split``.
+SETS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

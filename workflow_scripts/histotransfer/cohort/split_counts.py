@@ -7,6 +7,7 @@ from pathlib import Path
 
 from histotransfer import store
 from histotransfer.cohort import splits
+from histotransfer.definitions import SETS
 
 COLUMNS = ("set", "fold", "class", "unit", "groups", "groups_of_set", "slides", "tiles")
 
@@ -67,7 +68,7 @@ def group_of(row: dict[str, str], unit: str) -> str:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    return (splits.SETS.index(name) if name in splits.SETS else len(splits.SETS), name)
+    return (SETS.index(name) if name in SETS else len(SETS), name)
 
 
 def _fold(fold: str) -> tuple[int, str]:

@@ -16,14 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from histotransfer import seeds, store
-from histotransfer.definitions import Split
-
-#: What can be held out together, from fine to coarse. ``given`` takes the sheet's own sets.
-UNITS = ("tile", "image", "slide", "patient")
-GIVEN = "given"
-
-#: The sets of a split; validation may be empty.
-SETS = ("train", "validation", "test")
+from histotransfer.definitions import GIVEN, SETS, UNITS, Split
 
 COLUMNS = ("group", "unit", "stratum", "set", "fold")
 
@@ -356,9 +349,9 @@ def _needed(split: Split, *, given: bool) -> tuple[int, str]:
 
 def _refuse_few(few: Mapping[str, int], unit: str, needed: int, parts: str) -> None:
     if few:
-        found = "; ".join(f"{name} has {count}" for name, count in few.items())
+        lacking = "; ".join(f"{name} has {count}" for name, count in few.items())
         raise ValueError(
-            f"too few {unit}s with usable tiles: it takes {needed} of each class ({parts}), and {found}. "
+            f"too few {unit}s with usable tiles: it takes {needed} of each class ({parts}), and {lacking}. "
             f"Add {unit}s, ask for fewer folds, or leave the class out of the task"
         )
 

@@ -1,17 +1,17 @@
 """What a job asks of a cluster: memory and time, from the size of what goes into it.
 
-:data:`OF_FILES` and the functions say what a job takes, as it was measured (see :mod:`histotransfer.planning.rates`);
-:func:`memory_mb` and :func:`minutes` make a request of it, with room to spare, and a greater one at each attempt.
+:func:`of_files` and the other functions say what a job takes, as it was measured (see
+:mod:`histotransfer.planning.rates`); :func:`memory_mb` and :func:`minutes` make a request of it, with room to spare,
+and a greater one at each attempt.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from histotransfer.networks import table
+from histotransfer.definitions import ExtraTrees, RowClassifier, Selection
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.planning import rates
 
 #: Memory (MB) of the two processes of Snakemake around a job on a cluster, and what each of a thousand slides of the
@@ -66,20 +66,13 @@ class OfFiles:
         return Need(self.mb + self.mb_of_mb * mb, seconds)
 
 
-_FIGURES = (
-    *("draw_attrition", "draw_splits", "draw_scores", "draw_confusion", "draw_ranks", "draw_differences"),
-    *("draw_selection", "draw_layers", "draw_importance", "draw_iterations", "draw_epochs"),
-    *("draw_cost", "draw_method_costs", "draw_slide_tiles", "draw_segmentation_epochs", "draw_maps"),
-)
-_TABLES = (
-    *("collect_scores", "rank_methods", "tabulate_curve", "tabulate_overlap", "tabulate_layers"),
-    *("tabulate_strategies", "tabulate_training", "friedman_test", "tabulate_points", "tabulate_map_methods"),
-    *("tabulate_canvases", "tabulate_moved", "collect_staging"),
-)
 # matplotlib
 _FIGURE = OfFiles(mb=120, seconds=10, mb_of_mb=10, seconds_of_mb=1, seconds_of_file=0.01)
 _TABLE = OfFiles(mb=100, mb_of_mb=10, seconds_of_mb=1, seconds_of_file=0.01)
 _KERAS = OfFiles(mb=1100, seconds=60, seconds_of_file=0.02)
+
+#: By the first word of a rule's name, for those that :data:`OF_FILES` does not have.
+OF_VERBS: dict[str, OfFiles] = {"draw": _FIGURE, "tabulate": _TABLE, "collect": _TABLE}
 
 #: By rule. Of a slide: one of 645 MB took 392 MB and 1.6 s for its tissue, 117 MB and 5.4 s to be cut, the demo's of
 #: 1 MB each 70 MB and less than 1 s; slides of the 40 GB that whole-slide scanners make at most ask for no more than
@@ -127,9 +120,24 @@ OF_FILES: dict[str, OfFiles] = {
     "collect_costs": OfFiles(mb=100, seconds=60),
     "cost_methods": OfFiles(mb=100, seconds=60, seconds_of_file=0.01),
     "copy_pages": OfFiles(mb=20),
-    **dict.fromkeys(_FIGURES, _FIGURE),
-    **dict.fromkeys(_TABLES, _TABLE),
+    "rank_methods": _TABLE,
+    "friedman_test": _TABLE,
 }
+
+
+def of_files(rule: str) -> OfFiles:
+    """Return what a job of a rule takes whose input is its files.
+
+    Raises
+    ------
+    ValueError
+        If neither :data:`OF_FILES` has the rule nor :data:`OF_VERBS` its first word.
+    """
+    need = OF_FILES.get(rule) or OF_VERBS.get(rule.partition("_")[0])
+    if need is None:
+        verbs = ", ".join(f"{verb}_..." for verb in OF_VERBS)
+        raise ValueError(f"needs of files are known for {', '.join(OF_FILES)} and {verbs}; found rule {rule!r}")
+    return need
 
 
 def memory_mb(need: Need, *, attempt: int = 1, slides: int = 0) -> int:
@@ -148,23 +156,21 @@ def worth(threads: int, gpu: int) -> float:
     return GPU_WORTH if gpu else 1 + THREAD_WORTH * (threads - 1)
 
 
-def _passes_s(network: Mapping[str, Any], px: int, tiles: float) -> float:
+def _passes_s(network: NetworkSpec, px: int, tiles: float) -> float:
     """Return the processor seconds of one pass of so many tiles through a network; they go by the tiles' area."""
-    row = table.ARCHITECTURES[network["architecture"]]
-    width = float(network.get("alpha") or 1.0)
+    row, width = network.architecture, network.alpha or 1.0
     # a narrower network is faster, though not as much as its layers are narrower: nothing is gained here below 1
     return tiles / rates.NETWORKS[row.name].tiles_s * (px / row.px) ** 2 * max(1.0, width**2)
 
 
 def extraction(
-    network: Mapping[str, Any], *, px: int, tiles: float, batch: int, threads: int = 1, gpu: int = 0, cut: bool = False
+    network: NetworkSpec, *, px: int, tiles: float, batch: int, threads: int = 1, gpu: int = 0, cut: bool = False
 ) -> Need:
     """Return what the features of so many tiles take.
 
     Parameters
     ----------
-    network : mapping
-        ``architecture``, ``alpha``.
+    network : NetworkSpec
     px : int
         Edge of the tiles.
     tiles : float
@@ -174,9 +180,9 @@ def extraction(
     cut : bool
         Whether the tiles are read from the slides in the same job.
     """
-    row = table.ARCHITECTURES[network["architecture"]]
+    row = network.architecture
     rate = rates.NETWORKS[row.name]
-    grown = batch / rates.BATCH * (px / row.px) ** 2 * max(1.0, float(network.get("alpha") or 1.0))
+    grown = batch / rates.BATCH * (px / row.px) ** 2 * max(1.0, network.alpha or 1.0)
     mb = rates.KERAS_MB + (rate.mb - rates.KERAS_MB) * max(1.0, grown) + 150 * cut
     cutting = tiles * px**2 / 1e6 / rates.CUT_MPX_S if cut else 0.0
     seconds = rate.start_s + (_passes_s(network, px, tiles) + cutting) / worth(threads, gpu)
@@ -184,7 +190,7 @@ def extraction(
 
 
 def training(
-    network: Mapping[str, Any],
+    network: NetworkSpec,
     *,
     px: int,
     tiles: float,
@@ -194,9 +200,9 @@ def training(
     gpu: int = 0,
 ) -> Need:
     """Return what so many epochs on so many tiles take, all layers trained; parameters as of :func:`extraction`."""
-    row = table.ARCHITECTURES[network["architecture"]]
+    row = network.architecture
     rate = rates.NETWORKS[row.name]
-    area = (px / row.px) ** 2 * max(1.0, float(network.get("alpha") or 1.0))
+    area = (px / row.px) ** 2 * max(1.0, network.alpha or 1.0)
     passes = rates.TRAINING_PASSES * epochs * _passes_s(network, px, tiles)
     mb = rates.TRAINING_MB + rate.tile_mb * batch * area + TABLE_BYTES * tiles / 1e6
     return Need(mb, 60 + rate.start_s + passes / worth(threads, gpu))
@@ -281,18 +287,21 @@ def classifier(
     return Need(mb, seconds)
 
 
-def forest_slowness(settings: Mapping[str, Any], columns: int) -> float:
-    """Return how much slower a forest is than one of 250 trees that look at the square root of the features."""
-    asked = settings.get("max_features", "sqrt")
-    counts = {"sqrt": math.sqrt(columns), "log2": math.log2(max(columns, 2)), "all": columns, None: columns}
-    values = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
-    looked_at = [counts[v] if v in counts else v * columns if isinstance(v, float) else v for v in values]
-    trees = settings.get("trees") or 250
-    return trees / 250 * max(1.0, sum(looked_at) / len(looked_at) / math.sqrt(columns))
+def forest_slowness(classifier: ExtraTrees, columns: int) -> float:
+    """Return how much slower a forest is than one of 250 trees that look at the square root of the features.
+
+    Of a grid of `max_features` the mean counts.
+    """
+    counts = {"sqrt": math.sqrt(columns), "log2": math.log2(max(columns, 2)), "all": columns}
+    looked_at = [
+        counts[value] if value in counts else value * columns if isinstance(value, float) else value
+        for value in classifier.max_features
+    ]
+    return classifier.trees / 250 * max(1.0, sum(looked_at) / len(looked_at) / math.sqrt(columns))
 
 
 def selection(
-    settings: Mapping[str, Any],
+    settings: Selection,
     *,
     tiles: float,
     rows: float,
@@ -302,15 +311,15 @@ def selection(
     threads: int = 1,
 ) -> Need:
     """Return what a recursive elimination takes: a forest a size and fold, of half the features on average."""
-    step = settings.get("step", 0.1)
+    step = settings.step
     sizes = columns / step if isinstance(step, int) else 1 / step if isinstance(step, float) else 25
     of_mb, of_fit = CLASSIFIERS["extratrees"]
     mb = rows * row_bytes / 1e6
-    forests = max(1.0, sizes) * (folds + 1) / 2 * (settings.get("trees") or 250) / 250
+    forests = max(1.0, sizes) * (folds + 1) / 2 * settings.trees / 250
     tables = TABLE_BYTES * tiles / 1e6
     return Need(CLASSIFIER_MB + tables + 2 * of_mb * mb, 30 + 2 * forests * of_fit * mb / worth(threads, 0))
 
 
-def grid_points(settings: Mapping[str, Any]) -> int:
-    """Return the number of points of a classifier's grid: the product of the lengths of its lists."""
-    return math.prod(len(value) for value in settings.values() if isinstance(value, (list, tuple)))
+def grid_points(classifier: RowClassifier) -> int:
+    """Return the number of points of a classifier's grid: the product of the numbers of values that are tried."""
+    return math.prod(len(value) for value in vars(classifier).values() if isinstance(value, tuple))

@@ -1,25 +1,25 @@
-"""What a study's report holds: every figure and table with its path, its place on the page and the rule behind it."""
+"""What a study's report holds: every file behind it with its path, its place on the page and its rule."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from histotransfer import seeds
+from histotransfer.definitions import Augmentation, EndToEnd, ExtraTrees, Factors
 from histotransfer.networks import groups
-from histotransfer.study import segmenters
+from histotransfer.report.entries import DescribedMethod, Entry
+from histotransfer.settings import TrainedModel
+from histotransfer.study import paths, runs, segmenters
 from histotransfer.study.configuration import Dataset, Study
+from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 
 #: Slides of a dataset whose pictures the report shows; of more, so many are drawn by the master seed.
 SHOWN_SLIDES = 40
 
 #: Test tiles of each class beside their Grad-CAM maps, and of all classes together, at most.
 EXPLAINED, EXPLAINED_IN_ALL = 4, 48
-
-#: A file, and what the page needs to know to place it.
-Entry = tuple[str, dict[str, str]]
 
 
 def sample_slides(slides: Sequence[str], *, at_most: int = 40, master_seed: int) -> list[str]:
@@ -32,26 +32,6 @@ def sample_slides(slides: Sequence[str], *, at_most: int = 40, master_seed: int)
     return [slide for slide in slides if slide in shown]
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """One table of numbers that compares methods.
-
-    Attributes
-    ----------
-    stem : str
-        Its path without the ending: ``.csv`` for the numbers, ``.svg`` for the figure.
-    about : dict
-        ``section``, ``kind``, ``split`` and what tells it from others.
-    rule, drawn_by : str
-        The rules behind table and figure; `drawn_by` is empty where there is no figure.
-    """
-
-    stem: str
-    about: dict[str, str]
-    rule: str
-    drawn_by: str = ""
-
-
 class Contents:
     """The report of a study. Paths are relative to the working directory.
 
@@ -62,17 +42,17 @@ class Contents:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._folder = f"results/studies/{study.name}"
+        self._runs = runs.Runs(study)
+        self._first_seed = next(iter(study.seeds))
         self._slides = {name: self._shown_slides(one) for name, one in study.datasets.items()}
-        layers = (one.layers for one in study.feature_sets.values() if one.layers)
-        of_layers = {name for each in layers for name in each.values()}
+        of_layers = {name for one in study.feature_sets.values() for name in layers_of(one).values()}
         #: Methods with pictures of their own: a single layer among many is a point of a curve.
         self.methods = [method for method in study.methods if method.features not in of_layers]
         #: Datasets of slides with their tasks whose labels come from drawn regions: those that are shown as maps.
         self.mapped = {
             name: tasks
             for name, one in study.datasets.items()
-            if (tasks := [task for task, definition in one.tasks.items() if definition["regions"]])
+            if (tasks := [task for task, definition in one.tasks.items() if definition.regions])
         }
 
     def _shown_slides(self, dataset: Dataset) -> list[str]:
@@ -80,346 +60,352 @@ class Contents:
             return []
         return sample_slides(dataset.parts, at_most=SHOWN_SLIDES, master_seed=self._study.master_seed)
 
-    def descriptions(self) -> list[Entry]:
-        """What is known of each slide that is shown."""
+    # ---- files behind the pages
+
+    def entries(self) -> list[Entry]:
+        """Every file behind the report, in the order in which its last chapter lists them."""
+        tables = self.tables()
         return [
-            (f"results/{name}/slides/{slide}.json", {"dataset": name})
-            for name, slides in self._slides.items()
-            for slide in slides
+            self._entry(paths.SCORES, "collect_scores", "scores", "scores"),
+            *self._cohorts(),
+            *(
+                self._entry(paths.SPLIT_COUNTS, "count_split", "splits", "counts", **_draw(factors))
+                for factors in self._runs.draws()
+            ),
+            *self._figures(tables),
+            *tables,
+            *(
+                self._entry(paths.FRIEDMAN, "friedman_test", "strategies", "friedman", split=split)
+                for split in (self._study.splits if self._study.strategies else ())
+            ),
+            # of the first seed, since GeoJSON of a whole study takes gigabytes
+            *(
+                self._entry(paths.MAPS_INDEX, "write_maps", "maps", "index", **run.wildcards)
+                for run in self.map_runs(seed=self._first_seed)
+            ),
+            *(
+                self._entry(paths.DESCRIPTION, "inspect_slide", "slides", "description", dataset=name, slide=slide)
+                for name, slides in self._slides.items()
+                for slide in slides
+            ),
+            *self._predictions(),
         ]
 
-    def split_counts(self) -> list[Entry]:
-        """The tables of groups and tiles, one for each dataset, task, split and seed."""
+    def costs(self) -> list[Entry]:
+        """The files behind the page of what the run cost; methods are compared in the first split."""
+        entries = [
+            self._entry(paths.COST, "collect_costs", "cost", "cost"),
+            self._entry(paths.COST_FIGURE, "draw_cost", "cost", "cost"),
+        ]
+        if len(self._study.methods) > 1:
+            split = next(iter(self._study.splits))
+            for ending, rule in ((".csv", "cost_methods"), (".svg", "draw_method_costs")):
+                entries.append(self._entry(paths.METHOD_COSTS + ending, rule, "methods", "costs", split=split))
+        return entries
+
+    def tables(self) -> list[Entry]:
+        """Every table that compares methods, in the order of the page."""
+        entries = []
+        for split in self._study.splits:
+            entries += self._comparisons(split)
+            if self._study.strategies:
+                about = ("tabulate_strategies", "strategies", "strategies")
+                entries.append(self._entry(f"{paths.STRATEGIES}.csv", *about, split=split))
+            for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
+                path = f"{paths.CURVES}/{kind}.csv"
+                entries.append(self._entry(path, "tabulate_training", "training", kind, split=split))
+            entries += self._layers_and_importances(split)
+            entries += self._selections(split)
+            entries += self._maps(split)
+        if self.segmentations():
+            path = f"{paths.STUDY_MAPS}/canvases.csv"
+            entries.append(self._entry(path, "tabulate_canvases", "maps", "canvases"))
+        return entries
+
+    def _entry(self, pattern: str, rule: str, section: str, kind: str, **fields: Any) -> Entry:
+        """Return an entry with its path: a pattern of :mod:`histotransfer.study.paths`, filled with the fields."""
+        return Entry(pattern.format(study=self._study.name, **fields), rule, section, kind, **fields)
+
+    def _cohorts(self) -> list[Entry]:
         return [
-            (
-                f"results/{name}/counts/{task}/{split}/{seed}.tsv",
-                {"dataset": name, "task": task, "split": split, "seed": str(seed)},
+            self._entry(
+                paths.SLIDES_TABLE,
+                "cohort" if dataset.kind == "slides" else "cohort_of_table",
+                *("attrition", "slides"),
+                dataset=name,
             )
             for name, dataset in self._study.datasets.items()
-            for task in dataset.tasks
-            for split in self._study.splits
-            for seed in self._study.seeds
         ]
 
-    def figures(self) -> list[Entry]:
-        """Every figure."""
-        found = [
-            (f"{chapter.stem}.svg", {**chapter.about, "rule": chapter.drawn_by})
-            for chapter in self.chapters()
-            if chapter.drawn_by
+    def _predictions(self) -> list[Entry]:
+        """What every model predicts."""
+        rule_of = {method.name: runs.rule_of_model(self._study, method) for method in self._study.methods}
+        return [
+            self._entry(paths.PREDICTIONS, rule_of[run.method], "asked", "predictions", **run.wildcards)
+            for run in self._runs.factors()
+        ]
+
+    # ---- figures
+
+    def _figures(self, tables: Sequence[Entry]) -> list[Entry]:
+        """Every figure: those drawn of tables, then those of datasets, splits, training and maps."""
+        entries = [
+            replace(table, path=f"{table.path.removesuffix('.csv')}.svg", rule=rule)
+            for table in tables
+            if (rule := _DRAWN_BY.get((table.section, table.kind)))
         ]
         for dataset in self._study.datasets.values():
-            found += self._of_dataset(dataset)
+            entries += self._of_dataset(dataset)
             for task in dataset.tasks:
                 for split in self._study.splits:
-                    found += self._of_split(dataset.name, task, split)
+                    entries += self._of_split(dataset.name, task, split)
         for split in self._study.splits:
-            found += self._of_training(split)
-        return found + self._of_maps()
+            entries += self._of_training(split)
+        return entries + self._of_maps()
 
     def _of_dataset(self, dataset: Dataset) -> list[Entry]:
-        home, folder = {"dataset": dataset.name}, f"results/{dataset.name}/figures"
-        found = [(f"{folder}/attrition.svg", {"section": "attrition", "rule": "draw_attrition", **home})]
-        found += [
-            (
-                f"{folder}/augmentation/{name}.jpg",
-                {"section": "training", "kind": "augmentation", "rule": "draw_augmentation", "network": name, **home},
-            )
-            for name in self._varied(dataset)
-        ]
-        found += [
-            (f"{folder}/slides/{slide}.jpg", {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home})
-            for slide in self._slides[dataset.name]
-        ]
+        name = dataset.name
+        entries = [self._entry(paths.ATTRITION_FIGURE, "draw_attrition", "attrition", "attrition", dataset=name)]
+        for network in self._varied(dataset):
+            about = ("draw_augmentation", "training", "augmentation")
+            entries.append(self._entry(paths.AUGMENTATION_PICTURE, *about, dataset=name, network=network))
+        for slide in self._slides[name]:
+            about = ("draw_slide_tiles", "slides", "slides")
+            entries.append(self._entry(paths.SLIDE_PICTURE, *about, dataset=name, slide=slide))
         if self._study.pixels == "stream" and dataset.kind == "slides":
-            return found
-        return found + [
-            (
-                f"{folder}/{task}/tiles-{number}.jpg",
-                {"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **home},
-            )
-            for task, definition in dataset.tasks.items()
-            for number, name in enumerate(definition["classes"])
-        ]
+            return entries
+        for task, definition in dataset.tasks.items():
+            for number, class_name in enumerate(definition.classes):
+                path = paths.TILES_PICTURE.format(dataset=name, task=task, class_number=number)
+                about = ("draw_tiles", "tiles", "tiles")
+                entries.append(Entry(path, *about, dataset=name, task=task, class_name=class_name))
+        return entries
 
     def _of_split(self, dataset: str, task: str, split: str) -> list[Entry]:
-        key = {"dataset": dataset, "task": task, "split": split}
-        scores = f"{self._folder}/figures/{dataset}/{task}/{split}/scores.svg"
-        found = [(scores, {"section": "scores", "rule": "draw_scores", **key})]
+        factors: dict[str, Any] = {"dataset": dataset, "task": task, "split": split}
+        entries = [self._entry(paths.SCORES_FIGURE, "draw_scores", "scores", "scores", **factors)]
         for seed in self._study.seeds:
-            path = f"results/{dataset}/figures/{task}/{split}/{seed}/split.svg"
-            found.append((path, {"section": "splits", "rule": "draw_splits", "seed": str(seed), **key}))
-            about = {"section": "confusion", "rule": "draw_confusion", "seed": str(seed), **key}
-            folder = f"results/{dataset}/models/{task}/{split}/{seed}"
-            found += [(f"{folder}/{one.features}/{one.classifier}/confusion.svg", about) for one in self.methods]
-        return found
+            factors["seed"] = seed
+            entries.append(self._entry(paths.SPLIT_FIGURE, "draw_splits", "splits", "splits", **factors))
+            for method in self.methods:
+                of_method = {"features": method.features, "classifier": method.classifier}
+                about = ("draw_confusion", "confusion", "confusion")
+                entries.append(self._entry(paths.CONFUSION_FIGURE, *about, **factors, **of_method))
+        return entries
 
     def _varied(self, dataset: Dataset) -> list[str]:
         """Return networks whose training varies the tiles, one for each way to do it."""
-        found: dict[str, str] = {}
+        found: dict[tuple[Augmentation | int | None, ...], str] = {}
         for name, one in self._study.trained.items():
-            varied = {key: one.recipe[key] for key in ("augmentation", "crop_from")}
-            if not one.head_only and any(varied.values()):
-                found.setdefault(json.dumps([varied, one.start["px"]], sort_keys=True), name)
+            varied = (one.recipe.augmentation, one.recipe.crop_from)
+            if not one.head_only and any(varied):
+                found.setdefault((*varied, one.start.px), name)
         return list(found.values())
 
     def _of_training(self, split: str) -> list[Entry]:
         """Return the learning curves of a split's trained networks, and what they look at with the first seed."""
-        found: list[Entry] = []
-        trained = self._study.trained
-        curves = {one.start["architecture"]: None for one in trained.values() if one.recipe["curve"] is not None}
-        seed = next(iter(self._study.seeds))
+        entries: list[Entry] = []
         for dataset in self._study.datasets.values():
             for task in dataset.tasks:
-                home = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
-                folder = f"{self._folder}/training/{split}/{dataset.name}/{task}"
-                for name in curves:
-                    about = {"kind": "iterations", "rule": "draw_iterations", "architecture": name, **home}
-                    found.append((f"{folder}/iterations/{name.lower()}.svg", about))
-                for name, one in trained.items():
-                    about = {"kind": "epochs", "rule": "draw_epochs", "network": name, **home}
-                    found.append((f"{folder}/epochs/{name}.svg", about))
-                    if one.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
-                        # no tiles are stored for it, and a picture is not worth cutting all of them
-                        continue
-                    about = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": str(seed), **home}
-                    path = f"results/{dataset.name}/models/{task}/{split}/{seed}/{name}/softmax/grad_cam.svg"
-                    found.append((path, about))
-        for one in self.segmentations(split=split):
-            if one["seed"] != seed:
+                entries += self._of_trained(dataset, task, split)
+        for run in self.segmentations(split=split):
+            if run.seed == self._first_seed:
+                path = paths.SEGMENTATION_EPOCHS_FIGURE.format(study=self._study.name, **run.wildcards)
+                about = ("draw_segmentation_epochs", "training", "epochs")
+                factors = {"dataset": run.dataset, "task": run.task, "split": split}
+                entries.append(Entry(path, *about, network=run.method, **factors))
+        return entries
+
+    def _of_trained(self, dataset: Dataset, task: str, split: str) -> list[Entry]:
+        entries: list[Entry] = []
+        factors = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
+        trained = self._study.trained
+        curves = {one.start.architecture.name: None for one in trained.values() if one.recipe.curve is not None}
+        for architecture in curves:
+            path = paths.ITERATIONS_FIGURE.format(study=self._study.name, architecture=architecture.lower(), **factors)
+            entries.append(Entry(path, "draw_iterations", kind="iterations", architecture=architecture, **factors))
+        for name, network in trained.items():
+            entries.append(self._entry(paths.EPOCHS_FIGURE, "draw_epochs", kind="epochs", network=name, **factors))
+            if network.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
+                # no tiles are stored for it, and cutting all of them for one picture takes too long
                 continue
-            about = {"kind": "epochs", "rule": "draw_segmentation_epochs", "network": one["method"]}
-            about |= {"section": "training", **{name: one[name] for name in ("dataset", "task", "split")}}
-            place = f"{self._folder}/training/{split}/{one['dataset']}/{one['task']}/epochs"
-            found.append((f"{place}/{one['features']}/{one['classifier']}.svg", about))
-        return found
+            of_network = {"network": name, "seed": self._first_seed}
+            entries.append(self._entry(paths.GRAD_CAM, "grad_cam", kind="grad_cam", **of_network, **factors))
+        return entries
 
     def _of_maps(self) -> list[Entry]:
         """Return the slides with their regions, and with the first seed the maps of all methods side by side."""
-        found: list[Entry] = []
-        seed = next(iter(self._study.seeds))
+        entries: list[Entry] = []
         for name, tasks in self.mapped.items():
             for task in tasks:
-                home = {"dataset": name, "task": task}
+                factors = {"dataset": name, "task": task}
                 for slide in self._slides[name]:
-                    about = {"section": "annotations", "rule": "draw_annotation", "slide": slide, **home}
-                    found.append((f"results/{name}/figures/annotations/{task}/{slide}.jpg", about))
+                    about = ("draw_annotation", "annotations", "annotations")
+                    entries.append(self._entry(paths.ANNOTATION_PICTURE, *about, slide=slide, **factors))
                 for split in self._study.splits:
-                    about = {"section": "maps", "kind": "maps", "rule": "draw_maps", "split": split, **home}
-                    path = f"{self._folder}/maps/{split}/{name}/{task}/{seed}.svg"
-                    found.append((path, {**about, "seed": str(seed)}))
-        return found
+                    of_split = {"split": split, "seed": self._first_seed, **factors}
+                    entries.append(self._entry(paths.MAPS_FIGURE, "draw_maps", "maps", "maps", **of_split))
+        return entries
 
-    def map_runs(
-        self, *, split: str | None = None, dataset: str | None = None, task: str | None = None, seed: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Return the factors of every model whose predictions are shown as maps, or of those of some factors."""
-        return [
-            {
-                "dataset": name,
-                "task": of,
-                "split": by,
-                "seed": number,
-                "features": method.features,
-                "classifier": method.classifier,
-                "method": method.name,
-            }
-            for name, tasks in self.mapped.items()
-            for of in tasks
-            for by in self._study.splits
-            for number in self._study.seeds
-            for method in self.methods
-            if dataset in (None, name) and task in (None, of) and split in (None, by) and seed in (None, number)
-        ]
+    # ---- tables
 
-    def segmentations(self, *kinds: str, split: str | None = None) -> list[dict[str, Any]]:
-        """Return the factors of every segmentation network (of these kinds), whatever the labels come from."""
-        wanted = kinds or segmenters.KINDS
-        methods = [one for one in self.methods if self._study.classifiers[one.classifier]["kind"] in wanted]
-        return [
-            {
-                "dataset": dataset.name,
-                "task": task,
-                "split": by,
-                "seed": seed,
-                "features": method.features,
-                "classifier": method.classifier,
-                "method": method.name,
-            }
-            for dataset in self._study.datasets.values()
-            for task in dataset.tasks
-            for by in self._study.splits
-            for seed in self._study.seeds
-            for method in methods
-            if split in (None, by)
-        ]
-
-    def maps(self) -> list[str]:
-        """The indexes of the maps' files: with the first seed, since GeoJSON of a whole study takes gigabytes."""
-        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
-        seed = next(iter(self._study.seeds))
-        return [f"{folder}/maps.json".format(**one) for one in self.map_runs(seed=seed)]
-
-    def map_methods(self) -> list[dict[str, Any]]:
-        """What each method of the chapter of maps is, for the page to say in words."""
-        if not self.mapped and not self.segmentations():
-            return []
-        found = []
-        for method in self.methods:
-            features, classifier = (
-                self._study.feature_sets[method.features],
-                self._study.classifiers[method.classifier],
-            )
-            found.append(
-                {
-                    "name": method.name,
-                    "kind": classifier["kind"],
-                    "cell_px": features.cell_px,
-                    "sources": [dict(source) for source in features.sources],
-                    "trained": [name for name in features.networks if name in self._study.trained],
-                    "start": classifier.get("start"),
-                }
-            )
-        return found
-
-    def stagings(self, split: str) -> list[Entry]:
-        """How the stages of patients agree with the truth, for each model on slides of lymph nodes."""
-        of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
-        folder = "results/{dataset}/models/{task}/{split}/{seed}/{features}/{classifier}"
-        return [
-            (f"{folder}/staging/kappa.json".format(**one), {**one, "rule": "stage_patients"})
-            for one in self.map_runs(split=split)
-            if one["dataset"] in of_nodes
-            and len(self._study.datasets[one["dataset"]].tasks[one["task"]]["classes"]) == 2
-        ]
-
-    def trainings(self, split: str) -> list[dict[str, Any]]:
-        """What was trained on a split: the factors of each network, and what it is."""
-        found = [
-            {
-                "dataset": dataset.name,
-                "task": task,
-                "split": split,
-                "seed": seed,
-                "features": name,
-                "classifier": groups.SOFTMAX,
-                "network": name,
-                "architecture": one.start["architecture"],
-                "start": one.start_name,
-                "recipe": one.recipe["name"],
-                "transfer": one.transfer,
-            }
-            for dataset in self._study.datasets.values()
-            for task in dataset.tasks
-            for name, one in self._study.trained.items()
-            for seed in self._study.seeds
-        ]
-        for one in self.segmentations(split=split):
-            classifier = self._study.classifiers[one["classifier"]]
-            found.append(
-                {
-                    **{name: value for name, value in one.items() if name != "method"},
-                    "network": one["method"],
-                    "architecture": "U-Net",
-                    "start": classifier.get("start") or one["features"],
-                    "recipe": classifier["recipe"]["name"],
-                    "transfer": classifier["kind"] == segmenters.END_TO_END,
-                }
-            )
-        return found
-
-    def trained(self) -> list[dict[str, Any]]:
-        """What each trained network is, for the page to say in words."""
-        return [
-            {"name": name, "start": one.start, "start_name": one.start_name, "recipe": one.recipe}
-            for name, one in self._study.trained.items()
-        ]
-
-    def architecture(self, name: str) -> str:
-        """Return an architecture by its name in a path, which is in small letters."""
-        return {one.start["architecture"].lower(): one.start["architecture"] for one in self._study.trained.values()}[
-            name
-        ]
-
-    def tiles_explained(self, dataset: str, task: str) -> int:
-        """Return how many test tiles of each class are shown with what a network looks at."""
-        classes = len(self._study.datasets[dataset].tasks[task]["classes"])
-        return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
-
-    def tables(self) -> list[Entry]:
-        """The numbers of each chapter."""
-        return [(f"{chapter.stem}.csv", {**chapter.about, "rule": chapter.rule}) for chapter in self.chapters()]
-
-    def friedman_tests(self) -> list[Entry]:
-        """The result of Friedman's test on each split."""
-        splits = self._study.splits if self._study.strategies else ()
-        return [(f"{self._folder}/strategies/{split}/friedman.json", {"split": split}) for split in splits]
-
-    def chapters(self) -> list[Chapter]:
-        """Every table that compares methods, in the order of the page."""
-        found = []
-        for split in self._study.splits:
-            found += self._comparisons(split)
-            if self._study.strategies:
-                about = {"section": "strategies", "kind": "strategies", "split": split}
-                found.append(Chapter(f"{self._folder}/strategies/{split}/strategies", about, "tabulate_strategies"))
-            for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
-                about = {"section": "training", "kind": kind, "split": split}
-                found.append(Chapter(f"{self._folder}/training/{split}/{kind}", about, "tabulate_training"))
-            found += self._layers_and_importances(split)
-            found += self._selections(split)
-            found += self._maps(split)
-        if self.segmentations():
-            about = {"section": "maps", "kind": "canvases"}
-            found.append(Chapter(f"{self._folder}/maps/canvases", about, "tabulate_canvases"))
-        return found
-
-    def _maps(self, split: str) -> list[Chapter]:
-        place, found = f"{self._folder}/maps/{split}", []
+    def _maps(self, split: str) -> list[Entry]:
+        entries = []
         rules = {"methods": "tabulate_map_methods", "points": "tabulate_points"} if self.mapped else {}
         if self.segmentations(segmenters.END_TO_END):
             rules["moved"] = "tabulate_moved"
         for kind, rule in rules.items():
-            found.append(Chapter(f"{place}/{kind}", {"section": "maps", "kind": kind, "split": split}, rule))
+            entries.append(self._entry(f"{paths.MAPS}/{kind}.csv", rule, "maps", kind, split=split))
         for kind in ("stages", "left_out") if self.stagings(split) else ():
-            about = {"section": "staging", "kind": kind, "split": split}
-            found.append(Chapter(f"{self._folder}/staging/{split}/{kind}", about, "collect_staging"))
-        return found
+            entries.append(self._entry(f"{paths.STAGES}/{kind}.csv", "collect_staging", "staging", kind, split=split))
+        return entries
 
-    def _comparisons(self, split: str) -> list[Chapter]:
-        found = []
-        for name, one in self._study.comparisons.items():
-            home = {"section": "comparison", "split": split, "comparison": name, "title": one.title}
-            stem = f"{self._folder}/comparisons/{name}/{split}"
-            found.append(Chapter(f"{stem}/ranks", {"kind": "ranks", **home}, "rank_methods", "draw_ranks"))
-            about = {"kind": "differences", **home}
-            found.append(Chapter(f"{stem}/differences", about, "compare_methods", "draw_differences"))
-        return found
+    def _comparisons(self, split: str) -> list[Entry]:
+        entries = []
+        for name, comparison in self._study.comparisons.items():
+            of_split = {"caption": comparison.title, "split": split, "comparison": name}
+            for pattern, rule, kind in (
+                (paths.RANKS, "rank_methods", "ranks"),
+                (paths.DIFFERENCES, "compare_methods", "differences"),
+            ):
+                entries.append(self._entry(f"{pattern}.csv", rule, "comparison", kind, **of_split))
+        return entries
 
-    def _layers_and_importances(self, split: str) -> list[Chapter]:
-        found = []
+    def _layers_and_importances(self, split: str) -> list[Entry]:
+        entries = []
         for method in self._study.methods:
             features = self._study.feature_sets[method.features]
-            trees = self._study.classifiers[method.classifier]["kind"] == "extratrees"
-            about = {"split": split, "features": method.features, "classifier": method.classifier}
-            place = f"{split}/{method.features}/{method.classifier}"
-            if features.layers:
-                about |= {"section": "layers", "kind": "layers"}
-                found.append(Chapter(f"{self._folder}/layers/{place}", about, "tabulate_layers", "draw_layers"))
-            elif features.merged and trees and features.selection is None:
-                about |= {"section": "importance", "kind": "importance"}
-                stem = f"{self._folder}/importance/{place}"
-                found.append(Chapter(stem, about, "share_importance", "draw_importance"))
-        return found
+            trees = isinstance(self._study.classifiers[method.classifier], ExtraTrees)
+            of_method = {"split": split, "features": method.features, "classifier": method.classifier}
+            if layers_of(features):
+                path = f"{paths.LAYERS}.csv"
+                entries.append(self._entry(path, "tabulate_layers", "layers", "layers", **of_method))
+            elif len(sources_of(features)) > 1 and trees and selection_of(features) is None:
+                path = f"{paths.IMPORTANCE}.csv"
+                entries.append(self._entry(path, "share_importance", "importance", "importance", **of_method))
+        return entries
 
-    def _selections(self, split: str) -> list[Chapter]:
-        names = [one.name for one in self._study.feature_sets.values() if one.selection]
-        home = {"section": "selection", "split": split}
-        found = []
+    def _selections(self, split: str) -> list[Entry]:
+        names = [one.name for one in self._study.feature_sets.values() if selection_of(one)]
+        entries = []
         for name in names:
-            about: dict[str, Any] = {"kind": "curve", "features": name, **home}
-            found.append(Chapter(f"{self._folder}/selection/{split}/{name}", about, "tabulate_curve", "draw_selection"))
+            path, about = f"{paths.SELECTION_CURVE}.csv", ("tabulate_curve", "selection", "curve")
+            entries.append(self._entry(path, *about, split=split, features=name))
         for kind in ("kept", "pairs", "common") if names else ():
-            stem = f"{self._folder}/selection/{split}/overlap/{kind}"
-            found.append(Chapter(stem, {"kind": kind, **home}, "tabulate_overlap"))
-        return found
+            path = f"{paths.OVERLAP}/{kind}.csv"
+            entries.append(self._entry(path, "tabulate_overlap", "selection", kind, split=split))
+        return entries
+
+    # ---- models
+
+    def map_runs(
+        self, *, split: str | None = None, dataset: str | None = None, task: str | None = None, seed: int | None = None
+    ) -> list[Factors]:
+        """Return what every model is of whose predictions are shown as maps, or those of some factors."""
+        names = {method.name for method in self.methods}
+        return [
+            run
+            for run in self._runs.factors(names, split)
+            if run.task in self.mapped.get(run.dataset, ())
+            and dataset in (None, run.dataset)
+            and task in (None, run.task)
+            and seed in (None, run.seed)
+        ]
+
+    def segmentations(self, *kinds: str, split: str | None = None) -> list[Factors]:
+        """Return what every segmentation network (of these kinds) is of, whatever the labels come from."""
+        wanted = kinds or segmenters.KINDS
+        names = [one.name for one in self.methods if self._study.classifiers[one.classifier].kind in wanted]
+        return self._runs.factors(names, split)
+
+    def stagings(self, split: str) -> list[Factors]:
+        """Return what every model is of whose maps stage patients: those on slides of lymph nodes."""
+        of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
+        return [
+            run
+            for run in self.map_runs(split=split)
+            if run.dataset in of_nodes and len(self._study.datasets[run.dataset].tasks[run.task].classes) == 2
+        ]
+
+    def trainings(self, split: str) -> list[TrainedModel]:
+        """Return what was trained on a split: networks, then segmentation networks, each with what it is of."""
+        trainings = [
+            TrainedModel(
+                factors=replace(factors, features=name, classifier=groups.SOFTMAX),
+                network=name,
+                architecture=network.start.architecture.name,
+                start=network.start_name,
+                recipe=network.recipe.name,
+                transfer=network.transfer,
+            )
+            for draws in self._draws_of_tasks(split)
+            for name, network in self._study.trained.items()
+            for factors in draws
+        ]
+        for run in self.segmentations(split=split):
+            classifier = self._study.classifiers[run.classifier]
+            trainings.append(
+                TrainedModel(
+                    factors=run,
+                    network=run.method,
+                    architecture="U-Net",
+                    start=classifier.start if isinstance(classifier, EndToEnd) else run.features,
+                    recipe=classifier.recipe.name,
+                    transfer=isinstance(classifier, EndToEnd),
+                )
+            )
+        return trainings
+
+    def _draws_of_tasks(self, split: str) -> list[list[Factors]]:
+        """Return the factors of every seed, by dataset and task."""
+        by_task: dict[tuple[str, str], list[Factors]] = {}
+        for factors in self._runs.draws(split):
+            by_task.setdefault((factors.dataset, factors.task), []).append(factors)
+        return list(by_task.values())
+
+    # ---- what the page explains
+
+    def described_methods(self) -> list[DescribedMethod]:
+        """What each method of the chapter of maps is, for the page to say in words."""
+        if not self.mapped and not self.segmentations():
+            return []
+        described = []
+        for method in self.methods:
+            features = self._study.feature_sets[method.features]
+            classifier = self._study.classifiers[method.classifier]
+            networks = dict.fromkeys(source.network for source in sources_of(features))
+            described.append(
+                DescribedMethod(
+                    *(method.features, method.classifier, classifier.kind),
+                    sources=sources_of(features),
+                    trained=tuple(name for name in networks if name in self._study.trained),
+                    cell_px=cell_px_of(features),
+                    start=classifier.start if isinstance(classifier, EndToEnd) else None,
+                )
+            )
+        return described
+
+    def architecture(self, name: str) -> str:
+        """Return an architecture by its name in a path, which is in small letters."""
+        names = (one.start.architecture.name for one in self._study.trained.values())
+        return {architecture.lower(): architecture for architecture in names}[name]
+
+    def tiles_explained(self, dataset: str, task: str) -> int:
+        """Return how many test tiles of each class are shown with what a network looks at."""
+        classes = len(self._study.datasets[dataset].tasks[task].classes)
+        return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
+
+
+#: The rules that draw the tables of a section and kind.
+_DRAWN_BY = {
+    ("comparison", "ranks"): "draw_ranks",
+    ("comparison", "differences"): "draw_differences",
+    ("layers", "layers"): "draw_layers",
+    ("importance", "importance"): "draw_importance",
+    ("selection", "curve"): "draw_selection",
+}
+
+
+def _draw(factors: Factors) -> dict[str, Any]:
+    """Return dataset, task, split and seed."""
+    return {name: getattr(factors, name) for name in ("dataset", "task", "split", "seed")}

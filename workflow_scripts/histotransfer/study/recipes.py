@@ -1,8 +1,10 @@
-"""Recipes: how a network is trained, as the config declares it and as the rules pass it on.
+"""Recipes: how a network is trained, as the config declares it and as the study has it.
 
-A trained network is a start (an entry of ``networks`` with weights, or random ones) and a recipe. Groups of layers
-have learning rates of their own: each cut point of the architecture names the layers after the cut point before it up
-to it, and ``head`` is what is put on top.
+A trained network is a start (an entry of ``networks``, with trained or random weights) and a recipe. Each group of
+layers can have its own learning rate: a cut point of the architecture names the layers from the cut point before it up
+to itself, and ``head`` is what is put on top.
+
+Imports nothing heavy: it is used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from histotransfer import plain_data
+from histotransfer.definitions import GIVEN, Recipe
 from histotransfer.networks import table
 from histotransfer.networks.groups import HEAD, groups_of_start, head_layers, trained_groups
 from histotransfer.problems import closest, listing
@@ -18,13 +22,13 @@ if TYPE_CHECKING:
     from histotransfer.study.catalogue import Catalogue
 
 
-def resolved(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sound recipe as the rules pass it on: JSON types alone."""
-    phases = []
-    for phase in spec["phases"]:
-        own = {key: value for key, value in phase.items() if key != "input"}
-        phases.append({**own, "on": phase["input"], "rates": dict(phase["rates"])})
-    return {**spec, "name": name, "phases": phases}
+def resolved(name: str, spec: Mapping[str, Any]) -> Recipe:
+    """Return an entry of ``recipes`` without problems as the study has it; `name` is the entry's name."""
+    phases = [
+        {"on": phase["input"], **{key: value for key, value in phase.items() if key != "input"}}
+        for phase in spec["phases"]
+    ]
+    return plain_data.made(Recipe, {**spec, "name": name, "phases": phases})
 
 
 def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
@@ -32,10 +36,14 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
     where, add = f"recipes.{name}", catalogue.problems.add
     kind, deviation = spec["initialisation"]["kind"], spec["initialisation"]["deviation"]
     if (kind == "gaussian") != (deviation is not None):
-        add(f"{where}.initialisation.deviation", "gaussian has a deviation, and no other kind", repr(deviation))
+        add(
+            f"{where}.initialisation.deviation",
+            "must be given for the kind gaussian, and for no other kind",
+            repr(deviation),
+        )
     for key, value in (spec["augmentation"] or {}).items():
         if isinstance(value, list) and value[0] > value[1]:
-            add(f"{where}.augmentation.{key}", "the least factor stands first", repr(value))
+            add(f"{where}.augmentation.{key}", "the smaller factor must come first", repr(value))
     for place, phase in enumerate(spec["phases"]):
         _check_phase(f"{where}.phases[{place}]", place, phase, spec, catalogue)
 
@@ -45,22 +53,22 @@ def _check_phase(
 ) -> None:
     add = catalogue.problems.add
     if phase["rates"].get(HEAD) == 0 and phase["train"] == HEAD:
-        add(f"{where}.rates.{HEAD}", "a phase must train something, and this one trains the head alone", "0")
+        add(f"{where}.rates.{HEAD}", "a phase must train something, and this one trains only the head", "0")
     if phase["input"] == "features":
         if place:
-            add(f"{where}.input", "only the first phase may take features", "'features'")
+            add(f"{where}.input", "only the first phase can use features", "'features'")
         if phase["train"] != HEAD:
-            add(f"{where}.train", "on features only the head is trained: must be head", repr(phase["train"]))
+            add(f"{where}.train", "must be head: on features, only the head can be trained", repr(phase["train"]))
         if spec["head"]["pool"] == "flatten":
-            legal = "cached features are averages: take pool average, or train on tiles"
+            legal = "cached features are averages: set pool to average, or train on tiles"
             add(f"{where}.input", legal, "'features' with pool flatten")
         if len(spec["phases"]) == 1 and (spec["augmentation"] or spec["crop_from"]):
-            legal = "tiles are varied only where a phase takes tiles: leave augmentation and crop_from out"
+            legal = "augmentation and crop_from need a phase on tiles: leave them out"
             add(where, legal, "features alone")
 
 
 def check_trained(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
-    """Add what is wrong with a trained network: names, groups that the start lacks, features that it has not."""
+    """Add what is wrong with a trained network: unknown names, groups and layers that do not exist."""
     add, where = catalogue.problems.add, f"networks.{name}"
     if name == spec["start"] or spec["start"] not in catalogue.names("networks"):
         names = [other for other in catalogue.names("networks") if other != name]
@@ -73,7 +81,7 @@ def check_trained(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> N
     if start is None:
         return
     if start["recipe"] is not None:
-        add(f"{where}.start", "a start is no trained network itself", repr(spec["start"]))
+        add(f"{where}.start", "a start must not be a trained network itself", repr(spec["start"]))
         return
     if start["architecture"] not in table.ARCHITECTURES or recipe is None:
         return
@@ -91,22 +99,23 @@ def check_trained(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> N
             add(f"{at}.rates", f"a phase must train something: one of {listing(trained, 60)}", "0 for all of them")
     px = start["px"] or table.ARCHITECTURES[start["architecture"]].px
     if recipe["crop_from"] is not None and recipe["crop_from"] <= px:
-        legal = f"must be above the input's edge, {px} px, to be cropped"
+        legal = f"must be above the edge of the input, {px} px, so that tiles can be cropped"
         add(f"{where}.recipe {spec['recipe']}.crop_from", legal, repr(recipe["crop_from"]))
     legal = [*groups[:-1], *head_layers(recipe["head"]["dense"])]
-    asked = [("layer", spec["layer"]), *(("layers", one) for one in spec["layers"] if spec["layers"] != "all")]
+    listed = [] if spec["layers"] == "all" else spec["layers"]
+    asked = [("layer", spec["layer"]), *(("layers", layer) for layer in listed)]
     for key, layer in asked:
         if layer is not None and layer not in legal:
             add(f"{where}.{key}", f"legal are {listing(legal, 60)}{closest(layer, legal)}", repr(layer))
 
 
 def legal_layers(network: Mapping[str, Any], catalogue: Catalogue) -> list[str]:
-    """Return what can be taken for features of a trained network: cut points of its start, dense layers of its head.
+    """Return what can be features of a trained network: cut points of its start, dense layers of its head.
 
     Parameters
     ----------
     network : mapping
-        As :meth:`definitions.Catalogue.network` gives it.
+        As :meth:`histotransfer.study.catalogue.Catalogue.network` returns it.
     catalogue : Catalogue
     """
     start = catalogue.sound("networks", network["start"])
@@ -116,22 +125,22 @@ def legal_layers(network: Mapping[str, Any], catalogue: Catalogue) -> list[str]:
 def _check_trained_part(where: str, asked: Any, groups: list[str], title: str, catalogue: Catalogue) -> None:
     if isinstance(asked, int):
         if asked > len(groups) - 1:
-            catalogue.problems.add(where, f"{title} has {len(groups) - 1} blocks", repr(asked))
+            catalogue.problems.add(where, f"must be at most {len(groups) - 1}, the blocks of {title}", repr(asked))
     elif asked not in ("all", *groups):
         legal = f"must be head, all, a number of blocks, or a cut point of {title}: {listing(groups[:-1], 60)}"
         catalogue.problems.add(where, legal + closest(asked, groups), repr(asked))
 
 
 def check_splits(where: str, recipe_name: str, catalogue: Catalogue) -> None:
-    """Add a problem where a recipe stops early and a split of the study holds nothing out to stop by."""
+    """Add a problem where a recipe stops early and a split of the study has no validation set."""
     recipe = catalogue.sound("recipes", recipe_name)
     if recipe is None or recipe["early_stopping"] is None:
         return
     for name in catalogue.chosen("splits"):
         split = catalogue.sound("splits", name)
-        if split is not None and split["unit"] != "given" and not split["validation"]:
+        if split is not None and split["unit"] != GIVEN and not split["validation"]:
             legal = (
                 f"recipe {recipe_name} has early_stopping, which needs validation tiles: give `validation`, the share "
-                "of the groups held out for it, above 0"
+                "of the groups that are held out for it, above 0"
             )
             catalogue.problems.add(f"splits.{name}.validation", legal, f"0 ({where})")

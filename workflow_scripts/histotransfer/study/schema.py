@@ -1,7 +1,9 @@
-"""A config against its schema: defaults filled in at every depth, and every error as a sentence.
+"""A config and its schema: defaults are filled in at every depth, and every error becomes a sentence.
 
-A sentence says where, what is legal there, and what was found. What JSON Schema calls a pattern or a condition is
-told by the schema's own description.
+A sentence says where the error is, what is legal there, and what was found. For a pattern or a condition it has the
+schema's own description.
+
+Imports nothing heavy: it is used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from histotransfer.problems import Problems, as_number, closest, listing
+from histotransfer.problems import Problem, Problems, as_number, closest, listing
 
 _TYPES = {
     "object": "a table of keys",
@@ -25,7 +27,10 @@ _TYPES = {
 
 
 def plain(value: Any, path: str, problems: Problems) -> Any:
-    """Copy a config, leaving out what no schema can look at: keys that are no text, and numbers that are none."""
+    """Return a copy of a config without what a schema cannot check; add a problem for each.
+
+    A key must be text, and a number finite.
+    """
     if isinstance(value, Mapping):
         kept = {}
         for key, inner in value.items():
@@ -43,7 +48,7 @@ def plain(value: Any, path: str, problems: Problems) -> Any:
 
 
 class Defaults:
-    """Fills the defaults of a schema, at every depth, into what is not there."""
+    """Fills in the defaults of a schema, at every depth."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -74,14 +79,14 @@ class Defaults:
         return result
 
     def _parts(self, value: Any, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Give the schemas that hold for `value`: this one, those it refers to, and those whose condition is met."""
+        """Yield the schemas that apply to `value`: this one, those it refers to, and those whose condition is met."""
         yield schema
         if "$ref" in schema:
             yield from self._parts(value, self._referred(schema["$ref"]))
         for part in schema.get("allOf", ()):
             kind = part["if"]["properties"]["kind"]
-            found = value.get("kind") if isinstance(value, dict) else None
-            if found is not None and found in kind.get("enum", [kind.get("const")]):
+            given = value.get("kind") if isinstance(value, dict) else None
+            if given is not None and given in kind.get("enum", [kind.get("const")]):
                 yield from self._parts(value, part["then"])
 
     def _referred(self, reference: str) -> Mapping[str, Any]:
@@ -94,29 +99,29 @@ def _types(schema: Mapping[str, Any]) -> Sequence[str]:
 
 
 def refused(config: Mapping[str, Any], schema: Mapping[str, Any], problems: Problems) -> set[tuple[str, ...]]:
-    """Add what the schema refuses, and return the sections and definitions (paths of one or two keys) it stands in."""
+    """Add what the schema refuses, and return the sections and definitions (paths of one or two keys) that have it."""
     from jsonschema import Draft202012Validator
 
     broken: set[tuple[str, ...]] = set()
-    told: set[tuple[str, str, str]] = set()
+    added: set[Problem] = set()
     errors = Draft202012Validator(schema).iter_errors(config)
     for error in sorted(errors, key=lambda error: ([str(key) for key in error.absolute_path], error.validator)):
         broken.add(tuple(str(key) for key in list(error.absolute_path)[:2]))
-        for problem in _sentences(error):
-            if problem not in told:
-                told.add(problem)
-                problems.add(*problem)
+        for problem in _problems(error):
+            if problem not in added:
+                added.add(problem)
+                problems.add(problem.place, problem.legal, problem.found)
     return broken
 
 
-def _sentences(error: Any) -> Iterator[tuple[str, str, str]]:
-    """Turn an error of jsonschema into (where, what is legal, what was found)."""
+def _problems(error: Any) -> Iterator[Problem]:
+    """Yield the problems that an error of jsonschema stands for."""
     where = _path(error.absolute_path)
     value, rule, schema = error.instance, error.validator_value, error.schema
     if error.validator == "additionalProperties":
         legal = sorted(schema["properties"])
         for key in sorted(set(value) - set(legal)):
-            yield (
+            yield Problem(
                 f"{where}.{key}".removeprefix("top level."),
                 f"unknown key; legal are {listing(legal, 50)}{closest(key, legal)}",
                 repr(key),
@@ -126,11 +131,11 @@ def _sentences(error: Any) -> Iterator[tuple[str, str, str]]:
             if key not in value:
                 meaning = schema.get("properties", {}).get(key, {}).get("description", "")
                 legal = f"the key {key!r} is missing" + (f" ({meaning.rstrip('.')})" if meaning else "")
-                yield where, legal, listing(value) if value else "no key"
+                yield Problem(where, legal, listing(value) if value else "no key")
     elif "propertyNames" in error.absolute_schema_path:
-        yield where, f"a name must be {schema.get('description', error.validator)}", repr(value)
+        yield Problem(where, f"a name must be {schema.get('description', error.validator)}", repr(value))
     else:
-        yield where, _legal(error.validator, rule, schema, value), shown(value)
+        yield Problem(where, _legal(error.validator, rule, schema, value), shown(value))
 
 
 def _legal(validator: str, rule: Any, schema: Mapping[str, Any], value: Any) -> str:
@@ -147,7 +152,7 @@ def _legal(validator: str, rule: Any, schema: Mapping[str, Any], value: Any) -> 
         "exclusiveMaximum": f"must be below {rule}",
         "minItems": f"must have {rule} or more entries",
         "minProperties": f"must have {rule} or more keys",
-        "uniqueItems": "no entry may stand twice",
+        "uniqueItems": "entries must be unique",
         "minLength": f"must be a text of {rule} or more characters",
         "maxLength": f"must be a text of at most {rule} characters",
     }
@@ -157,9 +162,9 @@ def _legal(validator: str, rule: Any, schema: Mapping[str, Any], value: Any) -> 
 
 
 def _hint(value: Any, types: Sequence[str]) -> str:
-    """Say how a value of the wrong type comes about; YAML and the command line have their traps."""
+    """Return how a value of the wrong type may have come about in YAML or on the command line, or nothing."""
     if isinstance(value, str) and as_number(value) is not None and {"integer", "number"} & set(types):
-        return " (this is text: YAML takes 1e-4 for text, so write 1.0e-4; inside brackets, --config gives text)"
+        return " (this is text: YAML reads 1e-4 as text, so write 1.0e-4; inside brackets, --config gives text)"
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no") and "boolean" in types:
         return " (this is text: write it without quotes, in a file given by --configfile)"
     if "string" in types and isinstance(value, (bool, int, float)):
@@ -173,6 +178,7 @@ def _path(keys: Collection[Any]) -> str:
 
 
 def shown(value: Any) -> str:
+    """Return a value as errors show it, at most 80 characters; null is ``nothing``."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

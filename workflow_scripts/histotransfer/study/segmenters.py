@@ -1,9 +1,9 @@
 """Segmentation networks as the config declares them: classifiers that see the map of a whole slide at once.
 
-One of the kind ``unet`` learns on maps of features, or on the slide itself at low resolution; one of the kind
-``end_to_end`` begins with such a network and the trained network behind its features, and trains both together.
+The kind ``unet`` learns on maps of features, or on the slide itself at low resolution. The kind ``end_to_end`` begins
+with such a network and with the trained network that gives its features, and trains both together.
 
-This module is used while the jobs are planned, so it imports nothing heavy.
+Imports nothing heavy: it is used while jobs are planned.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from histotransfer import plain_data
+from histotransfer.definitions import EndToEnd, Unet
 from histotransfer.problems import closest, listing
 from histotransfer.study import recipes
 
@@ -20,14 +22,16 @@ if TYPE_CHECKING:
 #: Kinds of classifiers.
 UNET, END_TO_END = "unet", "end_to_end"
 KINDS = (UNET, END_TO_END)
-#: Groups of layers with a rate of their own, by kind.
+#: Groups of layers that can have their own learning rate, by kind.
 GROUPS = {UNET: ("unet",), END_TO_END: ("extractor", "unet")}
-#: What varies a map: all else is for tiles.
+#: Augmentation of maps; all other kinds are for tiles.
 OF_MAPS = ("flip", "quarter_turns")
 
 
-def resolved(name: str, defined: Mapping[str, Mapping[str, Any]], recipe_of: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sound definition as the rules pass it on: JSON types alone, with its recipe.
+def resolved(
+    name: str, defined: Mapping[str, Mapping[str, Any]], recipe_of: Mapping[str, Mapping[str, Any]]
+) -> Unet | EndToEnd:
+    """Return a segmentation network without problems as the study has it.
 
     Parameters
     ----------
@@ -38,18 +42,17 @@ def resolved(name: str, defined: Mapping[str, Mapping[str, Any]], recipe_of: Map
 
     Returns
     -------
-    dict
-        ``kind``, ``filters``, ``depth``, ``standardise``, ``recipe``; of end to end those of its start, and ``start``.
+    Unet or EndToEnd
+        An end-to-end network has the shape of the U-Net that it begins with.
     """
     spec = defined[name]
     recipe = recipes.resolved(spec["recipe"], recipe_of[spec["recipe"]])
-    if spec["kind"] == END_TO_END:
-        return {**defined[spec["start"]], **spec, "recipe": recipe}
-    return {**spec, "recipe": recipe}
+    shape = defined[spec["start"]] if spec["kind"] == END_TO_END else {}
+    return plain_data.made(Unet | EndToEnd, {**shape, **spec, "recipe": recipe})
 
 
 def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
-    """Add what is wrong with a segmentation network, whatever it learns from, to the catalogue's problems."""
+    """Add what is wrong with a segmentation network, whatever it learns from, to the problems of the catalogue."""
     where, kind, add = f"classifiers.{name}", spec["kind"], catalogue.problems.add
     if kind == END_TO_END:
         starts = [one for one, other in catalogue.each("classifiers") if other["kind"] == UNET]
@@ -64,7 +67,7 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
     at = f"{where}.recipe {spec['recipe']}"
     for place, phase in enumerate(recipe["phases"]):
         if phase["train"] != "all" or phase["input"] != "tiles":
-            legal = "a segmentation network is trained whole: train must be all, and input left out"
+            legal = "a segmentation network is trained as a whole: train must be all, and input must be left out"
             add(f"{at}.phases[{place}]", legal, f"train {phase['train']!r}, input {phase['input']!r}")
         for group in phase["rates"]:
             if group not in GROUPS[kind]:
@@ -72,15 +75,15 @@ def check(name: str, spec: Mapping[str, Any], catalogue: Catalogue) -> None:
         if all(phase["rates"].get(group, 1) == 0 for group in GROUPS[kind]):
             add(f"{at}.phases[{place}].rates", "a phase must train something", "0 for every group")
     if recipe["precision"] != "float32":
-        add(f"{at}.precision", "maps are trained in float32", repr(recipe["precision"]))
+        add(f"{at}.precision", "must be float32 for a segmentation network", repr(recipe["precision"]))
     if recipe["sampling"] != "all":
-        legal = "a map is taken whole: sampling must be all (balance the network behind its features)"
+        legal = "must be all, since whole maps are used (balance the training of the network that gives the features)"
         add(f"{at}.sampling", legal, repr(recipe["sampling"]))
     if kind == UNET:
         none = {"none", 0, None}
         for key, value in (recipe["augmentation"] or {}).items():
             if key not in OF_MAPS and not (isinstance(value, (str, int, float, type(None))) and value in none):
-                add(f"{at}.augmentation.{key}", f"maps are varied by {listing(OF_MAPS)} alone", repr(value))
+                add(f"{at}.augmentation.{key}", f"maps can only be varied by {listing(OF_MAPS)}", repr(value))
         if recipe["crop_from"] is not None:
             add(f"{at}.crop_from", "maps are not cropped: leave it out", repr(recipe["crop_from"]))
 
@@ -95,7 +98,7 @@ def check_fit(
     where, features : str
         The method's place in the config, and the name of its feature set.
     spec, settings : mapping or None
-        The feature set and the classifier, None where they are too wrong to look into.
+        The feature set and the classifier; None if they have problems.
     catalogue : Catalogue
     """
     if spec is None or settings is None:
@@ -103,17 +106,21 @@ def check_fit(
     kind, add = settings["kind"], catalogue.problems.add
     if kind not in KINDS:
         if spec.get("cell_px") is not None:
-            add(where, "a feature set with cell_px is a picture of the slide, for a classifier of the kind unet", kind)
+            add(where, "a feature set with cell_px needs a classifier of the kind unet", kind)
         return
     for key in ("selection", "pixels"):
         if spec.get(key) is not None:
-            add(where, f"{kind} learns on maps of whole features or of the slide: no `{key}`", f"{features} has it")
+            add(
+                where,
+                f"{kind} uses maps of all features or of the slide: the feature set must not have `{key}`",
+                f"{features} has it",
+            )
     if spec.get("use") == "chosen":
-        add(where, f"{kind} takes one layer, or several with use: merged", f"{features} is a choice among layers")
+        add(where, f"{kind} needs one layer, or several with use: merged", f"{features} is a choice among layers")
     for name in catalogue.chosen("datasets"):
         dataset = catalogue.sound("datasets", name)
         if dataset is not None and dataset["kind"] != "slides":
-            add(where, f"{kind} takes slides, whose tiles lie on a grid", f"dataset {name} of {dataset['kind']}")
+            add(where, f"{kind} needs slides, whose tiles lie on a grid", f"dataset {name} of {dataset['kind']}")
     if kind == END_TO_END:
         _check_extractor(where, features, spec, settings, catalogue)
 
@@ -126,18 +133,19 @@ def _check_extractor(
     recipe = catalogue.sound("recipes", network.get("recipe") or "")
     if recipe is None or spec.get("layers") is not None or all(one["input"] == "features" for one in recipe["phases"]):
         legal = (
-            "end_to_end goes on with the training of one network: a feature set {network: one trained on tiles, layer}"
+            "end_to_end continues the training of a network: the feature set must be one layer of a network trained on "
+            "tiles (`network`, `layer`)"
         )
         add(where, legal, f"{features}")
         return
     own = catalogue.sound("recipes", settings["recipe"])
     if own is not None and own["crop_from"] != recipe["crop_from"]:
-        legal = f"takes the tiles of {spec['network']}: must be {recipe['crop_from']}, as in its recipe"
+        legal = f"must be {recipe['crop_from']}, as in the recipe of {spec['network']}, whose tiles are used"
         add(f"recipes.{settings['recipe']}.crop_from", legal, repr(own["crop_from"]))
 
 
 def check_regions(where: str, task: Mapping[str, Any], classes: Mapping[str, Any], catalogue: Catalogue) -> None:
-    """Add what is wrong with a task's ``regions`` to the catalogue's problems.
+    """Add what is wrong with a task's ``regions`` to the problems of the catalogue.
 
     Parameters
     ----------
@@ -154,7 +162,7 @@ def check_regions(where: str, task: Mapping[str, Any], classes: Mapping[str, Any
     for name, members in listed.items():
         for member in members:
             if owner.setdefault(member, name) != name:
-                legal = f"a name of regions stands once, and {member!r} stands under {owner[member]}"
+                legal = f"a name of regions must not be repeated, and {member!r} is also under {owner[member]}"
                 add(f"{where}.regions.{'' if name in ('cut_out', 'ignore') else 'names.'}{name}", legal, repr(member))
     for key, names in (("names", regions["names"]), ("rules", [rule["class"] for rule in regions["rules"]])):
         for name in names:
@@ -166,7 +174,7 @@ def check_regions(where: str, task: Mapping[str, Any], classes: Mapping[str, Any
         if ruled.count(name) != 1:
             add(
                 f"{where}.regions.rules",
-                f"each class has one rule, and {name!r} has {ruled.count(name)}",
+                f"each class must have one rule, and {name!r} has {ruled.count(name)}",
                 listing(ruled),
             )
     for key, others in (("outside", ("nolabel",)), ("without", ("nolabel", "label"))):

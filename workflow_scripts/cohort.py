@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.cohort import cohort
-
-workflow.run(snakemake, cohort.gather_slides)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.maps import staging
-
-workflow.run(snakemake, staging.collect)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.evaluation import differences
-
-workflow.run(snakemake, differences.compare)

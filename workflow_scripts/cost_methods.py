@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.evaluation import costs
-
-workflow.run(snakemake, costs.of_methods)

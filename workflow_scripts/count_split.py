@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.cohort import split_counts
-
-workflow.run(snakemake, split_counts.count)

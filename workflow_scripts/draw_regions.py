@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.drawn import lesions
-
-workflow.run(snakemake, lesions.draw_regions)

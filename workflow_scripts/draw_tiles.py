@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.figures import pictures
-
-workflow.run(snakemake, pictures.draw_tiles)

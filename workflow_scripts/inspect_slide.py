@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.slides import reader
-
-workflow.run(snakemake, reader.inspect_slide)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.cohort import labels
-
-workflow.run(snakemake, labels.label_part)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.slides import patches
-
-workflow.run(snakemake, patches.write_part)

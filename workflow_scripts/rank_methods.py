@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.evaluation import ranking
-
-workflow.run(snakemake, ranking.rank)

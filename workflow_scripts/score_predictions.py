@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.evaluation import scores
-
-workflow.run(snakemake, scores.score)

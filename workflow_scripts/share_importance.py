@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.evaluation import importance
-
-workflow.run(snakemake, importance.share)

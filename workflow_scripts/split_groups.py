@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.cohort import splits
-
-workflow.run(snakemake, splits.assign_groups)

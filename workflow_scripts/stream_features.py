@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.features import streaming
-
-workflow.run(snakemake, streaming.extract_from_slides)

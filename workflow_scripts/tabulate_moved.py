@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.maps import map_tables
-
-workflow.run(snakemake, map_tables.tabulate_moved)

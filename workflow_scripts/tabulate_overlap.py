@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.evaluation import overlap
-
-workflow.run(snakemake, overlap.tabulate)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.slides import grid
-
-workflow.run(snakemake, grid.write_grid)

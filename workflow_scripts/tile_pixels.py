@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.slides import pixels
-
-workflow.run(snakemake, pixels.write_pixels)

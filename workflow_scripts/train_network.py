@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.training import network_on_tiles
-
-workflow.run(snakemake, network_on_tiles.train_network)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.maps import probability_maps
-
-workflow.run(snakemake, probability_maps.write_maps)

@@ -1,4 +1,0 @@
-from histotransfer import workflow
-from histotransfer.report import pages
-
-workflow.run(snakemake, pages.write_report)
