@@ -232,17 +232,14 @@ def test_no_folder_has_too_many_modules():
     assert crowded_folders(PACKAGE) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="modules are being split")
 def test_no_module_is_too_long():
     assert long_modules(SCRIPTS) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="arguments are being grouped")
 def test_no_function_takes_too_many_parameters():
     assert functions_of_many_parameters(SCRIPTS) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="functions are being split")
 def test_few_functions_are_long():
     found = long_functions(SCRIPTS)
     assert len(found) <= MOST_LONG_FUNCTIONS, found
@@ -252,7 +249,6 @@ def test_every_folder_is_described_and_hands_nothing_on():
     assert folders_not_described(PACKAGE) == []
 
 
-@pytest.mark.xfail(strict=True, reason="rules are being shortened")
 def test_rules_are_short():
     lengths = rule_texts.lengths(RULE_FOLDER)
     assert lengths.keys() == rule_texts.RULES.keys()

@@ -17,7 +17,7 @@ def groups(trunk: Any, spec: NetworkSpec) -> dict[str, list[Any]]:
     Parameters
     ----------
     trunk : keras.Model
-        As :func:`trunk` builds it, or that part of a trained network.
+        As :func:`histotransfer.networks.building.trunk` builds it, or that part of a trained network.
     spec : NetworkSpec
         What it was built from.
 
