@@ -12,12 +12,14 @@ import small_study
 import training
 from measuring import Row
 
+from histotransfer.definitions import Adam, Augmentation, Canvas, EndToEnd, Head, Phase, Recipe
+from histotransfer.networks.specification import NetworkSpec, specification
 from histotransfer.segmentation import end_to_end, extractor, feature_maps
 
 TRAIN = "segmentation.end_to_end.train_end_to_end"
 CLASSES = ["normal", "tumour"]
 START = training.START
-SMALL: dict[str, Any] = {**START, "alpha": 0.35}
+SMALL = specification({**START.plain(), "alpha": 0.35})
 #: Values of a tile, as in Takahama et al. 2019.
 N_VECTOR = 16
 #: Tiles of the slides whose memory is compared, on canvases of the same size; a step on either is of mini-batches.
@@ -34,24 +36,18 @@ def rows(folder: Path, repetitions: int) -> Iterator[Row]:
     yield _gradient(folder)
 
 
-def recipe(augmentation: Mapping[str, Any] | None, crop_from: int | None) -> dict[str, Any]:
+def recipe(augmentation: Augmentation | None, crop_from: int | None) -> Recipe:
     """Return a recipe of one epoch, at the paper's rates."""
-    how = training.recipe(epochs=1, augmentation=augmentation, crop_from=crop_from, batch=BATCH)
-    adam = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
-    how["phases"][0] |= {"rate": 1e-7, "rates": {extractor.EXTRACTOR: 0.01}, "optimiser": adam}
-    return how
+    phase = Phase(train="all", epochs=1, rate=1e-7, rates={extractor.EXTRACTOR: 0.01}, optimiser=Adam())
+    return training.recipe(epochs=1, augmentation=augmentation, crop_from=crop_from, phases=[phase])
 
 
-def write_networks(folder: Path, start: Mapping[str, Any], crop_from: int | None) -> dict[str, Any]:
-    """Write a network of random weights with a dense layer of 16, and a U-Net on its vectors."""
+def write_networks(folder: Path, start: NetworkSpec, crop_from: int | None) -> dict[str, str]:
+    """Write a network of random weights with a dense layer of 16, and a U-Net on its vectors; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    how = {**training.recipe(epochs=1, crop_from=crop_from)}
-    how["head"] = {**how["head"], "dense": [N_VECTOR]}
-    measuring.run_process("write_networks", dict(start), how, N_VECTOR, str(folder), CLASSES)
-    return {
-        **{"extractor": str(folder / "extractor.keras"), "segmentation": str(folder / "unet.keras")},
-        "start": dict(start),
-    }
+    how = training.recipe(epochs=1, crop_from=crop_from, head=Head(dense=(N_VECTOR,)))
+    measuring.run_process("write_networks", start, how, N_VECTOR, str(folder), CLASSES)
+    return {"extractor": str(folder / "extractor.keras"), "segmentation": str(folder / "unet.keras")}
 
 
 def write_slides(folder: Path, tiles: Mapping[str, int], px: int) -> dict[str, Any]:
@@ -66,31 +62,31 @@ def write_slides(folder: Path, tiles: Mapping[str, int], px: int) -> dict[str, A
     return {"pixels": pixels, "classes": CLASSES, **small_study.write_tables(folder, slides)}
 
 
-def arguments(study: Mapping[str, Any], files: Mapping[str, Any], folder: Path, how: Mapping[str, Any]) -> dict:
+def arguments(study: Mapping[str, Any], networks: Mapping[str, str], folder: Path, how: Recipe) -> dict[str, Any]:
     """Return the arguments of :data:`TRAIN`."""
     shutil.rmtree(folder / "resume", ignore_errors=True)
     written = ("model", "trained_extractor", "predictions", "history", "curve", "canvases", "moved")
     suffix = {"model": "keras", "trained_extractor": "keras", "predictions": "h5"}
     return {
         **study,
-        **files,
+        **networks,
         **{name: str(folder / f"{name}.{suffix.get(name, 'tsv')}") for name in written},
-        **{"start_name": "bench", "network_name": "bench-tuned", "layer": "head_1", "recipe": dict(how)},
-        **{"classifier": {"kind": "end_to_end", "filters": 32, "depth": 3, "standardise": True}},
-        **{"canvas": {"size": CANVAS, "per": "slide"}, "features_name": "vectors", "classifier_name": "end-to-end"},
-        **{"dataset": "bench", "task": "kind", "split_name": "given", "split_seed": 1, "master_seed": 1},
-        **{"resume": str(folder / "resume"), "threads": 2},
+        "source": extractor.TrainedLayer("bench-tuned", SMALL, "bench", layer="head_1"),
+        "classifier": EndToEnd(start="bench", recipe=how),
+        "canvas": Canvas(CANVAS),
+        **{"factors": small_study.factors("vectors", "end-to-end"), "master_seed": 1},
+        "resume": str(folder / "resume"),
     }
 
 
 def _memory(folder: Path) -> Row:
     home = folder / "end-to-end"
-    files = write_networks(home, SMALL, CROP_FROM)
+    networks = write_networks(home, SMALL, CROP_FROM)
     peaks, kept = [], []
     for n in (FEW, MANY):
         study = write_slides(home / f"tiles-{n}", {"s1": n, "s2": 16, "s3": 16}, CROP_FROM)
         how = recipe(training.AUGMENTATION, CROP_FROM)
-        given = arguments(study, files, home / f"tiles-{n}", how)
+        given = arguments(study, networks, home / f"tiles-{n}", how)
         peaks.append(measuring.in_own_process(TRAIN, **given).mib)
         shutil.rmtree(home / f"tiles-{n}")
         kept.append(end_to_end.kept_mib([_square(n, CANVAS)], N_VECTOR))
@@ -112,11 +108,11 @@ def _square(n: int, size: int) -> feature_maps.Piece:
 def _step_against_its_passes(folder: Path, repetitions: int) -> Iterator[Row]:
     for varied, crop_from in ((None, None), (training.AUGMENTATION, CROP_FROM)):
         home = folder / "end-to-end"
-        px = crop_from or START["px"]
-        files = write_networks(home, START, crop_from)
+        px = crop_from or START.px
+        networks = write_networks(home, START, crop_from)
         study = write_slides(home / "timed", {"s1": TIMED, "s2": 16, "s3": 16}, px)
-        given = {"recipe": recipe(varied, crop_from), "files": files, "pixels": study["pixels"][0], "px": px}
-        given["canvas"] = 32
+        given = {"recipe": recipe(varied, crop_from), "networks": networks, "start": START}
+        given |= {"pixels": study["pixels"][0], "px": px, "canvas": 32}
         step = measuring.Waiting("end_to_end_step", given)
         parts = measuring.Waiting("end_to_end_passes", given)
         names = ("forward", "both", "unet")
@@ -143,10 +139,10 @@ def _step_against_its_passes(folder: Path, repetitions: int) -> Iterator[Row]:
 
 def _gradient(folder: Path) -> Row:
     home = folder / "end-to-end"
-    files = write_networks(home, START, None)
-    study = write_slides(home / "compared", {"s1": COMPARED, "s2": 16, "s3": 16}, START["px"])
-    given = {"recipe": recipe(None, None), "files": files, "pixels": study["pixels"][0], "px": START["px"]}
-    given |= {"canvas": 8, "batch": 10}
+    networks = write_networks(home, START, None)
+    study = write_slides(home / "compared", {"s1": COMPARED, "s2": 16, "s3": 16}, START.px)
+    given = {"recipe": recipe(None, None), "networks": networks, "start": START, "pixels": study["pixels"][0]}
+    given |= {"px": START.px, "canvas": 8, "batch": 10}
     said = measuring.run_process("end_to_end_gradient", given)
     n, far, kinked, of_one_pass = map(float, said.split()[-4:])
     what = (

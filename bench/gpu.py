@@ -6,22 +6,25 @@ Without an accelerator, or with --small, the networks and tiles are small, so th
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import logging
 import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow_scripts")]
 
 import measuring  # noqa: E402
 import numpy as np  # noqa: E402
-from training import AUGMENTATION, CLASSES, START, TRAIN, arguments, recipe, write_study  # noqa: E402
+from training import AUGMENTATION, CLASSES, TRAIN, arguments, recipe, write_study  # noqa: E402
+
+from histotransfer.definitions import Recipe  # noqa: E402
+from histotransfer.networks.specification import NetworkSpec, specification  # noqa: E402
 
 WORK = HERE.parent / ".bench" / "gpu"
 #: Architecture, edge and batch: on an accelerator, and on a processor.
@@ -65,22 +68,23 @@ def main() -> int:
     print("| what | images/s | range | of the bare step |\n|---|---|---|---|", flush=True)
     small = asked.small or found is None
     for architecture, px, batch in SMALL if small else LARGE:
-        start = {**START, "architecture": architecture, "px": px, "alpha": 0.35 if small else 1.0}
+        entry = {"architecture": architecture, "weights": "random", "px": px}
+        start = specification({**entry, "alpha": 0.35} if small else entry)
         for precision in ("float32", "mixed_bfloat16"):
             for line in rows(start, batch, precision, asked.repetitions, steps=2 if small else 30):
                 print(line, flush=True)
     return 0
 
 
-def rows(start: Mapping[str, Any], batch: int, precision: str, repetitions: int, *, steps: int) -> Iterator[str]:
+def rows(start: NetworkSpec, batch: int, precision: str, repetitions: int, *, steps: int) -> Iterator[str]:
     """Yield the lines about one network at one precision."""
-    title = f"{start['architecture']} at {start['px']} px, batch {batch}, {precision}"
+    title = f"{start.architecture.name} at {start.px} px, batch {batch}, {precision}"
     n = batch * steps
     how = recipe(epochs=repetitions + 1, batch=batch, precision=precision)
     bare = bare_steps(start, how, n, repetitions)
     yield line(f"{title}: bare training step, tiles in memory", bare, bare)
-    crop_from = start["px"] * 8 // 7
-    varied = {**how, "augmentation": AUGMENTATION, "crop_from": crop_from}
+    crop_from = start.px * 8 // 7
+    varied = dataclasses.replace(how, augmentation=AUGMENTATION, crop_from=crop_from)
     yield line(f"{title}: the same with augmentation", bare_steps(start, varied, n, repetitions), bare)
     yield line(f"{title}: an epoch as a whole, from files", epochs(start, how, n), bare)
     yield line(f"{title}: an epoch as a whole with augmentation", epochs(start, varied, n), bare)
@@ -94,51 +98,37 @@ def line(what: str, images_s: list[float], bare: list[float]) -> str:
     return f"| {what} | {median:.0f} | {min(images_s):.0f} to {max(images_s):.0f} | {share:.2f} |"
 
 
-def bare_steps(start: Mapping[str, Any], how: Mapping[str, Any], n: int, repetitions: int) -> list[float]:
+def bare_steps(start: NetworkSpec, how: Recipe, n: int, repetitions: int) -> list[float]:
     """Return images a second of the compiled step alone, again and again over the same tiles in memory."""
-    import keras
-
     from histotransfer.backends import compiled
-    from histotransfer.training import augmentation, epochs, optimisation
+    from histotransfer.training import augmentation, optimisation, scoring
     from histotransfer.training.network import build
 
-    network = measuring.call(
-        build,
-        start=start,
-        start_name="bench",
-        recipe=how,
-        classes=CLASSES,
-        weights_file=None,
-        master_seed=1,
-        factors=("bench",),
+    network = build(
+        start=start, start_name="bench", recipe=how, n_classes=len(CLASSES), weights_file=None, master_seed=1
     )
-    [phase], batch = how["phases"], how["batch"]
-    weights = list(network.trained.trainable_variables)
-    shapes = [tuple(weight.shape) for weight in weights]
-    update = optimisation.update_of(phase, {"all": 1.0}, ["all"] * len(weights), list(map(len, shapes)))
-
-    def variable(values: np.ndarray) -> Any:
-        return keras.Variable(values.astype(np.float32), trainable=False, dtype="float32")
-
+    [phase], batch = how.phases, how.batch
+    factors = optimisation.group_factors(list(network.groups), phase)
+    moving = optimisation.phase_weights(network.trained, network.groups, phase=phase, factors=factors, name="bench")
     step = compiled.compiled_train_step(
         network.trained,
-        weights=weights,
-        slots=[[variable(np.zeros(shape)) for _ in range(update.n_slots)] for shape in shapes],
-        scale=variable(np.array([optimisation.FIRST_SCALE, 0.0])),
+        weights=moving.weights,
+        slots=moving.slots,
+        scale=moving.scale,
         prepare=network.prepare,
-        loss=epochs.softmax_cross_entropy(0.0),
-        update=update,
+        loss=scoring.softmax_cross_entropy(how.auxiliary),
+        update=moving.update,
     )
-    px_stored = how["crop_from"] or start["px"]
+    px_stored = how.crop_from or start.px
     generator = np.random.default_rng(0)
     tiles = generator.integers(0, 256, (batch, px_stored, px_stored, 3), np.uint8)
     labels = generator.integers(0, len(CLASSES), batch).astype(np.int32)
-    drawn = augmentation.draw(how["augmentation"], n=batch, px_stored=px_stored, px=start["px"], generator=generator)
+    drawn = augmentation.draw(how.augmentation, n=batch, px_stored=px_stored, px=start.px, generator=generator)
     found = []
     for _ in range(repetitions + 1):
         started = time.perf_counter()
         for number in range(n // batch):
-            step(tiles, labels, drawn, number=number + 1, size=update.step_size(1e-3, number), rate=1e-3)
+            step(tiles, labels, drawn, number=number + 1, size=moving.update.step_size(1e-3, number), rate=1e-3)
         # reading the counts waits for the steps
         step.tally()
         found.append(n / (time.perf_counter() - started))
@@ -158,9 +148,9 @@ class _Ends(logging.Handler):
             self.ends.append(time.perf_counter())
 
 
-def epochs(start: Mapping[str, Any], how: Mapping[str, Any], n: int) -> list[float]:
+def epochs(start: NetworkSpec, how: Recipe, n: int) -> list[float]:
     """Return images a second from the end of one epoch to that of the next: reading, steps, checkpoint."""
-    study = write_study(WORK, n=n, px=how["crop_from"] or start["px"], images=2)
+    study = write_study(WORK, n=n, px=how.crop_from or start.px, images=2)
     logger = logging.getLogger("histotransfer")
     logger.setLevel(logging.INFO)
     times = _Ends()
@@ -170,14 +160,14 @@ def epochs(start: Mapping[str, Any], how: Mapping[str, Any], n: int) -> list[flo
     return (n / np.diff(times.ends)).tolist()
 
 
-def forward(start: Mapping[str, Any], batch: int, precision: str, n: int, repetitions: int) -> list[float]:
+def forward(start: NetworkSpec, batch: int, precision: str, n: int, repetitions: int) -> list[float]:
     """Return images a second of the forward pass that features are extracted by."""
     from histotransfer.backends import compiled
-    from histotransfer.networks import building, specification
+    from histotransfer.networks import building
 
-    model = building.build(specification.specification(start), seed=1, precision=precision)
-    features = compiled.compiled_forward(model, start["px"], batch=batch)
-    tiles = np.random.default_rng(0).integers(0, 256, (batch, start["px"], start["px"], 3), np.uint8)
+    model = building.build(start, seed=1, precision=precision)
+    features = compiled.compiled_forward(model, start.px, batch=batch)
+    tiles = np.random.default_rng(0).integers(0, 256, (batch, start.px, start.px, 3), np.uint8)
     features(tiles)
     found = []
     for _ in range(repetitions):

@@ -122,7 +122,8 @@ def in_own_process(step: str, **arguments: Any) -> Measured:
 
 def process_command(name: str, *arguments: object) -> list[str]:
     """Return the command line of one of the scripts in ``processes``; what is no text is given as JSON."""
-    given = [argument if isinstance(argument, str) else json.dumps(argument) for argument in arguments]
+    plain = [plain_data.plain(argument) for argument in arguments]
+    given = [argument if isinstance(argument, str) else json.dumps(argument) for argument in plain]
     return [sys.executable, str(PROCESSES / f"{name}.py"), *given]
 
 

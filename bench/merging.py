@@ -88,7 +88,7 @@ def _memory(folder: Path) -> Row:
 def _peak(study: dict[str, Any], kind: str, settings: dict[str, Any]) -> float:
     home = Path(study["slides_table"]).parent
     written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
-    asked = {**study, **written, "classifier": settings, "classifier_name": kind}
+    asked = {**study, **written, "classifier": settings, "factors": small_study.factors("merged", kind)}
     return measuring.in_own_process(TRAIN, **asked).mib
 
 
@@ -122,6 +122,5 @@ def write_study(folder: Path, widths: dict[str, int], tiles: int) -> dict[str, A
     return {
         **small_study.write_tables(folder, slides, folds=3),
         **{"features": manifests, "feature_set": {"sources": SOURCES}, "classes": CLASSES},
-        **{"dataset": "bench", "task": "kind", "split_name": "given", "features_name": "merged"},
-        **{"split_seed": 1, "master_seed": 1, "threads": 2},
+        **{"master_seed": 1, "threads": 2},
     }

@@ -25,6 +25,7 @@ import training  # noqa: E402
 
 from histotransfer import predictions, store  # noqa: E402
 from histotransfer.drawn import demo  # noqa: E402
+from histotransfer.networks.specification import specification  # noqa: E402
 from histotransfer.networks.table import ARCHITECTURES  # noqa: E402
 from histotransfer.slides.grid import read_kept  # noqa: E402
 
@@ -109,9 +110,7 @@ def of_training() -> Iterator[str]:
     """Yield what a training of all layers takes, by network."""
     for name in TRAINED:
         px = ARCHITECTURES[name].px
-        start = {**training.START, "architecture": name, "px": px}
-        if not ARCHITECTURES[name].has_alpha:
-            start.pop("alpha")
+        start = specification({"architecture": name, "weights": "random", "px": px})
         for batch in (8, 32):
             study = training.write_study(WORK / "training", n=64, px=px, images=8)
             given = training.arguments(study, WORK / "training", start, training.recipe(epochs=1, batch=batch))
@@ -144,10 +143,11 @@ def of_classifiers() -> Iterator[str]:
         size = f"{n:,} x {COLUMNS:,} ({4 * n * COLUMNS / 1e6:.0f} MB), 3 folds and refit"
         for kind, settings in KINDS.items():
             written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
-            asked = {**study, **written, "classifier": settings, "classifier_name": kind}
+            asked = {**study, **written, "classifier": settings, "factors": small_study.factors("net", kind)}
             yield measure(merging.TRAIN, f"train_classifier, {kind}", size, **asked)
         if n == ROWS[0]:
             asked = {**study, "subsets": str(home / "subsets.h5"), "curve": str(home / "curve.tsv")}
+            asked["factors"] = small_study.factors("net")
             asked["selection"] = {"kind": "rfe", "step": 0.1, "tolerance": 0.005, "trees": 250}
             yield measure("classifiers.selection.select", "select_features, step 0.1, 250 trees", size, **asked)
 

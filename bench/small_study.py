@@ -12,6 +12,7 @@ import numpy as np
 
 from histotransfer import store
 from histotransfer.cohort import cohort, labels
+from histotransfer.definitions import Draw, Factors, Split
 
 #: Tiles that are written at a time.
 _BLOCK = 256
@@ -33,6 +34,11 @@ class Slide:
     tiles: Sequence[str]
     labels: Sequence[str]
     of: str = "train"
+
+
+def factors(features: str, classifier: str = "softmax") -> Factors:
+    """Return what a model is of."""
+    return Factors("bench", "kind", "given", Draw(1), features=features, classifier=classifier)
 
 
 def numbered(name: str, n: int, classes: Sequence[str], of: str = "train") -> Slide:
@@ -94,7 +100,7 @@ def write_tables(folder: Path, slides: Iterable[Slide], *, folds: int = 2) -> di
     paths = {name: str(folder / f"{name}.tsv") for name in ("labels", "slides_table", "split_file")}
     store.write_table(paths["labels"], labels.COLUMNS, of_tiles)
     store.write_table(paths["slides_table"], cohort.COLUMNS, of_slides)
-    split = {"unit": "given", "groups": "patient", "folds": folds}
+    split = Split("given", folds=folds, groups="patient")
     measuring.call(
         "cohort.splits.assign_groups",
         slides_table=paths["slides_table"],

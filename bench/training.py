@@ -14,18 +14,20 @@ import numpy as np
 import small_study
 from measuring import Row
 
+from histotransfer.definitions import Augmentation, Phase, Recipe, Sgd
+from histotransfer.networks.specification import NetworkSpec, specification
+from histotransfer.plain_data import made, plain
+
 TRAIN = "training.network_on_tiles.train_network"
 CLASSES = ["a", "b", "c", "d"]
-START: dict[str, Any] = {
-    "architecture": "MobileNetV2",
-    **{"alpha": 1.0, "weights": "random", "px": 96, "rescale": "network", "layer": None, "layers": []},
-}
-SMALL: dict[str, Any] = {**START, "alpha": 0.35, "px": 32}
+START = specification({"architecture": "MobileNetV2", "weights": "random", "px": 96})
+SMALL = specification({**START.plain(), "alpha": 0.35, "px": 32})
 #: Takahama et al. 2019: a crop, quarter turns, a flip, and four colours.
-AUGMENTATION = {
-    **{"quarter_turns": True, "flip": "horizontal"},
-    **{name: [0.75, 1.25] for name in ("saturation", "contrast", "brightness", "sharpness")},
-}
+AUGMENTATION = Augmentation(
+    quarter_turns=True,
+    flip="horizontal",
+    **dict.fromkeys(("saturation", "contrast", "brightness", "sharpness"), (0.75, 1.25)),
+)
 BATCH = 32
 #: Tiles of an epoch, and of the two trainings whose memory is compared.
 EPOCH, FEW, MANY = 960, 5_000, 50_000
@@ -38,22 +40,10 @@ def rows(folder: Path, repetitions: int) -> Iterator[Row]:
     yield _memory(folder)
 
 
-def recipe(*, epochs: int, on: str = "tiles", **changes: Any) -> dict[str, Any]:
-    """Return a recipe as the rules pass it on: every layer by SGD, or the head on cached features."""
-    phase = {
-        **{"on": on, "train": "all" if on == "tiles" else "head", "epochs": epochs, "rate": 0.001, "rates": {}},
-        "optimiser": {"kind": "sgd", "momentum": 0.9, "nesterov": False},
-        **{"layer_decay": None, "schedule": {"kind": "constant"}, "weight_decay": 0.0},
-    }
-    return {
-        "name": "bench",
-        "head": {"pool": "average", "dense": [], "activation": "relu", "dropout": 0.0},
-        "initialisation": {"kind": "glorot", "deviation": None},
-        **{"batch": BATCH, "precision": "float32", "crop_from": None, "augmentation": None, "auxiliary": 0.0},
-        **{"monitor": "loss", "keep": "last", "early_stopping": None, "curve": None},
-        "phases": [phase],
-        **changes,
-    }
+def recipe(*, epochs: int, on: str = "tiles", **changes: Any) -> Recipe:
+    """Return a recipe for every layer by SGD, or for the head on cached features."""
+    phase = Phase(train="all" if on == "tiles" else "head", epochs=epochs, rate=0.001, optimiser=Sgd(), on=on)
+    return made(Recipe, {"name": "bench", "phases": [phase], "keep": "last", "batch": BATCH, **changes})
 
 
 def write_study(folder: Path, *, n: int, px: int, images: int = 10) -> dict[str, Any]:
@@ -70,16 +60,15 @@ def write_study(folder: Path, *, n: int, px: int, images: int = 10) -> dict[str,
     return {"pixels": pixels, "classes": CLASSES, **small_study.write_tables(folder, slides)}
 
 
-def arguments(study: Mapping[str, Any], folder: Path, start: Mapping[str, Any], how: Mapping[str, Any]) -> dict:
+def arguments(study: Mapping[str, Any], folder: Path, start: NetworkSpec, how: Recipe) -> dict[str, Any]:
     """Return the arguments of :data:`TRAIN`."""
     shutil.rmtree(folder / "resume", ignore_errors=True)
     outputs = {"model": "model.keras", "predictions": "predictions.h5", "history": "history.tsv", "curve": "curve.tsv"}
     return {
         **study,
         **{name: str(folder / file) for name, file in outputs.items()},
-        **{"head": [], "weights_file": [], "network_name": "bench-tuned", "start_name": "bench"},
-        **{"start": dict(start), "recipe": dict(how), "dataset": "bench", "task": "kind", "split_name": "given"},
-        **{"split_seed": 1, "master_seed": 1, "resume": str(folder / "resume"), "threads": 2},
+        **{"head": [], "weights_file": [], "start": start, "start_name": "bench", "recipe": how},
+        **{"factors": small_study.factors("bench-tuned"), "master_seed": 1, "resume": str(folder / "resume")},
     }
 
 
@@ -112,7 +101,7 @@ def _epoch_against_bare_step(folder: Path, repetitions: int) -> Iterator[Row]:
     logger.setLevel(logging.INFO)
     bare = measuring.Waiting("bare_step", START, EPOCH, BATCH, len(CLASSES))
     for varied, crop_from in ((None, None), (AUGMENTATION, 112)):
-        study = write_study(folder / "training", n=EPOCH, px=crop_from or START["px"])
+        study = write_study(folder / "training", n=EPOCH, px=crop_from or START.px)
         times = _Epochs(bare)
         logger.addHandler(times)
         # the first epoch compiles
@@ -139,13 +128,13 @@ def _head_on_features(folder: Path) -> Iterator[Row]:
         entries.append(small_study.write_features(home / "features" / path.name, tiles, values, **about))
     manifest = small_study.write_manifest(home / "features" / "0.json", "bench", entries)
     given = arguments(study, home, SMALL, recipe(epochs=3, on="features"))
-    for name in ("pixels", "model", "start", "start_name", "weights_file"):
+    for name in ("pixels", "head", "start", "start_name", "weights_file"):
         given.pop(name)
-    given |= {"features": [manifest], "head": str(home / "head.keras")}
+    given["features"] = [manifest]
     given["feature_set"] = {"sources": [{"network": "bench", "layer": None}]}
-    said = measuring.run_process("head_on_features", input=json.dumps(given))
+    said = measuring.run_process("head_on_features", input=json.dumps(plain(given)))
     built, pixel_files, feature_files = map(int, said.split()[-3:])
-    if not feature_files or not Path(given["head"]).is_file():
+    if not feature_files or not Path(given["model"]).is_file():
         raise RuntimeError("the head was not trained on the features that it was given")
     yield Row("head on features: networks built", *[float(built)] * 3, bar=0, at_least=False)
     yield Row("head on features: pixel files opened", *[float(pixel_files)] * 3, bar=0, at_least=False)
@@ -155,7 +144,7 @@ def _memory(folder: Path) -> Row:
     peaks = []
     for n in (FEW, MANY):
         home = folder / f"tiles-{n}"
-        study = write_study(home, n=n, px=SMALL["px"], images=50)
+        study = write_study(home, n=n, px=SMALL.px, images=50)
         # a large batch: few steps, of which each holds as much
         given = arguments(study, home, SMALL, recipe(epochs=1, batch=128))
         peaks.append(measuring.in_own_process(TRAIN, **given).mib)

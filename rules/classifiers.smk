@@ -23,11 +23,12 @@ use rule run_step as train_classifier with:
         **REQUESTS.by(REQUESTS.classifier),
     params:
         **step("classifiers.fitting.train"),
-        **LEARNING_PARAMS,
         classifier=pick(get_classifier),
         feature_set=pick(get_feature_set, "definition"),
-        features_name="{features}",
-        classifier_name="{classifier}",
+        classes=get_classes,
+        split=pick(get_split),
+        factors=get_factors,
+        master_seed=STUDY.master_seed,
     message:
         "Training {wildcards.classifier} on {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
 

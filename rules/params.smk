@@ -124,6 +124,15 @@ def get_metastases(wildcards):
     return {slide: row.metastasis for slide, row in get_dataset(wildcards).rows.items()}
 
 
+def get_factors(wildcards):
+    """What a model is of, as plain data; the features of a trained network's own output are the network."""
+    names = ("dataset", "task", "split", "features", "classifier")
+    factors = {name: wildcards[name] for name in names if name in wildcards.keys()}
+    if "network" in wildcards.keys():
+        factors |= {"features": wildcards.network, "classifier": "softmax"}
+    return {**factors, "draw": {"seed": int(wildcards.seed)}}
+
+
 # ---- runs behind a table or figure
 
 

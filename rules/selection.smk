@@ -21,10 +21,12 @@ use rule run_step as select_features with:
         **REQUESTS.by(REQUESTS.selection),
     params:
         **step("classifiers.selection.select"),
-        **LEARNING_PARAMS,
         selection=pick(get_selection),
         feature_set=pick(get_feature_set, "definition"),
-        features_name="{features}",
+        classes=get_classes,
+        split=pick(get_split),
+        factors=get_factors,
+        master_seed=STUDY.master_seed,
     message:
         "Selecting features of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, seed {wildcards.seed}"
 

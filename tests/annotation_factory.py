@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from histotransfer import store
+from histotransfer.definitions import Regions
+from histotransfer.plain_data import made
 
 Points = Sequence[tuple[float, float]]
 
@@ -78,18 +80,15 @@ def write_mask(path: str | Path, values: Any, mode: str | None = None) -> str:
     return str(path)
 
 
-def regions(**changes: Any) -> dict[str, Any]:
-    """Return a task's ``regions`` with the paper's rules, as the config gives them."""
-    return {
+def regions(**changes: Any) -> Regions:
+    """Return a task's regions with the paper's rules; changes are plain data."""
+    plain = {
         "names": {"tumour": ["Tumor", "_0", "1"], "normal": ["Normal", "2"]},
         "cut_out": ["_2", "Exclusion", "3"],
         "ignore": ["Artefact", "4"],
-        "outside": "nolabel",
-        "without": "nolabel",
-        "repair": False,
         "rules": [{"class": "tumour", "above": 0.2}, {"class": "normal", "above": 0.8}],
-        **changes,
     }
+    return made(Regions, {**plain, **changes})
 
 
 def write_grid(

@@ -154,12 +154,12 @@ def separable(
     return Cohort(folder, made)
 
 
-def split_by_patient(folder: Path, slides_table: str, **changes: object) -> tuple[str, dict[str, object]]:
-    """Write a split by patient; return its file and its definition as plain data."""
-    split = {"unit": "patient", "test": 0.34, "folds": 3, **changes}
+def split_by_patient(folder: Path, slides_table: str, **changes: object) -> tuple[str, Split]:
+    """Write a split by patient; return its file and its definition."""
+    split = Split(**{"unit": "patient", "test": 0.34, "folds": 3, **changes})
     path = str(folder / "split.tsv")
     splits.assign_groups(
-        slides_table=slides_table, tile_files=[], split_file=path, split=Split(**split), split_seed=1, master_seed=2018
+        slides_table=slides_table, tile_files=[], split_file=path, split=split, split_seed=1, master_seed=2018
     )
     return path, split
 

@@ -17,7 +17,9 @@ from packaging.requirements import Requirement
 from repository import PACKAGE, ROOT
 
 import histotransfer
-from histotransfer.classifiers import fitting, leaf_frequencies, linear_svm, perceptron
+from histotransfer.classifiers import fitting, kinds
+from histotransfer.definitions import ExtraTrees, LeafFrequencies, LinearSvm, Perceptron
+from histotransfer.feature_kinds import Windows
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 CLASSES = ["normal", "tumour"]
@@ -155,35 +157,34 @@ def test_what_the_package_needs_is_in_the_locks_as_it_needs_it():
 
 
 #: Two windows of 2 px a tile, for kinds of classifiers that look at windows.
-WINDOW_PX, COLUMNS = 2, 24
-KINDS = {
-    "libsvm": (linear_svm.libsvm, {}, {"C": 1.0}),
-    "liblinear": (linear_svm.liblinear, {}, {"C": 1.0}),
-    "extratrees": (fitting.extratrees, {"trees": 5}, {"max_features": "sqrt"}),
-    "perceptron": (perceptron.perceptron, {}, {"learning_rate": 0.5, "iterations": 20}),
-    "leaf_frequencies": (
-        leaf_frequencies.leaf_frequencies,
-        {"window_px": WINDOW_PX, "trees": 3, "min_samples_leaf": 2},
-        {"C": 1.0},
-    ),
-}
+WINDOWS, COLUMNS = Windows(px=4, windows=2, window_px=2), 24
+#: A classifier of each kind, and the point of its grid that is fitted.
+CLASSIFIERS = [
+    (LinearSvm("libsvm", C=(1.0,)), {"C": 1.0}),
+    (LinearSvm("liblinear", C=(1.0,)), {"C": 1.0}),
+    (ExtraTrees(max_features=("sqrt",), trees=5), {"max_features": "sqrt"}),
+    (Perceptron(learning_rate=(0.5,), iterations=(20,)), {"learning_rate": 0.5, "iterations": 20}),
+    (LeafFrequencies(C=(1.0,), trees=3, min_samples_leaf=2), {"C": 1.0}),
+]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_classifier_predicts_the_same_where_the_package_alone_is_installed(installed, tmp_path, kind):
-    assert KINDS.keys() == fitting.KINDS.keys()
+@pytest.mark.parametrize(("classifier", "point"), CLASSIFIERS, ids=lambda value: getattr(value, "kind", ""))
+def test_a_classifier_predicts_the_same_where_the_package_alone_is_installed(installed, tmp_path, classifier, point):
     generator = np.random.default_rng(1)
     x = generator.integers(0, 256, (40, COLUMNS), np.uint8)
     y = np.repeat([0, 1], 20)
     x[y == 1] //= 2
-    if kind != "leaf_frequencies":
+    if classifier.kind != "leaf_frequencies":
         x = x.astype(np.float32) / 255
-    prepare, settings, grid = KINDS[kind]
-    [estimator] = prepare(x, y, threads=1, **settings)(np.arange(len(x)), [grid], 1)
-    sigmoids = np.array([[-1.0, 0.1], [-2.0, 0.2]]) if fitting.KINDS[kind].margins else None
+    [estimator] = kinds.prepare(classifier, x, y, windows=WINDOWS)(np.arange(len(x)), [point], 1)
+    sigmoids = np.array([[-1.0, 0.1], [-2.0, 0.2]]) if kinds.KINDS[classifier.kind].margins else None
     model = fitting.TileClassifier(estimator, CLASSES, sigmoids)
     fitting.save_model(str(tmp_path / "model.skops"), model)
     assert (loaded(LOAD_CLASSIFIER, installed, tmp_path, "model.skops", x) == model.predict_proba(x)).all()
+
+
+def test_a_classifier_of_each_kind_is_loaded():
+    assert [classifier.kind for classifier, _ in CLASSIFIERS] == list(kinds.KINDS)
 
 
 def test_a_network_predicts_the_same_where_the_package_and_a_backend_are_installed(installed, tmp_path):

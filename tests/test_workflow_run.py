@@ -330,11 +330,9 @@ def test_every_rules_names_are_arguments_of_its_function(rules):
         signature = inspect.signature(function)
         names = Counter([*rule.input.keys(), *rule.output.keys(), *rule.params.keys()])
         wrong += [f"{name}: {twice} names two things" for twice, n in names.items() if n > 1]
-        given = set(names)
-        given -= workflow.ABOUT_RERUNS - signature.parameters.keys()
-        given |= {"threads"} & signature.parameters.keys()
+        threads = {"threads": 1} if "threads" in signature.parameters else {}
         try:
-            signature.bind(**workflow.arguments_of(function, dict.fromkeys(given)))
+            signature.bind(**workflow.arguments_of(function, dict.fromkeys(names)), **threads)
         except TypeError as error:
             wrong.append(f"{name}: {step}: {error}")
     assert wrong == []

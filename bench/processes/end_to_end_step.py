@@ -12,6 +12,8 @@ import keras
 import numpy as np
 
 from histotransfer.backends import process
+from histotransfer.definitions import Recipe
+from histotransfer.plain_data import made
 from histotransfer.segmentation import gradients, movement
 from histotransfer.training import optimisation
 
@@ -20,11 +22,11 @@ if __name__ == "__main__":
     process.set_threads(2)
     process.set_deterministic()
     pair, tiles, piece, of_cells = joined.load(given)
-    recipe = given["recipe"]
+    recipe = made(Recipe, given["recipe"])
+    [phase] = recipe.phases
     weights = pair.trainable_variables
     n_below = len(pair.extractor.trained.trainable_variables)
     groups = ["extractor"] * n_below + ["unet"] * (len(weights) - n_below)
-    phase = recipe["phases"][0]
     factors = optimisation.group_factors(["extractor", "unet"], phase)
     update = optimisation.update_of(phase, factors, groups, [len(weight.shape) for weight in weights])
 
@@ -37,8 +39,8 @@ if __name__ == "__main__":
             extractor=pair.extractor,
             logits=pair.segmentation.evaluated,
             tiles=tiles,
-            varied=recipe["augmentation"],
-            batch=recipe["batch"],
+            varied=recipe.augmentation,
+            batch=recipe.batch,
         ),
         maps=lambda number: (piece, of_cells, piece.rows),
         trained=weights,
@@ -50,6 +52,6 @@ if __name__ == "__main__":
     )
     for _ in sys.stdin:
         started = time.perf_counter(), time.process_time()
-        step(np.array([0]), None, {"seed": np.array([1])}, number=1, size=phase["rate"], rate=phase["rate"])
+        step(np.array([0]), None, {"seed": np.array([1])}, number=1, size=phase.rate, rate=phase.rate)
         step.tally()
         print(time.perf_counter() - started[0], time.process_time() - started[1], flush=True)

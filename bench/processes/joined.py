@@ -19,10 +19,11 @@ class Joined(NamedTuple):
 
 
 def load(given: dict[str, Any]) -> Joined:
-    """Load what `given` names: ``files``, ``pixels``, ``recipe``, ``px`` of the tiles and ``canvas`` in cells."""
+    """Load what `given` names: networks and their start, pixels, the recipe, px of the tiles, canvas in cells."""
     pair = measuring.call(
         end_to_end.load_pair,
-        **given["files"],
+        **given["networks"],
+        start=given["start"],
         layer="head_1",
         px_stored=given["px"],
         n_classes=2,

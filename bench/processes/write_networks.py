@@ -23,16 +23,15 @@ if __name__ == "__main__":
         start=start,
         start_name="bench",
         recipe=recipe,
-        classes=classes,
+        n_classes=len(classes),
         weights_file=None,
         master_seed=1,
-        factors=[],
     )
     trunk = built.model.get_layer("trunk")
     for layer in trunk.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    noise = np.random.default_rng(0).uniform(-1, 1, (32, start["px"], start["px"], 3)).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(-1, 1, (32, built.spec.px, built.spec.px, 3)).astype(np.float32)
     trunk(noise, training=True)
     results.save_network(str(folder / "extractor.keras"), built.model)
     above = unet.build_unet(n_features=n_values, n_classes=len(classes), filters=32, depth=3, seed=1)

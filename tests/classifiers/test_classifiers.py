@@ -48,7 +48,7 @@ def train(cohort, name="out", *, classifier="libsvm", split=None, threads=1, cla
         classifier=defined(classifier) if isinstance(classifier, str) else made(RowClassifier, classifier),
         feature_set=cohort_factory.FEATURES,
         classes=classes,
-        split=Split(**definition),
+        split=definition,
         factors=cohort_factory.FACTORS,
         master_seed=changes.pop("master_seed", 2018),
         threads=threads,
@@ -534,8 +534,8 @@ def test_class_without_training_tiles_in_a_fold(tmp_path):
             tile.label = "glandular"
     inputs = cohort.write()
     table = tile_table.read(
-        **inputs,
-        split_file=str(tmp_path / "split.tsv"),
+        features=inputs["features"],
+        tables=cohort_factory.tables_of(inputs, str(tmp_path / "split.tsv")),
         split=Split(unit="patient", folds=3),
         feature_set=cohort_factory.FEATURES,
         classes=CLASSES,

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 
 from histotransfer import predictions, provenance, store
 from histotransfer.classifiers import fitting, leaf_frequencies
-from histotransfer.definitions import LeafFrequencies, Split
+from histotransfer.definitions import LeafFrequencies
 from histotransfer.feature_kinds import Windows, WindowSet
 from histotransfer.tables import windows
 
@@ -204,7 +204,7 @@ def train(folder, inputs, name="out", *, threads=1, master_seed=2018, **windows)
         classifier=LeafFrequencies((0.1, 1.0), trees=10, min_samples_leaf=5),
         feature_set=WindowSet(replace(WINDOWS, **windows)),
         classes=CLASSES[:2],
-        split=Split(**definition),
+        split=definition,
         factors=replace(cohort_factory.FACTORS, features="random-windows", classifier="et-fl"),
         master_seed=master_seed,
         threads=threads,

@@ -29,7 +29,7 @@ def select(cohort, name="out", *, split=None, classes=CLASSES, inputs=None, thre
         "tables": cohort_factory.tables_of(inputs, split_file),
         "feature_set": cohort_factory.FEATURES,
         "classes": classes,
-        "split": Split(**definition),
+        "split": definition,
         "factors": cohort_factory.FACTORS,
         "master_seed": master_seed,
         "threads": threads,

@@ -18,6 +18,7 @@ from repository import ROOT as REPOSITORY
 from scipy import ndimage, stats
 
 from histotransfer import store
+from histotransfer.definitions import RegionRule, Regions
 from histotransfer.drawn import lesion_plan, lesion_regions, lesions
 from histotransfer.drawn.patients import patient_stain
 from histotransfer.regions import annotations
@@ -28,12 +29,11 @@ SEED = 2018
 #: Ten by nine patches.
 SMALL = (1300, 1160)
 #: As the study has it, with the values of masks.
-REGIONS = {
-    "names": {"tumour": ["Tumor", "2"], "normal": ["Normal", "1"]},
-    "cut_out": ["Exclusion"],
-    "outside": "nolabel",
-    "rules": [{"class": "tumour", "above": 0.2}, {"class": "normal", "above": 0.8}],
-}
+REGIONS = Regions(
+    {"tumour": ("Tumor", "2"), "normal": ("Normal", "1")},
+    (RegionRule("tumour", 0.2), RegionRule("normal", 0.8)),
+    cut_out=("Exclusion",),
+)
 
 
 def draw(path: Path, **changes) -> Path:

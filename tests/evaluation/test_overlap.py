@@ -9,7 +9,7 @@ import pytest
 from histotransfer import predictions, store
 from histotransfer.classifiers import elimination, fitting
 from histotransfer.classifiers.subsets import Subsets, write_subsets
-from histotransfer.definitions import LinearSvm, ModelFiles, Split
+from histotransfer.definitions import LinearSvm, ModelFiles
 from histotransfer.evaluation import importance, overlap
 
 
@@ -218,7 +218,7 @@ def test_importances_that_cannot_be_averaged(tmp_path, merged):
         classifier=LinearSvm("libsvm", (0.1,)),
         feature_set=cohort_factory.FEATURES,
         classes=cohort_factory.CLASSES,
-        split=Split(**split),
+        split=split,
         factors=cohort_factory.FACTORS,
         master_seed=1,
     )

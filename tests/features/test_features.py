@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
@@ -14,13 +15,14 @@ import numpy as np
 import pytest
 from repository import SCRIPTS
 
-from histotransfer import provenance, seeds, store
+from histotransfer import plain_data, provenance, seeds, store
 from histotransfer.backends import compiled, process
 from histotransfer.feature_kinds import Source
-from histotransfer.features import extraction
+from histotransfer.features import extraction, progress
 from histotransfer.features.sources import PixelFileSource, SourceError
 from histotransfer.networks import building, specification, weights
 from histotransfer.networks.trained import load_trained
+from histotransfer.settings import Extraction
 from histotransfer.tables import feature_matrix
 
 PX = 32
@@ -70,10 +72,20 @@ def settings(folder, tiles, **changed):
     }
 
 
+def objects(arguments):
+    """Return plain arguments as the functions take them."""
+    left = dict(arguments)
+    how = Extraction(*map(left.pop, ("engine", "precision", "batch")))
+    if "start" in left:
+        return {**left, "start": specification.specification(left["start"]), "extraction": how}
+    job = {field.name: left.pop(field.name) for field in fields(extraction.ShardJob)}
+    return {**left, "job": plain_data.made(extraction.ShardJob, job), "extraction": how}
+
+
 def extract(folder, tiles, **changed):
     """Extract, and return the manifest's rows by slide."""
     arguments = settings(folder, tiles, **changed)
-    extraction.extract(**arguments)
+    extraction.extract(**objects(arguments))
     return {row["slide"]: row for row in store.read_json(arguments["manifest"])["slides"]}
 
 
@@ -266,7 +278,7 @@ def extract_with_failing(folder, error):
     failing.error = error
     arguments = settings(folder, None)
     del arguments["tiles"]
-    extraction.extract_from_sources(sources=[sources[0], failing, sources[1]], **arguments)
+    extraction.extract_from_sources(sources=[sources[0], failing, sources[1]], **objects(arguments))
     return {row["slide"]: row for row in store.read_json(arguments["manifest"])["slides"]}
 
 
@@ -296,7 +308,7 @@ def test_untrained_weights_are_said_loudly(tmp_path, caplog):
 
 def test_progress_says_how_far_it_is(tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", "histotransfer")
-    monkeypatch.setattr(extraction, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.0)
     extract(tmp_path, [write_pixels(tmp_path, slide, 6) for slide in ("a", "b")])
     lines = [line.split(",") for line in caplog.messages if "left" in line]
     assert [(line[0], line[1]) for line in lines] == [
@@ -306,10 +318,6 @@ def test_progress_says_how_far_it_is(tmp_path, caplog, monkeypatch):
         ("narrow: 1 of 2 slides", " 12 of 12 tiles"),
     ]
     assert all(line[2].endswith("tiles/s") for line in lines)
-
-
-def test_seconds_are_said_in_words():
-    assert [extraction._duration(seconds) for seconds in (3.4, 75, 7265)] == ["3 s", "1 min 15 s", "2 h 01 min"]
 
 
 def test_openvino_features_agree_and_say_what_made_them(tmp_path):
@@ -411,6 +419,8 @@ def test_a_slide_that_stands_twice_is_an_error(tmp_path):
 JOB = """
 import json, sys, time
 from histotransfer.features import extraction, sources as tile_sources
+from histotransfer import plain_data
+from histotransfer.settings import Extraction
 
 class Stuck(tile_sources.PixelFileSource):
     def blocks(self, batch):
@@ -419,8 +429,11 @@ class Stuck(tile_sources.PixelFileSource):
 
 arguments = json.loads(sys.argv[1])
 tiles, stuck = arguments.pop("tiles"), arguments.pop("stuck")
+how = Extraction(*map(arguments.pop, ("engine", "precision", "batch")))
+threads = arguments.pop("threads")
+job = plain_data.made(extraction.ShardJob, arguments)
 sources = [(Stuck if stuck in path else tile_sources.PixelFileSource)(path) for path in tiles]
-extraction.extract_from_sources(sources=sources, **arguments)
+extraction.extract_from_sources(sources=sources, job=job, extraction=how, threads=threads)
 """
 
 
@@ -789,7 +802,7 @@ def extract_trained(folder, tiles, path, **changed):
         "threads": 1,
         **changed,
     }
-    extraction.extract_trained(**arguments)
+    extraction.extract_trained(**objects(arguments))
     return {row["slide"]: row for row in store.read_json(arguments["manifest"])["slides"]}
 
 

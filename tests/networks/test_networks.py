@@ -21,6 +21,7 @@ from histotransfer.features import extraction
 from histotransfer.networks import building, specification, table, weights
 from histotransfer.networks.specification import NetworkSpec
 from histotransfer.plain_data import made, plain
+from histotransfer.settings import Extraction
 from histotransfer.tables import feature_matrix
 
 REAL_WEIGHTS = {
@@ -229,16 +230,16 @@ def test_untrained_networks_are_read_side_by_side_from_files_with_every_cut_poin
         px = table.ARCHITECTURES[name].min_px
         extraction.extract_from_sources(
             sources=[RandomTiles(px)],
-            weights_file=None,
-            manifest=manifest,
-            network_name=name,
-            network=entry(name, px=px, layers="all"),
-            shard="shard-0",
-            engine="keras",
-            precision="float32",
-            batch=2,
-            master_seed=1,
-            code="c0de",
+            job=extraction.ShardJob(
+                network_name=name,
+                network=specification.specification(entry(name, px=px, layers="all")),
+                weights_file=None,
+                manifest=manifest,
+                shard="shard-0",
+                master_seed=1,
+                code="c0de",
+            ),
+            extraction=Extraction(batch=2),
             threads=1,
         )
 

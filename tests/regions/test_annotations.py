@@ -566,7 +566,7 @@ def test_areas_lie_in_one_layer_ignored_before_cut_out_before_the_classes_in_the
     squares = [(name, rectangle(6 * k, 0, 6 * k + 10, 10)) for k, name in enumerate(names)]
     path = factory.write_asap(tmp_path / "a.xml", squares)
     assert whole_slide(read(path)) == [100, 60, 60, 60]
-    turned = list(reversed(factory.regions()["rules"]))
+    turned = list(reversed(factory.regions().rules))
     # normal, whose rule stands first now, has all of its square
     assert whole_slide(read(path, rules=turned)) == [100, 60, 100, 20]
 

@@ -20,7 +20,7 @@ from histotransfer.definitions import Augmentation, Canvas, EndToEnd, Sgd
 from histotransfer.networks import building, random_weights
 from histotransfer.networks.trained import load_trained, trained_features
 from histotransfer.segmentation import end_to_end, feature_maps, unet
-from histotransfer.segmentation.extractor import build_extractor
+from histotransfer.segmentation.extractor import TrainedLayer, build_extractor
 from histotransfer.segmentation.gradients import MapGradients, MapStep
 from histotransfer.segmentation.movement import Movement
 from histotransfer.segmentation.network import attach, load
@@ -115,7 +115,14 @@ def write_networks(folder, model, start, seed=1):
 
 
 def load_pair(files, how):
-    return end_to_end.load_pair(**files, layer="head_1", px_stored=how.crop_from, n_classes=len(CLASSES), recipe=how)
+    return end_to_end.load_pair(
+        extractor=files["extractor"],
+        segmentation=files["segmentation"],
+        source=TrainedLayer("net-tuned", files["start"], "net", "head_1"),
+        px_stored=how.crop_from,
+        n_classes=len(CLASSES),
+        recipe=how,
+    )
 
 
 def write_pixels(folder, slides, px=CROP_FROM, changed=()):
@@ -341,12 +348,7 @@ def step_of(pair, tiles, how, one):
         [keras.Variable(np.zeros(weight.shape, np.float32), trainable=False) for _ in range(update.n_slots)]
         for weight in weights
     ]
-    movement = Movement(
-        {
-            "extractor": pair.extractor.trained.trainable_variables,
-            "unet": pair.segmentation.unet.trainable_variables,
-        }
-    )
+    movement = Movement(pair.variables_by_group)
     step = MapStep(
         gradients=gradients_of(pair, tiles, how),
         maps=lambda number: one,
@@ -371,15 +373,11 @@ def test_the_share_of_weights_that_a_step_moves_is_counted_by_their_bits(tmp_pat
     pair = load_pair(files, how)
     tiles, one = one_map(tmp_path)
     step, (own, movement) = step_of(pair, tiles, how, one)
-    parts = {
-        "extractor": pair.extractor.trained.trainable_variables,
-        "unet": pair.segmentation.unet.trainable_variables,
-    }
 
     def bits():
         return {
             group: np.concatenate([np.array(v.numpy()).ravel().view(np.int32) for v in variables])
-            for group, variables in parts.items()
+            for group, variables in pair.variables_by_group.items()
         }
 
     states = [bits()]

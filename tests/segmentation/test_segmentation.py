@@ -20,10 +20,11 @@ from training_factory import ADAM, begin, finished, phase
 from histotransfer import predictions, provenance, store
 from histotransfer.cohort import splits
 from histotransfer.definitions import Augmentation, Canvas, Split, Unet
+from histotransfer.feature_kinds import Reduction, SlideImage
 from histotransfer.networks.trained import load_trained
 from histotransfer.segmentation import cells as segmentation_cells
 from histotransfer.segmentation import feature_maps, predicting, unet, unet_training
-from histotransfer.segmentation.cells import FeatureCells, batches, mean_and_deviation, padded, turned
+from histotransfer.segmentation.cells import FeatureCells, Turn, batches, mean_and_deviation, padded
 from histotransfer.segmentation.maps import lay_out
 from histotransfer.segmentation.network import attach, load
 from histotransfer.tables import tile_table
@@ -44,7 +45,7 @@ RECIPE = training_factory.recipe(
 SHORT = replace(RECIPE, phases=(phase(epochs=2, rate=0.003, optimiser=ADAM),), curve=None)
 CLASSIFIER = Unet(SHORT, filters=6, depth=2)
 CANVAS = Canvas(12)
-FEATURES = {"sources": [{"network": "net", "layer": None}]}
+FEATURES = cohort_factory.FEATURES
 OUTPUTS = {"model": ".keras", "predictions": ".h5", "history": ".tsv", "curve": ".tsv", "canvases": ".tsv"}
 TRAIN = "segmentation.unet_training.train_unet"
 
@@ -110,7 +111,9 @@ def train_unet(inputs, folder, **changes):
 
 def index_of(inputs, feature_set=FEATURES):
     return tile_table.read(
-        **{key: inputs[key] for key in ("features", "labels", "slides_table", "split_file", "split")},
+        features=inputs["features"],
+        tables=cohort_factory.tables_of(inputs, inputs["split_file"]),
+        split=inputs["split"],
         feature_set=feature_set,
         classes=CLASSES,
         master_seed=2018,
@@ -436,9 +439,9 @@ def test_turns_and_flips_move_a_map_and_its_labels_alike(inputs, augmentation):
 
 def test_a_turn_is_against_the_clock_and_comes_before_the_flips():
     map_ = np.array([[1, 2], [3, 4]])
-    assert turned(map_, quarter_turns=1, left_right=False, up_down=False).tolist() == [[2, 4], [1, 3]]
-    assert turned(map_, quarter_turns=1, left_right=True, up_down=False).tolist() == [[4, 2], [3, 1]]
-    assert turned(map_, quarter_turns=0, left_right=False, up_down=True).tolist() == [[3, 4], [1, 2]]
+    assert Turn(1).apply(map_).tolist() == [[2, 4], [1, 3]]
+    assert Turn(1, left_right=True).apply(map_).tolist() == [[4, 2], [3, 1]]
+    assert Turn(up_down=True).apply(map_).tolist() == [[3, 4], [1, 2]]
 
 
 def test_maps_of_a_batch_stand_in_the_middle_of_the_largest():
@@ -509,7 +512,7 @@ def pictures_of(folder, inputs, cell_px=4):
 
 
 def test_slides_at_low_resolution_are_learnt_from_and_the_same_tiles_are_predicted(inputs, tmp_path):
-    feature_set = {"image": {"cell_px": 4}}
+    feature_set = SlideImage(Reduction(4))
     given = {**inputs, "features": pictures_of(tmp_path, inputs)}
     recipe = replace(SHORT, phases=(phase(epochs=16, rate=0.003, optimiser=ADAM),))
     run = tmp_path / "run"

@@ -86,7 +86,7 @@ def test_a_resized_image_in_grey(tmp_path):
 def test_what_the_file_says(tmp_path):
     path, about = write_images(tmp_path / "a", [picture(PX, 9), picture(5, 5)], also=["missing.png"], px=PX)
     pixels = str(tmp_path / "pixels.h5")
-    patches.write_part(pixels=pixels, crop={}, **about)
+    patches.write_part(pixels=pixels, crop=None, **about)
     with h5py.File(path) as file, h5py.File(pixels) as squares:
         assert file.attrs["status"] == "ok"
         assert file.attrs["upsampled"]
@@ -111,7 +111,7 @@ def test_a_part_without_images_has_a_status(tmp_path):
 def test_squares_and_images_are_not_mixed(tmp_path):
     path, about = write_images(tmp_path / "a", [picture(PX, 9)], px=PX)
     pixels = str(tmp_path / "squares.h5")
-    patches.write_part(pixels=pixels, crop={}, **about)
+    patches.write_part(pixels=pixels, crop=None, **about)
     with pytest.raises(ValueError, match=r"squares\.h5: images at their own size are needed; found tiles of one size"):
         tile_pixels.open_tiles([path, pixels])
     with pytest.raises(ValueError, match="are those of kind patches; found kind points"):

@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from histotransfer import store
+from histotransfer.definitions import Crop
 from histotransfer.sheets import ids, samples
 from histotransfer.slides import patches, pixels
 
@@ -210,7 +211,7 @@ def test_a_point_outside_the_picture_is_refused(x, y, border):
 # parts of a table
 
 
-CROP = {"px": 16, "border": "exclude"}
+CROP = Crop(16)
 
 
 def write_part(folder, sheet, *, kind="patches", part="part-00", n_parts=1, px=32, crop=CROP, grayscale=False):
@@ -342,7 +343,7 @@ def test_points_near_the_edge_and_in_unreadable_images_are_excluded(tmp_path):
         ("b:6", "b", "not an image that Pillow can read"),
     ]
     assert said["status"] == "ok"
-    found, gone, _ = write_part(tmp_path, sheet, kind="points", px=16, crop={"px": 16, "border": "reflect"})
+    found, gone, _ = write_part(tmp_path, sheet, kind="points", px=16, crop=Crop(16, "reflect"))
     assert found["tile"] == ["a:2", "a:3"]
     assert [row[0] for row in gone] == ["a:4", "b:5", "b:6"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from repository import DATA
 
 from histotransfer import store
+from histotransfer.definitions import Tiling
 from histotransfer.features import sources, streaming
 from histotransfer.slides import pixels, reader
 from histotransfer.slides.grid import place_grid, tiles_digest
@@ -21,7 +23,7 @@ needs_real_slides = pytest.mark.skipif(
     not CMU.exists(), reason=f"needs the real slides; none in {DATA} (HISTOTRANSFER_TEST_DATA)"
 )
 
-TILING = {"level": "auto", "grayscale": False, "upsample": False}
+TILING = Tiling()
 
 
 def write_grid(path, l0_size, *, size, step=None, status="ok", reason=""):
@@ -43,7 +45,7 @@ def write_grid(path, l0_size, *, size, step=None, status="ok", reason=""):
 def cut(slide_file, grid, px, *, batch=32, threads=1, **tiling):
     """Return all tiles of a slide, in their order."""
     source = pixels.SlideTiles(
-        slide_file=str(slide_file), grid=grid, px=px, tiling={**TILING, **tiling}, threads=threads
+        slide_file=str(slide_file), grid=grid, px=px, tiling=replace(TILING, **tiling), threads=threads
     )
     blocks = []
     for start, block in source.blocks(batch):
@@ -157,7 +159,7 @@ def test_reduced_tiles_come_from_the_coarsest_level_that_is_fine_enough(tmp_path
     source = pixels.SlideTiles(slide_file=str(coarse), grid=grid, px=px, tiling=TILING)
     found = np.concatenate([block for _, block in source.blocks(7)])
     assert source.attributes["level"] == level
-    strict = pixels.SlideTiles(slide_file=str(coarse), grid=grid, px=px, tiling={**TILING, "level": 0})
+    strict = pixels.SlideTiles(slide_file=str(coarse), grid=grid, px=px, tiling=replace(TILING, level=0))
     from_level_0 = np.concatenate([block for _, block in strict.blocks(7)])
     assert strict.attributes["level"] == 0
     with reader.Slide(coarse) as slide:
@@ -282,7 +284,7 @@ def write(folder, slide_file, grid, px=64, *, threads=1, code="c0de", **tiling):
         grid=grid,
         pixels=str(folder / "pixels.h5"),
         px=px,
-        tiling={**TILING, **tiling},
+        tiling=replace(TILING, **tiling),
         threads=threads,
         code=code,
     )

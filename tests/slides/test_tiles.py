@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -12,13 +13,11 @@ import slide_factory
 import yaml
 from repository import ROOT
 
+from histotransfer.definitions import Tiling
 from histotransfer.slides import grid, reader, tissue
 from histotransfer.study import schema
 
-PLAIN = {
-    **{"size_um": 64.0, "size_px": None, "mpp": None, "overlap": 0, "tissue_min": 0.5, "upsample": False},
-    **{"homogeneity": "none", "homogeneity_drop_at": None, "max_tiles_per_slide": None},
-}
+PLAIN = Tiling(size_um=64.0, tissue_min=0.5)
 
 
 def preset(name):
@@ -50,7 +49,7 @@ def preset(name):
     ],
 )
 def test_a_tiles_size(tiling, mpp, um, l0):
-    found = grid.tile_size({"size_um": None, "size_px": None, "mpp": None, **tiling}, mpp)
+    found = grid.tile_size(Tiling(**tiling), mpp)
     assert found == grid.TileSize(pytest.approx(um), l0)
 
 
@@ -211,7 +210,7 @@ def judge(tissue_share, measured=None, *, slide="s", master_seed=1, **tiling):
         "tissue": np.array(tissue_share, np.float32),
         "homogeneity": np.array(measured or [0.0] * n, np.float32),
     }
-    status = grid.judge(cells, tiling={**PLAIN, **tiling}, slide=slide, master_seed=master_seed)
+    status = grid.judge(cells, tiling=replace(PLAIN, **tiling), slide=slide, master_seed=master_seed)
     assert status.dtype == np.uint8
     return [grid.STATUSES[code] for code in status]
 
@@ -293,7 +292,7 @@ def gridded(folder, path, *, finest_px=32, exists=True, master_seed=1, sheet_mpp
         slide_file=given,
         **files,
         grid=str(folder / "s.h5"),
-        tiling={**PLAIN, **tiling},
+        tiling=replace(PLAIN, **tiling),
         finest_px=finest_px,
         master_seed=master_seed,
     )

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 import slide_factory
 
 from histotransfer import store
-from histotransfer.definitions import Split
+from histotransfer.definitions import LearningTables, Split, Tiling
 from histotransfer.feature_kinds import Reduction, SlideImage
 from histotransfer.slides import reader, tissue
 from histotransfer.slides.grid import read_kept, write_grid
 from histotransfer.tables import slide_images, tile_table
 
-TILING = {
-    "size_um": 64.0,
-    "overlap": 0.0,
-    "homogeneity": "none",
-    "homogeneity_drop_at": None,
-    "tissue_min": 0.2,
-    "max_tiles_per_slide": None,
-    "level": "auto",
-    "grayscale": False,
-    "upsample": False,
-}
+TILING = Tiling(size_um=64.0, tissue_min=0.2)
 
 
 def prepared(folder, name="s1", *, size=(1024, 768), **tiling):
     """Write a slide, its mask and its grid, as the rules do; return the arguments of ``write_slide_image``."""
-    tiling = {**TILING, **tiling}
+    tiling = replace(TILING, **tiling)
     slide_file = str(slide_factory.write_slide(folder / f"{name}.svs", size=size, quality=95))
     paths = {key: str(folder / f"{name}.{key}") for key in ("json", "png", "jpg", "grid")}
     reader.inspect_slide(
@@ -74,7 +66,7 @@ def test_pixels_are_means_over_squares_of_the_level_that_is_fine_enough(slide, c
 
 
 def test_strict_reproduction_reads_level_0(slide):
-    found, said = written(slide, 16, tiling={**slide["tiling"], "level": 0})
+    found, said = written(slide, 16, tiling=replace(slide["tiling"], level=0))
     assert said["level"] == 0
     with reader.Slide(slide["slide_file"]) as opened:
         picture = opened.read(level=0, level_x=0, level_y=0, width=1024, height=768)
@@ -107,7 +99,7 @@ def test_background_is_as_it_was_scanned(slide):
 
 def test_of_overlapping_tiles_a_cell_is_a_step_in_the_middle_of_its_tile(tmp_path):
     arguments = prepared(tmp_path, overlap=0.5)
-    found, said = written(arguments, 16, tiling={**arguments["tiling"], "level": 0})
+    found, said = written(arguments, 16, tiling=replace(arguments["tiling"], level=0))
     # tiles of 128 px every 64 px: 15 x 11 of them, whose middles begin at 32 px
     assert found.shape == (11 * 16, 15 * 16, 3)
     assert (said["l0_x"], said["l0_y"], said["l0_step"], said["downsample"]) == (32, 32, 64, 4)
@@ -117,7 +109,7 @@ def test_of_overlapping_tiles_a_cell_is_a_step_in_the_middle_of_its_tile(tmp_pat
 
 
 def test_grey_tilings_have_grey_images(slide):
-    found, said = written(slide, 8, tiling={**slide["tiling"], "grayscale": True})
+    found, said = written(slide, 8, tiling=replace(slide["tiling"], grayscale=True))
     assert said["grayscale"]
     assert (found == found[..., :1]).all()
 
@@ -162,9 +154,7 @@ def test_the_table_has_the_tiles_of_slide_images_as_of_features(tmp_path, slide)
     store.write_table(tmp_path / "split.tsv", list(place), [place])
     index = tile_table.read(
         features=[slide["image"]],
-        labels=[str(tmp_path / "labels.tsv")],
-        slides_table=table,
-        split_file=str(tmp_path / "split.tsv"),
+        tables=LearningTables((str(tmp_path / "labels.tsv"),), table, str(tmp_path / "split.tsv")),
         split=Split(unit="patient", folds=2),
         feature_set=SlideImage(Reduction(8)),
         classes=["a"],
@@ -181,7 +171,7 @@ def test_the_table_has_the_tiles_of_slide_images_as_of_features(tmp_path, slide)
 def test_cells_finer_than_the_slide_are_refused_unless_asked_for(slide):
     with pytest.raises(ValueError, match=r"slide S1: cells of 128 px .* at most 128, or .* upsample: true; found 256"):
         written(slide, 256)
-    found, said = written(slide, 256, tiling={**slide["tiling"], "upsample": True})
+    found, said = written(slide, 256, tiling=replace(slide["tiling"], upsample=True))
     assert (found.shape, said["downsample"]) == ((1536, 2048, 3), 0.5)
     assert (found[::2, ::2] == found[1::2, 1::2]).all()
 

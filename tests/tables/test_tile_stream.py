@@ -15,7 +15,7 @@ from pixel_factory import noise, write_pixels
 
 from histotransfer import store
 from histotransfer.cohort import splits
-from histotransfer.definitions import Split
+from histotransfer.definitions import LearningTables, Split
 from histotransfer.feature_kinds import StoredTiles, TileSize
 from histotransfer.tables import tile_pixels, tile_table
 from histotransfer.tables.tile_pixels import open_tiles, stream
@@ -255,9 +255,7 @@ def test_a_table_of_pixels_joins_them_with_labels_and_split(tmp_path):
     )
     table = tile_table.read(
         features=paths[::-1],
-        labels=inputs["labels"],
-        slides_table=inputs["slides_table"],
-        split_file=str(tmp_path / "split.tsv"),
+        tables=cohort_factory.tables_of(inputs, str(tmp_path / "split.tsv")),
         split=split,
         feature_set=StoredTiles(TileSize(PX)),
         classes=cohort_factory.CLASSES,
@@ -277,9 +275,7 @@ def test_a_table_of_pixels_joins_them_with_labels_and_split(tmp_path):
     with pytest.raises(ValueError, match="tiles of 16 px are needed; found 8 px"):
         tile_table.read(
             features=paths,
-            labels=[],
-            slides_table="",
-            split_file="",
+            tables=LearningTables((), "", ""),
             split=split,
             feature_set=StoredTiles(TileSize(16)),
             classes=[],

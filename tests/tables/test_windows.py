@@ -170,7 +170,7 @@ def test_pixels_of_patches_are_read_as_they_were_written(tmp_path):
         part="part-00",
         n_parts=1,
         px=20,
-        crop={},
+        crop=None,
         grayscale=False,
         **about,
     )

@@ -16,6 +16,7 @@ from histotransfer.feature_kinds import Layers, Source
 from histotransfer.features import extraction
 from histotransfer.networks import building
 from histotransfer.networks.trained import load_trained
+from histotransfer.settings import Extraction
 from histotransfer.tables import feature_matrix
 from histotransfer.training import head, head_on_features, network_on_tiles, results
 
@@ -150,16 +151,16 @@ def of_pixels(tmp_path_factory):
     manifest = str(folder / "features/net/part-00.json")
     extraction.extract(
         tiles=cohort["pixels"],
-        weights_file=[],
-        manifest=manifest,
-        network_name="net",
-        network=START.plain(),
-        shard="part-00",
-        engine="keras",
-        precision="float32",
-        batch=16,
-        master_seed=2018,
-        code="c",
+        job=extraction.ShardJob(
+            network_name="net",
+            network=START,
+            weights_file=None,
+            manifest=manifest,
+            shard="part-00",
+            master_seed=2018,
+            code="c",
+        ),
+        extraction=Extraction(batch=16),
         threads=2,
     )
     first = phase(on="features", train="head", epochs=4, rate=0.02, optimiser=ADAM)

@@ -23,10 +23,10 @@ def table(tmp_path_factory):
     inputs = cohort.write()
     path, split = cohort_factory.split_by_patient(cohort.folder, inputs["slides_table"], validation=0.2)
     return tile_table.read(
-        **inputs,
-        split_file=path,
+        features=inputs["features"],
+        tables=cohort_factory.tables_of(inputs, path),
         split=split,
-        feature_set={"sources": [{"network": "net", "layer": None}]},
+        feature_set=cohort_factory.FEATURES,
         classes=CLASSES,
         master_seed=1,
     )

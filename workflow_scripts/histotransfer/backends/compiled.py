@@ -1,8 +1,7 @@
-"""The only module that imports a backend: compiled forward passes, gradients, and steps of training.
+"""Compiled forward passes, gradients and steps of training, on the backend that Keras uses.
 
-The forward pass runs on TensorFlow, JAX or PyTorch, or in OpenVINO; all else on the first three.
-
-Everything else is written with Keras alone and runs on any of them.
+That is TensorFlow, JAX or PyTorch; a forward pass can run in OpenVINO as well. Code outside this folder is written with
+Keras alone and runs on any of them.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ def compiled_forward(
         ``keras``: the backend of Keras; ``openvino``: through Keras' own export, on the CPU, in float32 whatever
         the processor has.
     batch : int, optional
-        Largest number of tiles a call; JAX pads each call to it, since it compiles once per shape.
+        Largest number of tiles a call; JAX, which compiles once per shape, fills each call up to it.
     threads : int
         Of OpenVINO; 0 leaves it to choose. The others follow :func:`set_threads`.
 
     Returns
     -------
     callable
-        From a uint8 array to a list of float32 arrays that are the caller's own.
+        From a uint8 array to a list of float32 arrays, which the caller may change.
     """
     if engine == "openvino":
         return openvino_forward(model, threads)
@@ -79,14 +78,14 @@ def compiled_train_step(
     weights : sequence of keras.Variable
         What is trained: ``model.trainable_variables``.
     slots : sequence of sequences of keras.Variable
-        The optimiser's own, for each of `weights`.
+        The optimiser's arrays of each of `weights`.
     scale : keras.Variable of shape (2,)
         The scale of the loss and how many good steps it has; see `rescaled`.
     prepare : callable
         ``prepare(inputs, drawn)``: from a batch as it is stored to the model's input, with ``keras.ops``.
     loss : callable
-        ``loss(outputs, labels)``: what is made smaller, the loss that is told, and how many tiles are predicted
-        correctly; float32.
+        ``loss(outputs, labels)``: what is made smaller, the loss that is reported, and how many tiles are predicted
+        correctly; scalars, float32.
     update : callable
         ``update(weights, gradients, slots, size, rate)``: weights and slots after the step.
     rescaled : callable, optional
@@ -103,7 +102,7 @@ def compiled_train_step(
 
     tally = keras.Variable(np.zeros(4, np.float32), trainable=False, dtype="float32", name="tally")
     kind = {"tensorflow": TensorflowStep, "jax": JaxStep, "torch": TorchStep}[name()]
-    return kind(model, list(weights), [list(own) for own in slots], scale, tally, prepare, loss, update, rescaled)
+    return kind(model, list(weights), list(map(list, slots)), scale, tally, prepare, loss, update, rescaled)
 
 
 def compiled_prepared_forward(
@@ -174,7 +173,7 @@ def compiled_update(
     ----------
     weights : sequence of keras.Variable
     slots : sequence of sequences of keras.Variable
-        The optimiser's own, for each of `weights`.
+        The optimiser's arrays of each of `weights`.
     update : callable
         ``update(weights, gradients, slots, size, rate)``: weights and slots after the step.
     groups : sequence of str
@@ -188,4 +187,4 @@ def compiled_update(
         than before.
     """
     kind = {"tensorflow": tensorflow_update, "jax": jax_update, "torch": torch_update}[name()]
-    return kind(list(weights), [list(own) for own in slots], update, list(groups))
+    return kind(list(weights), list(map(list, slots)), update, list(groups))

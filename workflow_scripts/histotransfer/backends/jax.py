@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer.backends.protocols import Forward
-from histotransfer.backends.shared import Step, assign, count_moved, filled, listed, settled, values
+from histotransfer.backends.shared import Step, assign, count_moved, filled, listed, settled, values_of
 
 
 def jax_forward(model: Any, px: int, batch: int | None) -> Forward:
@@ -20,13 +20,11 @@ def jax_forward(model: Any, px: int, batch: int | None) -> Forward:
         return listed(outputs)
 
     def padded(tiles: np.ndarray) -> list[np.ndarray]:
-        # taken afresh: Keras' own predict gives these arrays away
-        trainable = [variable.value for variable in model.trainable_variables]
-        fixed = [variable.value for variable in model.non_trainable_variables]
         n = len(tiles)
         if batch is not None and n < batch:
-            tiles = np.concatenate([tiles, np.zeros((batch - n, *tiles.shape[1:]), tiles.dtype)])
-        return [np.array(output)[:n] for output in forward(trainable, fixed, tiles)]
+            tiles = filled(tiles, n, batch, "zero")
+        # values are taken anew at each call: Keras' own predict gives these arrays away
+        return [np.array(output)[:n] for output in forward(*values_of(model), tiles)]
 
     return padded
 
@@ -59,8 +57,8 @@ class JaxStep(Step):
             return scaled, (counted, after)
 
         gradients, (counted, after) = jax.grad(objective, has_aux=True)(state[0])
-        told = (*counted, float(len(labels)), number)
-        return settled(gradients, state, told, size, rate, self._update, self._rescaled), after
+        counted = (*counted, float(len(labels)), number)
+        return settled(gradients, state, counted, size, rate, self._update, self._rescaled), after
 
     def tally(self) -> np.ndarray:
         if self._held is None:
@@ -93,8 +91,8 @@ class JaxPrepared:
     def __call__(self, inputs, drawn) -> Any:
         n = len(inputs)
         inputs, drawn = filled(inputs, n, self._batch, "last"), filled(dict(drawn), n, self._batch, "last")
-        # taken afresh: Keras' own predict gives these arrays away
-        return self._function(*values(self._model), inputs, drawn)[:n]
+        # values are taken anew at each call: Keras' own predict gives these arrays away
+        return self._function(*values_of(self._model), inputs, drawn)[:n]
 
 
 class JaxGradients:
@@ -102,15 +100,15 @@ class JaxGradients:
         import jax
 
         def added(total: Any, trainable: Any, fixed: Any, inputs: Any, given: Any, drawn: Any) -> Any:
-            def told_of(weights: Any, prepared: Any) -> Any:
+            def scalars_of(weights: Any, prepared: Any) -> Any:
                 outputs, _ = model.stateless_call(weights, fixed, prepared, training=False)
-                told = objective(listed(outputs), given)
-                return told[0], jax.numpy.stack(list(told))
+                scalars = objective(listed(outputs), given)
+                return scalars[0], jax.numpy.stack(list(scalars))
 
             prepared = prepare(inputs, drawn)
             places = (0, 1) if by_input else (0,)
-            (own, *rest), told = jax.grad(told_of, argnums=places, has_aux=True)(trainable, prepared)
-            return [old + new for old, new in zip(total, own, strict=True)], told, *rest
+            (by_weights, *rest), scalars = jax.grad(scalars_of, argnums=places, has_aux=True)(trainable, prepared)
+            return [old + new for old, new in zip(total, by_weights, strict=True)], scalars, *rest
 
         self._model, self._batch = model, batch
         self._function = jax.jit(added, donate_argnums=0)
@@ -122,11 +120,11 @@ class JaxGradients:
 
     def __call__(self, total, inputs, given, drawn) -> tuple[list[Any], Any, Any]:
         n = len(inputs)
-        # the last input again: whatever is no number for zeros, times 0 would still be none
+        # filled with the last input: of zeros the network may give what is not finite, and times 0 that stays so
         inputs, drawn = filled(inputs, n, self._batch, "last"), filled(dict(drawn), n, self._batch, "last")
         given = filled(dict(given), n, self._batch, "zero")
-        total, told, *rest = self._function(total, *values(self._model), inputs, given, drawn)
-        return total, told, rest[0][:n] if rest else None
+        total, scalars, *rest = self._function(total, *values_of(self._model), inputs, given, drawn)
+        return total, scalars, rest[0][:n] if rest else None
 
 
 def jax_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: list[str]) -> Any:
@@ -135,14 +133,14 @@ def jax_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: 
     import jax
 
     @partial(jax.jit, donate_argnums=(1, 2))
-    def moved_by(before: Any, own: Any, gradients: Any, scalars: Any) -> Any:
-        moved, kept = update(before, gradients, own, scalars[0], scalars[1])
+    def moved_by(before: Any, of_weights: Any, gradients: Any, scalars: Any) -> Any:
+        moved, kept = update(before, gradients, of_weights, scalars[0], scalars[1])
         return moved, kept, count_moved(before, moved, groups)
 
     def move(gradients: list[Any], size: float, rate: float) -> Any:
         before = [weight.value for weight in weights]
-        own = [[slot.value for slot in each] for each in slots]
-        moved, kept, counts = moved_by(before, own, list(gradients), np.array([size, rate], np.float32))
+        of_weights = [[slot.value for slot in of_weight] for of_weight in slots]
+        moved, kept, counts = moved_by(before, of_weights, list(gradients), np.array([size, rate], np.float32))
         assign(weights, slots, moved, kept)
         return counts
 

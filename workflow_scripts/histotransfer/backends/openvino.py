@@ -19,10 +19,10 @@ def openvino_forward(model: Any, threads: int) -> Forward:
     # the conversion may put outputs in another order: as one long row they keep it
     outputs = listed(model.outputs)
     ends = np.cumsum([output.shape[-1] for output in outputs])[:-1]
-    one = keras.Model(model.input, keras.ops.concatenate(outputs, axis=-1)) if len(outputs) > 1 else model
+    joined = keras.Model(model.input, keras.ops.concatenate(outputs, axis=-1)) if len(outputs) > 1 else model
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.xml")
-        one.export(path, format="openvino", verbose=False)
+        joined.export(path, format="openvino", verbose=False)
         # without the hint, OpenVINO computes in bfloat16 where the processor has it, and features depend on the machine
         settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:

@@ -89,11 +89,11 @@ def set_deterministic() -> None:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on whatever device: each backend has an error of its own."""
+    """Return whether an error says that memory ran out, on any device: each backend has an error of its own."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}:
         return True
-    told = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in told for words in ("resource_exhausted", "out of memory", "can't allocate memory")
+        words in message for words in ("resource_exhausted", "out of memory", "can't allocate memory")
     )

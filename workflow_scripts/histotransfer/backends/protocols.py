@@ -1,4 +1,4 @@
-"""What each backend gives: compiled forward passes, gradients and steps of training."""
+"""What each backend provides: compiled forward passes, gradients and steps of training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Forward = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class TrainStep(Protocol):
-    """One step of training, compiled; see :func:`compiled_train_step`."""
+    """One step of training, compiled; see :func:`histotransfer.backends.compiled.compiled_train_step`."""
 
     def __call__(
         self,
@@ -32,9 +32,9 @@ class TrainStep(Protocol):
             A batch, as `prepare` takes it.
         labels : ndarray of int32, shape (n,)
         drawn : mapping of str to ndarray of shape (n, ...)
-            What chance says about each tile; the same keys at every step.
+            The random numbers that vary each tile; the same keys at every step.
         number : int
-            Of the step, from 1: what is said about a loss that is not finite.
+            Of the step, from 1: it names a step whose loss is not finite.
         size, rate : float
             See :class:`histotransfer.training.optimisation.Update`.
         """
@@ -54,7 +54,7 @@ class TrainStep(Protocol):
 
 
 class PreparedForward(Protocol):
-    """A forward pass with preparation, compiled; see :func:`compiled_prepared_forward`."""
+    """A compiled forward pass: :func:`histotransfer.backends.compiled.compiled_prepared_forward`."""
 
     def __call__(self, inputs: np.ndarray, drawn: Mapping[str, np.ndarray]) -> Any:
         """Return the model's first output as a tensor of the backend, which may still be computed.
@@ -68,7 +68,7 @@ class PreparedForward(Protocol):
 
 
 class Gradients(Protocol):
-    """Gradients of an objective, compiled; see :func:`compiled_gradients`."""
+    """Gradients of an objective, compiled; see :func:`histotransfer.backends.compiled.compiled_gradients`."""
 
     def zeros(self) -> list[Any]:
         """Return what sums begin with: a tensor of zeros for each weight."""
@@ -96,7 +96,7 @@ class Gradients(Protocol):
         -------
         total : list of tensors
             The sum with this batch, in the order of the weights.
-        told : tensor of float32, shape (m,)
+        scalars : tensor of float32, shape (m,)
             What the objective returned.
         by_input : tensor or None
             The gradient by what `prepare` gave, of this batch alone, where it was asked for.

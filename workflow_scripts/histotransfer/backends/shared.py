@@ -9,6 +9,7 @@ import numpy as np
 
 
 def listed(outputs: Any) -> list[Any]:
+    """Return the outputs of a model, which may have one or several, as a list."""
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
@@ -44,8 +45,8 @@ def settled(
         moved, kept = update(weights, gradients, slots, size, rate)
         moved = [ops.where(finite, new, old) for new, old in zip(moved, weights, strict=True)]
         kept = [
-            [ops.where(finite, new, old) for new, old in zip(ours, own, strict=True)]
-            for ours, own in zip(kept, slots, strict=True)
+            [ops.where(finite, new, old) for new, old in zip(after, before, strict=True)]
+            for after, before in zip(kept, slots, strict=True)
         ]
         scale = rescaled(scale, finite)
     first = tally[3]
@@ -78,7 +79,7 @@ class Step:
         return counted
 
     def settle(self) -> None:
-        """Nothing is left to do where a step moves the variables of Keras themselves."""
+        """Do nothing: where this is not overridden, a step moves the variables of Keras themselves."""
 
     def _objective(self, outputs: Any, labels: Any, scale: Any) -> tuple[Any, tuple[Any, Any, Any]]:
         """Return what is differentiated; and the objective, the loss and how many tiles are predicted correctly."""
@@ -87,11 +88,7 @@ class Step:
 
     def _assign(self, state: tuple[list[Any], list[list[Any]], Any, Any]) -> None:
         moved, kept, scale, tally = state
-        for variable, value in zip(self._weights, moved, strict=True):
-            variable.assign(value)
-        for own, values in zip(self._slots, kept, strict=True):
-            for variable, value in zip(own, values, strict=True):
-                variable.assign(value)
+        assign(self._weights, self._slots, moved, kept)
         if self._rescaled is not None:
             self._scale.assign(scale)
         self._tally.assign(tally)
@@ -99,14 +96,14 @@ class Step:
     def _state(self) -> tuple[list[Any], list[list[Any]], Any, Any]:
         return (
             [variable.value for variable in self._weights],
-            [[variable.value for variable in own] for own in self._slots],
+            [[variable.value for variable in of_weight] for of_weight in self._slots],
             self._scale.value,
             self._tally.value,
         )
 
 
 def to_array(tensor: Any) -> np.ndarray:
-    """Return a tensor of the backend as an array of the caller's own; waits for the device."""
+    """Return a copy of a tensor of the backend as an array; waits for the device."""
     from keras import ops
 
     return np.array(ops.convert_to_numpy(tensor))
@@ -136,13 +133,16 @@ def count_moved(before: Sequence[Any], after: Sequence[Any], groups: Sequence[st
 
 
 def assign(weights: list[Any], slots: list[list[Any]], moved: list[Any], kept: list[list[Any]]) -> None:
-    for variable, value in zip(weights, moved, strict=True):
-        variable.assign(value)
-    for own, values in zip(slots, kept, strict=True):
-        for variable, value in zip(own, values, strict=True):
+    """Give the variables of weights and of their slots new values."""
+    for variables, values in ((weights, moved), *zip(slots, kept, strict=True)):
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
 
-def values(model: Any) -> tuple[list[Any], list[Any]]:
-    kinds = (model.trainable_variables, model.non_trainable_variables)
-    return tuple([variable.value for variable in own] for own in kinds)
+def values_of(model: Any) -> tuple[list[Any], list[Any]]:
+    """Return the present values of a model's trainable and other variables."""
+    trainable, fixed = (
+        [variable.value for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+    return trainable, fixed

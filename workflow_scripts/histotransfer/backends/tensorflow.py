@@ -107,12 +107,12 @@ class TensorflowGradients:
         arguments = tf.nest.map_structure(tf.convert_to_tensor, (inputs, dict(given), dict(drawn)))
         if self._function is None:
             signature = [
-                [tf.TensorSpec(one.shape, tf.float32) for one in total],
+                [tf.TensorSpec(gradient.shape, tf.float32) for gradient in total],
                 *_signature(self._model, *arguments),
             ]
             self._function = tf.function(self._added, autograph=False, input_signature=signature)
-        total, told, by_input = self._function(list(total), *arguments)
-        return total, told, (by_input if self._by_input else None)
+        total, scalars, by_input = self._function(list(total), *arguments)
+        return total, scalars, (by_input if self._by_input else None)
 
     def _added(self, total: list[Any], inputs: Any, given: Any, drawn: Any) -> tuple[list[Any], Any, Any]:
         import tensorflow as tf
@@ -122,13 +122,13 @@ class TensorflowGradients:
         with tf.GradientTape() as tape:
             if self._by_input:
                 tape.watch(prepared)
-            told = self._objective(listed(self._model(prepared, training=False)), given)
+            scalars = self._objective(listed(self._model(prepared, training=False)), given)
         sources = [*weights, prepared] if self._by_input else weights
-        gradients = tape.gradient(told[0], sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(scalars[0], sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # embedding-like layers give sparse gradients
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         added = [old + new for old, new in zip(total, gradients[: len(weights)], strict=True)]
-        return added, tf.stack(list(told)), gradients[-1] if self._by_input else tf.zeros(())
+        return added, tf.stack(list(scalars)), gradients[-1] if self._by_input else tf.zeros(())
 
 
 def tensorflow_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: list[str]) -> Any:
@@ -140,8 +140,8 @@ def tensorflow_update(weights: list[Any], slots: list[list[Any]], update: Any, g
     def move(gradients: Any, scalars: Any) -> Any:
         # copies: a variable of TensorFlow is read where it is used, and here it is used after it has moved
         before = [tf.identity(weight.value) for weight in weights]
-        own = [[slot.value for slot in each] for each in slots]
-        moved, kept = update(before, gradients, own, scalars[0], scalars[1])
+        of_weights = [[slot.value for slot in of_weight] for of_weight in slots]
+        moved, kept = update(before, gradients, of_weights, scalars[0], scalars[1])
         assign(weights, slots, moved, kept)
         return count_moved(before, moved, groups)
 

@@ -39,13 +39,13 @@ class TorchStep(Step):
                 torch.zeros_like(weight) if gradient is None else gradient
                 for gradient, weight in zip(gradients, weights, strict=True)
             ]
-            told = (
+            counted = (
                 *(value.detach() for value in counted),
                 float(len(labels)),
                 torch.full_like(tally[3], float(number)),
             )
             state = (weights, slots, scale, tally)
-            self._assign(settled(gradients, state, told, size, rate, self._update, self._rescaled))
+            self._assign(settled(gradients, state, counted, size, rate, self._update, self._rescaled))
 
 
 class TorchPrepared:
@@ -83,17 +83,17 @@ class TorchGradients:
             prepared = self._prepare(inputs, drawn)
         if self._by_input:
             prepared = prepared.detach().requires_grad_(True)
-        told = self._objective(listed(self._model(prepared, training=False)), given)
+        scalars = self._objective(listed(self._model(prepared, training=False)), given)
         sources = [*weights, prepared] if self._by_input else weights
-        gradients = torch.autograd.grad(told[0], sources, allow_unused=True)
+        gradients = torch.autograd.grad(scalars[0], sources, allow_unused=True)
         with torch.no_grad():
             gradients = [
                 torch.zeros_like(source) if gradient is None else gradient
                 for gradient, source in zip(gradients, sources, strict=True)
             ]
             added = [old.add_(new) for old, new in zip(total, gradients[: len(weights)], strict=True)]
-            told = torch.stack([value.detach() for value in told])
-        return added, told, gradients[-1] if self._by_input else None
+            scalars = torch.stack([value.detach() for value in scalars])
+        return added, scalars, gradients[-1] if self._by_input else None
 
 
 def torch_update(weights: list[Any], slots: list[list[Any]], update: Any, groups: list[str]) -> Any:
@@ -103,7 +103,9 @@ def torch_update(weights: list[Any], slots: list[list[Any]], update: Any, groups
         with torch.no_grad():
             # copies: assignment writes into the same memory
             before = [weight.value.detach().clone() for weight in weights]
-            moved, kept = update(before, list(gradients), [[slot.value for slot in own] for own in slots], size, rate)
+            moved, kept = update(
+                before, list(gradients), [[slot.value for slot in of_weight] for of_weight in slots], size, rate
+            )
             counts = count_moved(before, moved, groups)
             assign(weights, slots, moved, kept)
         return counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Said in the attributes of the predictions made with it.
+#: An attribute of predictions that are calibrated so.
 DESCRIPTION = (
     "per class a sigmoid of the score (Platt 1999), fitted on the out-of-fold scores of the training groups, then "
     "divided by their sum"

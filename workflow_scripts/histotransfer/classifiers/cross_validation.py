@@ -119,17 +119,17 @@ def cross_validate(
 
     def scores_in(held_out: int) -> list[np.ndarray]:
         inside = np.flatnonzero(fold[labelled] != held_out)
-        asked = np.flatnonzero(fold == held_out)
-        return [scores_of(model, held_out, asked) for model in fit_without(held_out)(inside, grid, seed_of(held_out))]
+        outside = np.flatnonzero(fold == held_out)
+        return [scores_of(model, held_out, outside) for model in fit_without(held_out)(inside, grid, seed_of(held_out))]
 
     with ThreadPoolExecutor(workers) as pool:
         scores = list(pool.map(scores_in, folds))
     fold_scores = np.full((len(grid), len(folds)), np.nan)
     for column, held_out in enumerate(folds):
         true = label[fold == held_out]
-        for row, found in enumerate(scores[column]):
-            if np.isfinite(found).all():
-                fold_scores[row, column] = metrics.overall(metric, true[true != NO_LABEL], found[true != NO_LABEL])
+        for row, score in enumerate(scores[column]):
+            if np.isfinite(score).all():
+                fold_scores[row, column] = metrics.overall(metric, true[true != NO_LABEL], score[true != NO_LABEL])
     chosen = _best(fold_scores, metric, grid)
     out_of_fold = np.empty((len(label), len(classes)))
     for column, held_out in enumerate(folds):

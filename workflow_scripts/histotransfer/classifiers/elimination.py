@@ -2,8 +2,8 @@
 
 Guyon, Weston, Barnhill and Vapnik (2002) eliminate recursively: fit, drop the features that matter least, fit again.
 Each fold's elimination sees nothing of that fold, which scores its subsets. The subsets and scores are those of
-``sklearn.feature_selection.RFECV`` with the same forest, folds and step; the forests of one elimination wait for each
-other, so it is the eliminations that run side by side.
+``sklearn.feature_selection.RFECV`` with the same forest, folds and step. Forests of one elimination are grown one after
+the other, so whole eliminations run side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
@@ -28,7 +27,7 @@ from histotransfer.classifiers import cross_validation
 log = logging.getLogger("histotransfer")
 
 
-#: Word for a step that is found on the way.
+#: The step whose sizes are chosen by the scores so far.
 ADAPTIVE = "adaptive"
 
 #: The step that ``adaptive`` stands for, and the share of its fits that ``adaptive`` may take.
@@ -38,7 +37,7 @@ ADAPTIVE_SHARE = 0.2
 #: Subsets that are added at a time where ``adaptive`` looks closer.
 _ADDED = 4
 
-#: The log says how far an elimination is at least this often, in seconds.
+#: Seconds between two lines of progress in the log.
 PROGRESS_S = 30.0
 
 COARSE, FINE = "coarse", "fine"
@@ -70,12 +69,12 @@ class Forest:
 
     def grow(self, x: np.ndarray, y: np.ndarray, threads: int) -> ExtraTreesClassifier:
         """Return the forest grown on rows `x`; `threads` change the time, not the trees."""
-        asked: Any = None if self.max_features == "all" else self.max_features
-        if isinstance(asked, int):
-            asked = min(asked, x.shape[1])
+        max_features = None if self.max_features == "all" else self.max_features
+        if isinstance(max_features, int):
+            max_features = min(max_features, x.shape[1])
         forest = ExtraTreesClassifier(
             n_estimators=self.trees,
-            max_features=asked,
+            max_features=max_features,
             min_samples_leaf=self.min_samples_leaf,
             random_state=self.seed,
             n_jobs=threads,
@@ -168,13 +167,12 @@ def eliminate(
     features are ranked by their mean importance over all forests that they have been in, in units of the mean
     importance in each forest.
 
-    Guaranteed are the fits (at most a fifth, from 45 features on), and that the score of `k_min` is within the
-    tolerance of the highest score that *this* elimination has seen. Not guaranteed is that the same holds for the path
-    of step 0.01, whose subsets are others. A score is a mean over a finite number of rows and a random forest, so a
-    curve has noise, and the maximum over a hundred subsets lies higher than that over twenty, by about 0.7 standard
-    deviations of the noise if they were independent: where those exceed the tolerance, it is a matter of luck. ASSUME
-    therefore only half of the tolerance for `k_min`; the other half is left for what the finer path's maximum may lie
-    above this one's.
+    It is guaranteed that there are at most a fifth of the fits (from 45 features on), and that the score of `k_min` is
+    within the tolerance of the highest score of *this* elimination. It is not guaranteed that this also holds for the
+    path of step 0.01, which has other subsets. A score is a mean over a finite number of rows and a random forest, so a
+    curve has noise. The maximum over a hundred subsets lies above the maximum over twenty, by about 0.7 standard
+    deviations of the noise if subsets were independent; where this exceeds the tolerance, chance decides. ASSUME
+    therefore only half of the tolerance for `k_min`: the other half is for the finer path, whose maximum may be higher.
 
     Measured against the best of step 0.01, with a tolerance of 0.005: 0.001, 0.001 and 0.003 below it with three seeds
     on 2,000 rows at an accuracy of 0.91; but 0.002 to 0.02 below it on 1,000 to 1,500 rows at 0.57 to 0.79, where
@@ -182,8 +180,8 @@ def eliminate(
     """
     sizes = halved_sizes(x.shape[1]) if step == ADAPTIVE else step_sizes(x.shape[1], step)
     if metric not in cross_validation.TUNING_METRICS:
-        known = ", ".join(cross_validation.TUNING_METRICS)
-        raise ValueError(f"subsets of features are scored by one of {known}; found {metric!r}")
+        legal = ", ".join(cross_validation.TUNING_METRICS)
+        raise ValueError(f"subsets of features are scored by one of {legal}; found {metric!r}")
     folds = sorted(set(fold.tolist()))
     cross_validation.check_folds(y, fold, folds, classes)
     shared = {"forest": forest, "pooled": step == ADAPTIVE, "metric": metric, "sharing": _Sharing(threads)}
@@ -196,7 +194,7 @@ def eliminate(
     with ThreadPoolExecutor(threads) as pool, _progress([*paths, whole]) as progress:
         while sizes:
             progress.expected += len(sizes) * len(paths)
-            list(pool.map(lambda path, asked=sizes: path.fit_all(asked), paths))
+            list(pool.map(lambda path, sizes=sizes: path.fit_all(sizes), paths))
             seen.update(sizes)
             ascending = sorted(seen)
             scores = cross_validation.mean_scores(_fold_scores(paths, ascending))
@@ -310,8 +308,8 @@ def gap_to_fill(sizes: Sequence[int], scores: np.ndarray, tolerance: float) -> t
     best = list(sizes).index(smallest_within(sizes, scores, 0))
     gaps = dict(enumerate(itertools.pairwise(sizes), start=1))
     beside = sorted((k for k in (best, best + 1) if k in gaps), key=lambda k: gaps[k][0] - gaps[k][1])
-    asked = [gaps[k] for k in (k_min, *beside) if k in gaps]
-    return next((gap for gap in asked if gap[1] - gap[0] > 1), None)
+    in_turn = [gaps[k] for k in (k_min, *beside) if k in gaps]
+    return next((gap for gap in in_turn if gap[1] - gap[0] > 1), None)
 
 
 def between(low: int, high: int, most: int) -> list[int]:
@@ -321,7 +319,7 @@ def between(low: int, high: int, most: int) -> list[int]:
 
 
 class _Sharing:
-    """Threads shared by the eliminations at work: what one that is finished leaves is taken over by the others."""
+    """Threads shared by the eliminations at work: those of a finished one go to the others."""
 
     def __init__(self, threads: int) -> None:
         self._threads, self._at_work, self._lock = threads, 0, threading.Lock()
@@ -383,11 +381,11 @@ class _Path:
 
     def order(self) -> np.ndarray:
         """Return all columns, int32, such that the subset of each size fitted is the first so many."""
-        found: list[int] = []
+        columns: list[int] = []
         for size in sorted(self._ranked):
-            there = set(found)
-            found += [column for column in self._ranked[size].tolist() if column not in there]
-        return np.array(found, dtype=np.int32)
+            before = set(columns)
+            columns += [column for column in self._ranked[size].tolist() if column not in before]
+        return np.array(columns, dtype=np.int32)
 
     def _fit(self, size: int) -> None:
         subset = self._subset(size)
@@ -436,23 +434,23 @@ class _Progress:
 
 @contextmanager
 def _progress(paths: Sequence[_Path]) -> Iterator[_Progress]:
-    """Say every :data:`PROGRESS_S` seconds how many of the fits are done."""
+    """Log every :data:`PROGRESS_S` seconds how many of the fits are done."""
     progress = _Progress()
     started, stopped = time.monotonic(), threading.Event()
 
     def done() -> int:
         return sum(path.fits for path in paths)
 
-    def tell() -> None:
+    def report() -> None:
         while not stopped.wait(PROGRESS_S):
             seconds = time.monotonic() - started
             log.info("feature elimination: %d of %d fits or more in %.0f s", done(), progress.expected, seconds)
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
     try:
         yield progress
     finally:
         stopped.set()
-        teller.join()
+        reporter.join()
     log.info("feature elimination: %d fits in %.1f s", done(), time.monotonic() - started)

@@ -37,11 +37,11 @@ class SoftmaxPerceptron(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Return probabilities, float64 (n, n_classes), which sum to 1."""
-        found = np.empty((len(x), len(self.intercept)))
+        values = np.empty((len(x), len(self.intercept)))
         for start in range(0, len(x), _PREDICTED_BLOCK):
             block = (x[start : start + _PREDICTED_BLOCK] - self.mean) / self.scale
-            found[start : start + _PREDICTED_BLOCK] = block @ self.coef + self.intercept
-        return _softmax(found)
+            values[start : start + _PREDICTED_BLOCK] = block @ self.coef + self.intercept
+        return _softmax(values)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return class indices, int64 (n,)."""
@@ -99,7 +99,7 @@ def _path(
     weights = np.zeros((n_features + 1, n_classes), dtype=np.float32)
     first, second, gradient = np.zeros_like(weights), np.zeros_like(weights), np.empty_like(weights)
     order = np.random.default_rng(seed)
-    found = {}
+    reached = {}
     step = 0
     for iteration in range(1, max(stops) + 1):
         shuffled = order.permutation(n)
@@ -116,8 +116,8 @@ def _path(
             rate = learning_rate * np.sqrt(1 - _BETA2**step) / (1 - _BETA1**step)
             weights -= (np.float32(rate) * first) / (np.sqrt(second) + np.float32(_EPSILON))
         if iteration in stops:
-            found[iteration] = (weights[:-1].copy(), weights[-1].copy())
-    return found
+            reached[iteration] = (weights[:-1].copy(), weights[-1].copy())
+    return reached
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ def read_subsets(path: str) -> Subsets:
             name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()
         }
         attributes["columns"] = json.loads(attributes["columns"])
-        found = Subsets(
+        subsets = Subsets(
             order=file["order"][:],
             fold_orders={int(fold): file[FOLDS][fold]["order"][:] for fold in file[FOLDS]},
             importance=file["importance"][:],
@@ -103,9 +103,9 @@ def read_subsets(path: str) -> Subsets:
             attributes=attributes,
         )
     n = int(attributes["n_features"])
-    for name, order in {"all rows": found.order, **{f"fold {f}": o for f, o in found.fold_orders.items()}}.items():
+    for name, order in {"all rows": subsets.order, **{f"fold {f}": o for f, o in subsets.fold_orders.items()}}.items():
         if not np.array_equal(np.sort(order), np.arange(n)):
             raise ValueError(f"{path}: the order of {name} must hold each of {n} columns once; it does not")
-    if found.k_min not in found.sizes:
-        raise ValueError(f"{path}: k_min must be the size of a subset; found {found.k_min}")
-    return found
+    if subsets.k_min not in subsets.sizes:
+        raise ValueError(f"{path}: k_min must be the size of a subset; found {subsets.k_min}")
+    return subsets

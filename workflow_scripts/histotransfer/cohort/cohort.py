@@ -90,11 +90,11 @@ def _failed_later(cut: list[str]) -> dict[str, tuple[str, str]]:
     failed = {}
     for path in cut:
         if path.endswith(".json"):
-            said = [(entry["slide"], entry["status"], entry["reason"]) for entry in store.read_json(path)["slides"]]
+            outcomes = [(entry["slide"], entry["status"], entry["reason"]) for entry in store.read_json(path)["slides"]]
         else:
             with h5py.File(path, "r") as file:
-                said = [tuple(file.attrs[name] for name in ("slide", "status", "reason"))]
-        failed.update({slide: (status, reason) for slide, status, reason in said if status != "ok"})
+                outcomes = [tuple(file.attrs[name] for name in ("slide", "status", "reason"))]
+        failed.update({slide: (status, reason) for slide, status, reason in outcomes if status != "ok"})
     return failed
 
 
@@ -111,7 +111,7 @@ def gather_table(
 ) -> None:
     """Write one row an image of a table of patches or points, with the tiles it gave and those it did not.
 
-    Images that were left out of somebody's table stand together in one row for each reason: `stands_for` of them.
+    Images that were left out of a third-party table share one row for each reason; `stands_for` is their number.
 
     Parameters
     ----------
@@ -125,8 +125,8 @@ def gather_table(
         See :func:`histotransfer.sheets.samples.rows_of_part`.
     on_bad_slide : {'exclude', 'fail'}
     left_out : path, or empty list
-        What :func:`histotransfer.sheets.foreign_tables.filter_rows` counted, if the sheet is made of somebody's table.
-        These images were left out on purpose: ``fail`` is about the others.
+        What :func:`histotransfer.sheets.foreign_tables.filter_rows` counted, if the sheet is made of a third-party
+        table. These images were left out on purpose: ``fail`` is about the others.
 
     Raises
     ------
@@ -159,14 +159,14 @@ def gather_table(
             image.labels = one_of.setdefault(labels, labels)
     bad = [_table_row(name, images[name], reasons) for name in sorted(images) if not images[name].tiles]
     _judge(bad, len(images), on_bad_slide)
-    gone = _rows_left_out(store.read_json(left_out)) if left_out else []
+    rows_left_out = _rows_left_out(store.read_json(left_out)) if left_out else []
     rows = (_table_row(name, images[name], reasons) for name in sorted(images))
-    store.write_table(slides_table, COLUMNS, chain(rows, gone))
+    store.write_table(slides_table, COLUMNS, chain(rows, rows_left_out))
 
 
 @dataclass(slots=True)
 class _Image:
-    """What is known of an image, as little as there may be a million."""
+    """What is known of an image, in few bytes: there may be a million images."""
 
     slide: str
     patient: str
@@ -193,23 +193,23 @@ def _table_row(name: str, image: _Image, reasons: dict[str, Counter[str]]) -> di
 
 
 def _rows_left_out(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one row a reason for which images were left out of a table, and say all of it in one line."""
+    """Return one row a reason for which images were left out of a table, and log all of them in one line."""
     log.info("%s", foreign_tables.in_one_line(summary))
-    found = []
-    for one in summary["left_out"]:
-        first = f"; the first is row {one['first_row']}" + (f", {one['example']}" if one["example"] else "")
-        found.append(
+    rows = []
+    for group in summary["left_out"]:
+        first = f"; the first is row {group['first_row']}" + (f", {group['example']}" if group["example"] else "")
+        rows.append(
             {
                 "image": "",
-                "image_in_sheet": f"{one['images']:,} of {summary['rows']:,} rows of {summary['source']}",
+                "image_in_sheet": f"{group['images']:,} of {summary['rows']:,} rows of {summary['source']}",
                 **{"slide": "", "patient": "", "labels": "{}", "split": "", "tiles": 0, "excluded_tiles": 0},
-                "status": one["status"],
-                "reason": one["reason"] + first,
+                "status": group["status"],
+                "reason": group["reason"] + first,
                 "notice": "",
-                "stands_for": one["images"],
+                "stands_for": group["images"],
             }
         )
-    return found
+    return rows
 
 
 def _excluded_rows(cut: list[str]) -> dict[tuple[str, str], str]:
@@ -218,8 +218,8 @@ def _excluded_rows(cut: list[str]) -> dict[tuple[str, str], str]:
     excluded = {}
     for path in cut:
         with h5py.File(path, "r") as file:
-            gone = file["excluded"]
-            names = (store.read_texts(gone, name) for name in ("image", "tile", "reason"))
+            group = file["excluded"]
+            names = (store.read_texts(group, name) for name in ("image", "tile", "reason"))
             excluded.update({(image, tile): reason for image, tile, reason in zip(*names, strict=True)})
     return excluded
 

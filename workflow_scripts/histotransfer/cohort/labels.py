@@ -1,16 +1,16 @@
-"""Which class each tile belongs to, by task. Joined first at the classifiers: a corrected label re-extracts nothing."""
+"""The class of each tile, by task. Labels are joined where models learn, so a corrected label re-extracts nothing."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from histotransfer import store
+from histotransfer.definitions import RegionRule, Regions
 from histotransfer.regions import annotations
 from histotransfer.sheets import samples
 from histotransfer.slides.grid import KeptTiles, read_kept
@@ -58,7 +58,7 @@ def label_regions(
     label: str,
     classes: dict[str, str],
     class_names: Sequence[str],
-    regions: Mapping[str, Any],
+    regions: Regions,
 ) -> None:
     """Write the label of every kept tile of a slide by the regions that are annotated on it.
 
@@ -81,13 +81,12 @@ def label_regions(
         Class of each label that the task counts.
     class_names : sequence of str
         The task's classes.
-    regions : mapping
-        The task's ``regions``: which names count for which class, what lies ``outside``, what tiles ``without`` an
-        annotation are, and the ``rules``: a tile has the class of the first whose share is above ``above``.
+    regions : Regions
+        A tile has the class of the first rule that holds.
 
     Raises
     ------
-    histotransfer.drawn_regions.AnnotationError
+    histotransfer.regions.areas.AnnotationError
         With every problem of the annotation.
 
     References
@@ -102,21 +101,21 @@ def label_regions(
     if names and annotation:
         shares = _annotated_shares(kept, store.read_json(description)["size"], annotation, regions)
     elif names:
-        whole = classes.get(label, "") if regions["without"] == "label" else regions["without"]
+        whole = classes.get(label, "") if regions.without == "label" else regions.without
         shares = {whole: np.ones(len(names))}
     none = np.zeros(len(names))
     shares = {name: shares.get(name, none) for name in class_names}
-    found = _first_that_holds(shares, regions["rules"], len(names))
+    tile_labels = _first_that_holds(shares, regions.rules, len(names))
     same = {"image": kept.attributes["slide"], **group}
     store.write_table(fractions, ("tile", *class_names), _fraction_rows(names, shares))
-    rows = ({"tile": name, **same, "label": own} for name, own in zip(names, found, strict=True))
-    store.write_table(labels, COLUMNS, rows)
+    pairs = zip(names, tile_labels, strict=True)
+    store.write_table(labels, COLUMNS, ({"tile": tile, **same, "label": tile_label} for tile, tile_label in pairs))
     if names:
-        log.info("%s: %s", kept.attributes["slide"], _summary(found, shares, regions["rules"]))
+        log.info("%s: %s", kept.attributes["slide"], _summary(tile_labels, shares, regions.rules))
 
 
 def _annotated_shares(
-    kept: KeptTiles, l0_size: Sequence[int], annotation: str, regions: Mapping[str, Any]
+    kept: KeptTiles, l0_size: Sequence[int], annotation: str, regions: Regions
 ) -> dict[str, np.ndarray]:
     size = int(kept.attributes["l0_size"])
     read = annotations.read(
@@ -128,28 +127,26 @@ def _annotated_shares(
     return annotations.class_shares(shares, regions)
 
 
-def _first_that_holds(shares: Mapping[str, np.ndarray], rules: Sequence[Mapping[str, Any]], n_tiles: int) -> list[str]:
-    found = np.full(n_tiles, "", object)
+def _first_that_holds(shares: Mapping[str, np.ndarray], rules: Sequence[RegionRule], n_tiles: int) -> list[str]:
+    tile_labels = np.full(n_tiles, "", object)
     for rule in reversed(rules):
-        found[shares[rule["class"]] > rule["above"] + ROUNDING] = rule["class"]
-    return found.tolist()
+        tile_labels[shares[rule.of] > rule.above + ROUNDING] = rule.of
+    return tile_labels.tolist()
 
 
-def _fraction_rows(names: Sequence[str], shares: Mapping[str, np.ndarray]) -> Any:
+def _fraction_rows(names: Sequence[str], shares: Mapping[str, np.ndarray]) -> Iterator[dict[str, str]]:
     for place, name in enumerate(names):
-        yield {"tile": name, **{of: f"{share[place]:.6f}" for of, share in shares.items()}}
+        yield {"tile": name, **{class_name: f"{share[place]:.6f}" for class_name, share in shares.items()}}
 
 
-def _summary(found: Sequence[str], shares: Mapping[str, np.ndarray], rules: Sequence[Mapping[str, Any]]) -> str:
+def _summary(tile_labels: Sequence[str], shares: Mapping[str, np.ndarray], rules: Sequence[RegionRule]) -> str:
     """Return how many tiles have which label; if none has any, how near they came."""
-    counts = Counter(found)
-    if counts[""] == len(found):
-        near = ", ".join(
-            f"{rule['class']} {shares[rule['class']].max():.3f} of above {rule['above']:g}" for rule in rules
-        )
-        return f"none of {len(found):,} tiles has a label; the largest shares of a tile: {near}"
+    n, counts = len(tile_labels), Counter(tile_labels)
+    if counts[""] == n:
+        near = ", ".join(f"{rule.of} {shares[rule.of].max():.3f} of above {rule.above:g}" for rule in rules)
+        return f"none of {n:,} tiles has a label; the largest shares of a tile: {near}"
     counted = ", ".join(f"{counts[name]:,} {name}" for name in shares)
-    return f"{len(found):,} tiles: {counted}, {counts['']:,} without a label"
+    return f"{n:,} tiles: {counted}, {counts['']:,} without a label"
 
 
 def label_part(
@@ -175,7 +172,7 @@ def label_part(
 def gather(*, label_files: Sequence[str], labels: str) -> None:
     """Write the labels of all slides, or of all parts of a table, into one table, in the order of the files.
 
-    Whatever learns or counts reads this one: a study of a thousand slides has hundreds of models, and Snakemake
+    Jobs that learn or count read this table alone: a study of a thousand slides has hundreds of models, and Snakemake
     looks at each input of each job.
 
     Parameters
@@ -190,8 +187,9 @@ def gather(*, label_files: Sequence[str], labels: str) -> None:
         table.write(header)
         for path in label_files:
             with open(path, encoding="utf-8", newline="") as file:
-                found = file.readline()
-                if found != header:
-                    raise ValueError(f"{path}: must begin with the columns {', '.join(COLUMNS)}; found {found.split()}")
+                columns = file.readline()
+                if columns != header:
+                    legal = f"must begin with the columns {', '.join(COLUMNS)}"
+                    raise ValueError(f"{path}: {legal}; found {columns.split()}")
                 # copied as it is: a million rows are not held
                 shutil.copyfileobj(file, table)

@@ -349,9 +349,9 @@ def _needed(split: Split, *, given: bool) -> tuple[int, str]:
 
 def _refuse_few(few: Mapping[str, int], unit: str, needed: int, parts: str) -> None:
     if few:
-        found = "; ".join(f"{name} has {count}" for name, count in few.items())
+        lacking = "; ".join(f"{name} has {count}" for name, count in few.items())
         raise ValueError(
-            f"too few {unit}s with usable tiles: it takes {needed} of each class ({parts}), and {found}. "
+            f"too few {unit}s with usable tiles: it takes {needed} of each class ({parts}), and {lacking}. "
             f"Add {unit}s, ask for fewer folds, or leave the class out of the task"
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from histotransfer import store
 from histotransfer.slides.read_ahead import read_ahead
 
-#: Attributes of a pixel file that a feature file does not take over: they are said anew, or are the file's own.
+#: Attributes of a pixel file that a feature file does not take over: it has values of its own.
 _OWN_ATTRIBUTES = frozenset({"status", "reason", "digest", "px", "slide", "versions"})
 
 

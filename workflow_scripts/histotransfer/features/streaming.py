@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from histotransfer.features import extraction
+from histotransfer.definitions import Tiling
+from histotransfer.features.extraction import ShardJob, extract_from_sources
 from histotransfer.features.sources import SourceError
+from histotransfer.settings import Extraction
 from histotransfer.slides import pixels, reader
 
 
@@ -29,37 +31,47 @@ class StreamedSlide(pixels.SlideTiles):
             raise SourceError("unreadable", str(error)) from error
 
 
+@dataclass(frozen=True)
+class ShardSlides:
+    """The slides of a shard.
+
+    Attributes
+    ----------
+    slide_files : tuple of path
+        The files that exist; a slide without one already has a status in its grid.
+    grids : tuple of path
+        What :func:`histotransfer.slides.grid.write_grid` wrote, of every slide of the shard.
+    paths : tuple of path
+        Each slide's path in the order of `grids`.
+    """
+
+    slide_files: tuple[str, ...]
+    grids: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
 def extract_from_slides(
-    *,
-    slide_files: Sequence[str],
-    grids: Sequence[str],
-    paths: Sequence[str],
-    tiling: Mapping[str, Any],
-    network: Mapping[str, Any],
-    threads: int,
-    code: str,
-    **plan: Any,
+    *, slides: ShardSlides, tiling: Tiling, job: ShardJob, extraction: Extraction, threads: int
 ) -> None:
     """Extract the features of one shard from its slides, by the same pixels as cached ones.
 
     Parameters
     ----------
-    slide_files : list of path
-        The files that exist; a slide without one already has a status in its grid.
-    grids : list of path
-        What :func:`histotransfer.slides.grid.write_grid` wrote, of every slide of the shard.
-    paths : list of path
-        Each slide's path in the order of `grids`.
-    tiling : dict
+    slides : ShardSlides
+    tiling : Tiling
         See :class:`histotransfer.slides.pixels.SlideTiles`.
-    network, threads, code, **plan
+    job, extraction, threads
         See :func:`histotransfer.features.extraction.extract`.
     """
-    there = set(slide_files)
+    existing = set(slides.slide_files)
     sources = [
         StreamedSlide(
-            slide_file=path if path in there else [], grid=grid, px=network["px"], tiling=dict(tiling), threads=threads
+            slide_file=path if path in existing else [],
+            grid=grid,
+            px=job.network.px,
+            tiling=tiling,
+            threads=threads,
         )
-        for grid, path in zip(grids, paths, strict=True)
+        for grid, path in zip(slides.grids, slides.paths, strict=True)
     ]
-    extraction.extract_from_sources(sources=sources, network=network, threads=threads, code=code, **plan)
+    extract_from_sources(sources=sources, job=job, extraction=extraction, threads=threads)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from histotransfer import canvas, store
+from histotransfer.definitions import Regions
 from histotransfer.figures import pictures
 from histotransfer.regions import annotations
 from histotransfer.slides.grid import read_kept
@@ -27,7 +28,7 @@ def draw_annotation(
     labels: str | Path,
     annotation: str | list[str],
     figure: str | Path,
-    regions: Mapping[str, Any],
+    regions: Regions,
     class_names: Sequence[str],
 ) -> str:
     """Draw a slide's annotation and its tiles, each in the colour of its label, onto the tissue overlay.
@@ -45,7 +46,7 @@ def draw_annotation(
         See :func:`histotransfer.regions.annotations.read`.
     figure : path
         JPEG or PNG to write.
-    regions : mapping
+    regions : Regions
         The task's.
     class_names : sequence of str
         The task's classes; the first has the first colour of :data:`histotransfer.canvas.CLASS_COLOURS`, and so on, as

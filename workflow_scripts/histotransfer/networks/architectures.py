@@ -243,7 +243,7 @@ def _inception_blocks(
     x: Any, convolution: Any, *, widest: int, last_pool: int, auxiliary_pool: Any, seed: int
 ) -> list[Any]:
     """Return the last maps of GoogLeNet, and what its auxiliary classifiers end in where they have a pooling."""
-    found = []
+    ends = []
     for name in _INCEPTION:
         x = _inception(x, name, convolution, widest)
         if name == "3b":
@@ -252,8 +252,8 @@ def _inception_blocks(
             x = _ceil_max_pooling(x, last_pool, 2, "pool4")
         if auxiliary_pool and name in _AUXILIARY:
             number = _AUXILIARY[name]
-            found.append(_auxiliary_classifier(auxiliary_pool(x, f"loss{number}_pool"), number, convolution, seed))
-    return [x, *found]
+            ends.append(_auxiliary_classifier(auxiliary_pool(x, f"loss{number}_pool"), number, convolution, seed))
+    return [x, *ends]
 
 
 def _fives(x: Any, name: str) -> Any:
@@ -289,8 +289,8 @@ def googlenet(*, px: int, include_top: bool, auxiliary: bool, seed: int) -> kera
     x = LocalResponseNormalization(name="norm2")(x)
     x = _ceil_max_pooling(x, 3, 2, "pool2")
     pool = _fives if auxiliary else None
-    found = _inception_blocks(x, _same_convolution, widest=5, last_pool=3, auxiliary_pool=pool, seed=seed)
-    return keras.Model(image, found if auxiliary else found[0], name="googlenet")
+    outputs = _inception_blocks(x, _same_convolution, widest=5, last_pool=3, auxiliary_pool=pool, seed=seed)
+    return keras.Model(image, outputs if auxiliary else outputs[0], name="googlenet")
 
 
 def googlenet_torchvision(*, px: int, include_top: bool, auxiliary: bool, seed: int) -> keras.Model:
@@ -305,8 +305,8 @@ def googlenet_torchvision(*, px: int, include_top: bool, auxiliary: bool, seed: 
     x = _normalised_convolution(x, 192, 3, "conv2")
     x = _ceil_max_pooling(x, 3, 2, "pool2")
     pool = _four_by_four if auxiliary else None
-    found = _inception_blocks(x, _normalised_convolution, widest=3, last_pool=2, auxiliary_pool=pool, seed=seed)
-    return keras.Model(image, found if auxiliary else found[0], name="googlenet-torchvision")
+    outputs = _inception_blocks(x, _normalised_convolution, widest=3, last_pool=2, auxiliary_pool=pool, seed=seed)
+    return keras.Model(image, outputs if auxiliary else outputs[0], name="googlenet-torchvision")
 
 
 def _plain(maps: tuple[int, ...], *, px: int, dropout: float, seed: int) -> tuple[Any, Any]:

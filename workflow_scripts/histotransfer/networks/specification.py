@@ -109,7 +109,7 @@ class NetworkSpec:
 
 
 def given(network: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an entry of ``networks`` says about the network itself, without keys that are null or not its own."""
+    """Return what an entry of ``networks`` says about the network itself, without keys that are null or not of it."""
     return {key: value for key, value in network.items() if key in KEYS and value is not None}
 
 

@@ -94,9 +94,9 @@ def load(
     layers = [layer for layer in base.layers if layer.weights]
     with _opened(path) as file:
         stored = _stored_layers(file)
-        there = {_plain(layer.name) for one in stored for layer in one}
+        in_file = {_plain(layer.name) for layers_of_network in stored for layer in layers_of_network}
         left = [layer.name for layer in layers if layer.name in may_lack]
-        if there.isdisjoint(map(_plain, left)):
+        if in_file.isdisjoint(map(_plain, left)):
             layers = [layer for layer in layers if layer.name not in left]
         else:
             left = []
@@ -113,7 +113,7 @@ def load(
 
 
 def arrays_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of the weights in a file: their places, shapes and numbers, without the noise's state.
+    """Return the SHA-256 of the weights in a file: places, shapes and numbers, without states of random generators.
 
     Two files of one network with the same weights have the same, whatever else Keras writes with them (times, names
     that it makes up).
@@ -210,14 +210,14 @@ def _some(names: Sequence[str] | set[str]) -> str:
 
 def _of_model(layers: Sequence[Any]) -> list[LayerWeights]:
     counts: dict[str, int] = {}
-    found = []
+    weights = []
     for layer in layers:
         stem = _snake_case(type(layer).__name__)
         number = counts.get(stem, 0)
         counts[stem] = number + 1
         kind = f"{stem}_{number}" if number else stem
-        found.append(LayerWeights(layer.name, kind, tuple(layer.weights)))
-    return found
+        weights.append(LayerWeights(layer.name, kind, tuple(layer.weights)))
+    return weights
 
 
 def _snake_case(name: str) -> str:
@@ -328,7 +328,7 @@ def _plain(name: str) -> str:
 
 
 def _numbered_by_keras(name: str, kind: str) -> bool:
-    """Tell whether a name is one that Keras makes up, with a number that depends on what was built before."""
+    """Return whether a name is one that Keras makes up, with a number that depends on what was built before."""
     stem = re.sub(r"_\d+$", "", kind)
     return re.fullmatch(rf"{re.escape(stem)}(_\d+)?", name) is not None
 

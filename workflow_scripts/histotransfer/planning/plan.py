@@ -351,13 +351,12 @@ def _threads() -> int:
 
 
 def _cut_mpx_s(seconds: float) -> float:
+    from histotransfer.definitions import Tiling
     from histotransfer.drawn import demo, pyramid
     from histotransfer.slides import pixels, reader, tissue
     from histotransfer.slides.grid import read_kept, write_grid
 
-    tiling = {"size_um": None, "size_px": 256, "mpp": 0.5, "overlap": 0.0, "tissue_min": 0.5, "homogeneity": "none"}
-    tiling |= {"homogeneity_drop_at": None, "max_tiles_per_slide": None, "upsample": False}
-    tiling |= {"level": "auto", "grayscale": False}
+    tiling = Tiling(size_px=256, mpp=0.5, tissue_min=0.5)
     with tempfile.TemporaryDirectory() as folder:
         slide, about, mask, grid = (str(Path(folder, name)) for name in ("s.tif", "s.json", "s.png", "s.h5"))
         picture = demo.draw_pixels(slide="plan", patient="plan", label="glandular", master_seed=1, size=(6000, 4500))

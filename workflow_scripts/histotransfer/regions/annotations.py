@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from histotransfer.definitions import Regions
 from histotransfer.problems import Problems, closest, counted, listing
 from histotransfer.regions import asap, geojson, masks
 from histotransfer.regions.areas import AnnotationError, DrawnRegion
@@ -59,12 +60,11 @@ class Layers:
     legal: tuple[str, ...]
 
 
-def layers_of(regions: Mapping[str, Any]) -> Layers:
-    """Return the layers of a task's ``regions``, whose names are written as the config has them."""
-    names = regions["names"]
-    classes = tuple(dict.fromkeys([*(rule["class"] for rule in regions["rules"]), *names]))
-    listed = {"ignore": regions.get("ignore", ()), "cut_out": regions.get("cut_out", ())}
-    members = [*listed.items(), *((name, names.get(name, ())) for name in classes)]
+def layers_of(regions: Regions) -> Layers:
+    """Return the layers of a task's regions, whose names are written as the config has them."""
+    classes = tuple(dict.fromkeys([*(rule.of for rule in regions.rules), *regions.names]))
+    members = [("ignore", regions.ignore), ("cut_out", regions.cut_out)]
+    members += [(name, regions.names.get(name, ())) for name in classes]
     # values of a mask may stand in the config as numbers
     layer_of = {str(member): layer for layer, (_, of_layer) in enumerate(members) for member in of_layer}
     legal = tuple(f"{member} ({name})" for name, of_layer in members for member in of_layer)
@@ -128,7 +128,7 @@ class MaskAnnotation:
     Attributes
     ----------
     picture : ndarray of shape (h, w), uint8
-        Number of the layer of each pixel, :data:`annotation_masks.OUTSIDE` where there is none.
+        Number of the layer of each pixel, :data:`masks.OUTSIDE` where there is none.
     n_layers : int
     l0_size : tuple of int
         Width and height of the slide, which the picture covers.
@@ -162,19 +162,16 @@ class MaskAnnotation:
 Annotation = DrawnAnnotation | MaskAnnotation
 
 
-def read(
-    path: str, *, regions: Mapping[str, Any], l0_size: tuple[int, int], l0_scanned: tuple[int, int] = (0, 0)
-) -> Annotation:
+def read(path: str, *, regions: Regions, l0_size: tuple[int, int], l0_scanned: tuple[int, int] = (0, 0)) -> Annotation:
     """Read the annotation of one slide.
 
     Parameters
     ----------
     path : path
         ASAP's ``.xml``, QuPath's ``.geojson`` or ``.json``, or a mask, ``.png``, ``.tif`` or ``.tiff``.
-    regions : mapping
-        The task's: ``names``, ``cut_out``, ``ignore``, ``rules``; ``repair``, whether outlines that cross themselves
-        are repaired; ``origin`` of GeoJSON's coordinates, needed where the two differ: ``slide`` (the corner of level
-        0) or ``scanned`` (the corner of the scanned part, which is all that QuPath shows).
+    regions : Regions
+        The task's. ``origin`` is that of GeoJSON's coordinates, and needed where both differ: ``slide`` (the corner of
+        level 0) or ``scanned`` (the corner of the scanned part, which is all that QuPath shows).
     l0_size : tuple of int
         Width and height of the slide.
     l0_scanned : tuple of int
@@ -200,16 +197,17 @@ def read(
     if form == "mask":
         picture = masks.read(path, l0_size=l0_size, layer_of=layers.layer_of, legal_names=layers.legal)
         return MaskAnnotation(picture, 2 + len(layers.classes), l0_size)
-    found, left_out = (asap if form == "ASAP" else geojson).read(path, problems)
+    drawn = (asap if form == "ASAP" else geojson).read(path, problems)
     shift = np.zeros(2)
     if form == "GeoJSON" and tuple(l0_scanned) != (0, 0):
         shift = _shift(regions, l0_scanned, problems)
-    placed = _in_layers(found, layers, problems)
-    polygons = _polygons(placed, 2 + len(layers.classes), path, regions.get("repair", False), l0_size, shift, problems)
+    placed = _in_layers(drawn.regions, layers, problems)
+    polygons = _polygons(placed, 2 + len(layers.classes), path, regions.repair, l0_size, shift, problems)
     if problems:
         raise AnnotationError(path, problems)
-    if left_out:
-        log.info("%s: left out %s", path, listing(f"{what} ({number})" for what, number in sorted(left_out.items())))
+    if drawn.left_out:
+        counts = sorted(drawn.left_out.items())
+        log.info("%s: left out %s", path, listing(f"{what} ({number})" for what, number in counts))
     return DrawnAnnotation(polygons, l0_size)
 
 
@@ -221,22 +219,21 @@ def scanned_corner(kept: grid.KeptTiles) -> tuple[int, int]:
     return x - col * step, y - row * step
 
 
-def _shift(regions: Mapping[str, Any], l0_scanned: tuple[int, int], problems: Problems) -> np.ndarray:
-    origin = regions.get("origin")
-    if origin not in ("slide", "scanned"):
+def _shift(regions: Regions, l0_scanned: tuple[int, int], problems: Problems) -> np.ndarray:
+    if regions.origin not in ("slide", "scanned"):
         legal = (
             f"the scanned part of this slide begins at x {l0_scanned[0]}, y {l0_scanned[1]}: origin, in the task's "
             "regions, must be scanned (coordinates begin there, as QuPath exports them) or slide (they begin at the "
             "slide's corner)"
         )
-        problems.add("file", legal, repr(origin))
-    return np.array(l0_scanned if origin == "scanned" else (0, 0), np.float64)
+        problems.add("file", legal, repr(regions.origin))
+    return np.array(l0_scanned if regions.origin == "scanned" else (0, 0), np.float64)
 
 
-def _in_layers(found: Sequence[DrawnRegion], layers: Layers, problems: Problems) -> list[tuple[DrawnRegion, int]]:
+def _in_layers(regions: Sequence[DrawnRegion], layers: Layers, problems: Problems) -> list[tuple[DrawnRegion, int]]:
     """Return the layer of each region: that of the first of its names that stands for one."""
     placed, unknown, first = [], Counter(), {}
-    for region in found:
+    for region in regions:
         layer = next((layers.layer_of[name] for name in region.names if name in layers.layer_of), None)
         if layer is None:
             unknown[region.names] += 1
@@ -304,14 +301,14 @@ def _on_slide(ring: np.ndarray, place: str, l0_size: tuple[int, int], problems: 
     return False
 
 
-def class_shares(shares: np.ndarray, regions: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def class_shares(shares: np.ndarray, regions: Regions) -> dict[str, np.ndarray]:
     """Return which share of each tile's area counts for each class.
 
     Parameters
     ----------
     shares : ndarray of shape (n_layers, n), float64
         What the annotation's method ``shares`` gave.
-    regions : mapping
+    regions : Regions
         The task's; what lies in no region, or in an area that is cut out, counts for the class ``outside``.
 
     Returns
@@ -319,9 +316,8 @@ def class_shares(shares: np.ndarray, regions: Mapping[str, Any]) -> dict[str, np
     dict of ndarray of shape (n,), float64
         0 to 1, by class; of a tile, at most 1 together.
     """
-    found = dict(zip(layers_of(regions).classes, shares[2:], strict=True))
-    outside = regions.get("outside", "nolabel")
-    if outside != "nolabel":
+    by_class = dict(zip(layers_of(regions).classes, shares[2:], strict=True))
+    if regions.outside != "nolabel":
         rest = 1.0 - shares.sum(axis=0) + shares[CUT_OUT]
-        found[outside] = np.clip(found.get(outside, 0.0) + rest, 0.0, 1.0)
-    return found
+        by_class[regions.outside] = np.clip(by_class.get(regions.outside, 0.0) + rest, 0.0, 1.0)
+    return by_class

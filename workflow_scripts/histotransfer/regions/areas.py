@@ -1,7 +1,8 @@
-"""A region as somebody drew it on a slide, in any file: outlines in pixels of level 0, and the names it goes by."""
+"""A region drawn on a slide, whatever the format of its file: outlines in pixels of level 0, and its names."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,24 @@ class DrawnRegion:
     rings: list[np.ndarray]
 
 
+@dataclass(frozen=True)
+class DrawnRegions:
+    """What an annotation file holds.
+
+    Attributes
+    ----------
+    regions : list of DrawnRegion
+        Those without a problem, in the order of the file, one for each polygon.
+    left_out : Counter
+        What is no region: objects of other kinds and geometries without an area, by what they are.
+    """
+
+    regions: list[DrawnRegion]
+    left_out: Counter[str]
+
+
 class AnnotationError(ValueError):
-    """An annotation file has problems; the message tells all of them, one a line."""
+    """An annotation file has problems; the message has all of them, one a line."""
 
     def __init__(self, path: str, problems: Problems) -> None:
         self.problems = problems

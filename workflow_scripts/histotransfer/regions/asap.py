@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 from histotransfer.problems import Problems, as_number, closest, listing
-from histotransfer.regions.areas import DrawnRegion, read_ring
+from histotransfer.regions.areas import DrawnRegion, DrawnRegions, read_ring
 
 #: Types of annotations that have an area, and those that have none.
 # ASSUME: a spline is the polygon of its points, as in ASAP's own conversion to masks (AnnotationToMask.cpp, 2022).
@@ -19,21 +19,10 @@ WITH_AREA, WITHOUT_AREA = ("Polygon", "Spline", "Rectangle"), ("Dot", "PointSet"
 _ROOT = "ASAP_Annotations"
 
 
-def read(path: str, problems: Problems) -> tuple[list[DrawnRegion], Counter[str]]:
-    """Read the regions of a file.
+def read(path: str, problems: Problems) -> DrawnRegions:
+    """Read the regions of a file; what is wrong with it is added to `problems`.
 
-    Parameters
-    ----------
-    path : path
-    problems : Problems
-        Takes what is wrong with the file.
-
-    Returns
-    -------
-    regions : list of DrawnRegion
-        Those without a problem, in the order of the file; their names are the group and the groups around it.
-    left_out : Counter
-        Annotations without an area, by type.
+    A region's names are its group and the groups around it; annotations without an area are left out.
     """
     from xml.etree.ElementTree import ParseError
 
@@ -57,11 +46,11 @@ def read(path: str, problems: Problems) -> tuple[list[DrawnRegion], Counter[str]
         problems.add("file", legal, f"broken XML ({error})")
     except _OtherRootError as error:
         problems.add("file", legal, f"the root {str(error)!r}")
-    return builder.regions(), builder.left_out
+    return DrawnRegions(builder.regions(), builder.left_out)
 
 
 class _OtherRootError(Exception):
-    """The file is XML of something else."""
+    """The file is XML with another root."""
 
 
 class _Builder:
@@ -108,7 +97,7 @@ class _Builder:
                 self._found.append((place, self._current.get("PartOfGroup") or "None", ring))
 
     def data(self, text: str) -> None:
-        """Take text between the tags, which says nothing."""
+        """Pass over text between the tags."""
 
     def close(self) -> None:
         """End the file."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from histotransfer.problems import Problems, closest, listing
-from histotransfer.regions.areas import DrawnRegion, read_ring
+from histotransfer.regions.areas import DrawnRegion, DrawnRegions, read_ring
 
 #: Types of geometries that have an area, and those that have none.
 WITH_AREA = ("Polygon", "MultiPolygon", "GeometryCollection")
@@ -28,21 +28,10 @@ UNCLASSIFIED = "Unclassified"
 _LEGAL = "must be GeoJSON: a FeatureCollection, a list of Features, or one Feature"
 
 
-def read(path: str, problems: Problems) -> tuple[list[DrawnRegion], Counter[str]]:
-    """Read the regions of a file.
+def read(path: str, problems: Problems) -> DrawnRegions:
+    """Read the regions of a file; what is wrong with it is added to `problems`.
 
-    Parameters
-    ----------
-    path : path
-    problems : Problems
-        Takes what is wrong with the file.
-
-    Returns
-    -------
-    regions : list of DrawnRegion
-        Those without a problem, in the order of the file, one for each polygon.
-    left_out : Counter
-        Objects that are no annotations and geometries without an area, by what they are.
+    Objects that are no annotations and geometries without an area are left out.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -51,14 +40,14 @@ def read(path: str, problems: Problems) -> tuple[list[DrawnRegion], Counter[str]
         reader = _Reader(problems)
         for number, feature in enumerate(features, 1):
             reader.take(feature, number)
-        return reader.regions, reader.left_out
+        return DrawnRegions(reader.regions, reader.left_out)
     except UnicodeDecodeError as error:
         problems.add("file", f"{_LEGAL}, in UTF-8", f"the byte {error.object[error.start]:#04x}")
     except json.JSONDecodeError as error:
         problems.add("file", _LEGAL, f"broken JSON ({error})")
     except RecursionError:
         problems.add("file", _LEGAL, "arrays or objects in one another, too deep to read")
-    return [], Counter()
+    return DrawnRegions([], Counter())
 
 
 def _features(content: Any, problems: Problems) -> list[Any]:
@@ -126,7 +115,7 @@ class _Reader:
             self.regions.append(DrawnRegion(place, (name,), read))
 
     def _polygons(self, geometry: Any, place: str) -> Iterator[Any]:
-        """Give the coordinates of every polygon of a geometry; empty ones become problems."""
+        """Yield the coordinates of every polygon of a geometry; empty ones become problems."""
         if not isinstance(geometry, dict):
             found = "an empty one (null)" if geometry is None else repr(geometry)
             self._problems.add(place, "must have a geometry", found)

@@ -90,7 +90,7 @@ def _outline(area: Any) -> np.ndarray:
 
 
 def _cut(edges: np.ndarray, lines: np.ndarray, *, axis: int, beside: np.ndarray | None = None) -> Any:
-    """Cut edges at the lines where a coordinate has given values, and leave out what is of no use.
+    """Cut edges at the lines where a coordinate has given values, and drop pieces that cover no tile.
 
     Parameters
     ----------

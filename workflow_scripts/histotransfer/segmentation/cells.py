@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -113,23 +113,30 @@ def padded(maps: Sequence[np.ndarray], labels: Sequence[np.ndarray], fill: int) 
     edge = largest * cell_px
     batch = np.full((len(maps), edge, edge, maps[0].shape[2]), fill, maps[0].dtype)
     of_cells = np.full((len(maps), largest, largest), NO_LABEL, np.int32)
-    for k, (one, own) in enumerate(zip(maps, labels, strict=True)):
-        first, size = (largest - len(own)) // 2, len(own)
-        of_cells[k, first : first + size, first : first + size] = own
+    for k, (map_, label_map) in enumerate(zip(maps, labels, strict=True)):
+        first, size = (largest - len(label_map)) // 2, len(label_map)
+        of_cells[k, first : first + size, first : first + size] = label_map
         first, size = first * cell_px, size * cell_px
-        batch[k, first : first + size, first : first + size] = one
+        batch[k, first : first + size, first : first + size] = map_
     return batch, of_cells
 
 
-def turned(map_: np.ndarray, *, quarter_turns: int, left_right: bool, up_down: bool) -> np.ndarray:
-    """Return a map turned against the clock, then flipped: (size, size) or (size, size, d)."""
-    map_ = np.rot90(map_, quarter_turns)
-    map_ = map_[:, ::-1] if left_right else map_
-    return map_[::-1] if up_down else map_
+class Turn(NamedTuple):
+    """How a map is turned, by quarters against the clock, and then flipped."""
+
+    quarter_turns: int = 0
+    left_right: bool = False
+    up_down: bool = False
+
+    def apply(self, map_: np.ndarray) -> np.ndarray:
+        """Return a map turned and flipped: (size, size) or (size, size, d)."""
+        map_ = np.rot90(map_, self.quarter_turns)
+        map_ = map_[:, ::-1] if self.left_right else map_
+        return map_[::-1] if self.up_down else map_
 
 
-def draw_turns(augmentation: Augmentation | None, n: int, generator: np.random.Generator) -> list[dict[str, Any]]:
-    """Draw how each of n maps is turned and flipped: what :func:`turned` takes.
+def draw_turns(augmentation: Augmentation | None, n: int, generator: np.random.Generator) -> list[Turn]:
+    """Draw how each of n maps is turned and flipped.
 
     Parameters
     ----------
@@ -142,11 +149,11 @@ def draw_turns(augmentation: Augmentation | None, n: int, generator: np.random.G
     turns, flips = generator.integers(0, 4, n), generator.integers(0, 2, (n, 2)).astype(bool)
     n_flips = AXES_FLIPPED[wanted.flip]
     return [
-        {
-            "quarter_turns": int(turn) if wanted.quarter_turns else 0,
-            "left_right": bool(flip[0]) and n_flips > 0,
-            "up_down": bool(flip[1]) and n_flips > 1,
-        }
+        Turn(
+            quarter_turns=int(turn) if wanted.quarter_turns else 0,
+            left_right=bool(flip[0]) and n_flips > 0,
+            up_down=bool(flip[1]) and n_flips > 1,
+        )
         for turn, flip in zip(turns, flips, strict=True)
     ]
 
@@ -176,10 +183,10 @@ def batches(
     fill = slide_images.GLASS if isinstance(cells, PictureCells) else 0
 
     def made(start: int) -> tuple[np.ndarray, np.ndarray]:
-        own = [(maps.trained[k], turn) for k, turn in zip(rows[start : start + batch], turns[start:], strict=False)]
+        pieces = [(maps.trained[k], turn) for k, turn in zip(rows[start : start + batch], turns[start:], strict=False)]
         return padded(
-            [turned(cells.map(piece), **turn) for piece, turn in own],
-            [turned(feature_maps.label_map(maps.label[piece.rows], piece), **turn) for piece, turn in own],
+            [turn.apply(cells.map(piece)) for piece, turn in pieces],
+            [turn.apply(feature_maps.label_map(maps.label[piece.rows], piece)) for piece, turn in pieces],
             fill,
         )
 

@@ -28,7 +28,6 @@ import numpy as np
 from histotransfer import provenance, store
 from histotransfer.definitions import Canvas, EndToEnd, Factors, LearningTables, Recipe, Split
 from histotransfer.feature_kinds import StoredTiles, TileSize
-from histotransfer.networks.specification import NetworkSpec
 from histotransfer.plain_data import plain
 from histotransfer.segmentation import feature_maps, unet
 from histotransfer.segmentation import maps as segmentation_maps
@@ -138,15 +137,12 @@ def train_end_to_end(
     pair = load_pair(
         extractor=extractor,
         segmentation=segmentation,
-        start=source.start,
-        layer=source.layer,
+        source=source,
         px_stored=table.matrix.px,
         n_classes=len(classes),
         recipe=recipe,
     )
-    # a map at a time: its vectors come from as many tiles as it has
-    cells = ExtractedCells(pair.extractor, table.matrix, table.place, recipe.batch)
-    predictor = Predictor(pair.segmentation.evaluated, cells, maps, 1)
+    learner, predictor = _learner_of(pair, recipe, maps, table)
     checkpoint = job.checkpoint(
         data,
         trained="a network of tiles and a U-Net, end to end",
@@ -159,18 +155,12 @@ def train_end_to_end(
         canvas=plain(canvas),
     )
     kept = _kept_between_passes(job, maps, pair)
-    outcome = job.run(_learner_of(pair, recipe, maps, table, predictor), data, checkpoint)
+    outcome = job.run(learner, data, checkpoint)
     job.write(
         data,
         outcome,
         logits_of=predictor.logits,
-        attributes={
-            **_attributes(pair, source, recipe),
-            "canvas": plain(canvas),
-            "depth": classifier.depth,
-            "parameters": int(pair.joined.count_params()),
-            "kept_mib": kept,
-        },
+        attributes={**_attributes(pair, source, classifier, canvas), "kept_mib": kept},
     )
     store.write_table(files.moved, MOVED, outcome.notes)
     results.save_network(files.trained_extractor, pair.extractor.evaluated)
@@ -178,11 +168,12 @@ def train_end_to_end(
     job.end(checkpoint)
 
 
-def _learner_of(pair: Pair, recipe: Recipe, maps: Maps, table: tile_table.TileIndex, predictor: Predictor) -> Learner:
-    """Return both networks as :class:`histotransfer.training.epochs.Training` trains them, a map a step."""
-    movement = Movement(
-        {EXTRACTOR: pair.extractor.trained.trainable_variables, UNET: pair.segmentation.unet.trainable_variables}
-    )
+def _learner_of(pair: Pair, recipe: Recipe, maps: Maps, table: tile_table.TileIndex) -> tuple[Learner, Predictor]:
+    """Return both networks as one learner, for :class:`histotransfer.training.epochs.Training`, and what predicts."""
+    # a map at a time: its vectors come from as many tiles as it has
+    cells = ExtractedCells(pair.extractor, table.matrix, table.place, recipe.batch)
+    predictor = Predictor(pair.segmentation.evaluated, cells, maps, 1)
+    movement = Movement(pair.variables_by_group)
 
     def map_of(number: int) -> tuple[Piece, np.ndarray, np.ndarray]:
         piece = maps.trained[number]
@@ -208,7 +199,7 @@ def _learner_of(pair: Pair, recipe: Recipe, maps: Maps, table: tile_table.TileIn
             movement=movement,
         )
 
-    return Learner(
+    learner = Learner(
         trained=pair.joined,
         evaluated=None,
         groups={EXTRACTOR: [pair.extractor.trained], UNET: [pair.segmentation.unet]},
@@ -220,6 +211,7 @@ def _learner_of(pair: Pair, recipe: Recipe, maps: Maps, table: tile_table.TileIn
         evaluate=predictor.evaluate,
         epoch_ended=movement.rows,
     )
+    return learner, predictor
 
 
 def _kept_between_passes(job: Job, maps: Maps, pair: Pair) -> dict[str, float]:
@@ -232,8 +224,9 @@ def _kept_between_passes(job: Job, maps: Maps, pair: Pair) -> dict[str, float]:
     return kept
 
 
-def _attributes(pair: Pair, source: TrainedLayer, recipe: Recipe) -> dict[str, Any]:
-    trained_groups = set().union(*(optimisation.group_factors([EXTRACTOR, UNET], phase) for phase in recipe.phases))
+def _attributes(pair: Pair, source: TrainedLayer, classifier: EndToEnd, canvas: Canvas) -> dict[str, Any]:
+    phases = classifier.recipe.phases
+    trained_groups = set().union(*(optimisation.group_factors([EXTRACTOR, UNET], phase) for phase in phases))
     return {
         "network": source.network_name,
         "start": source.start_name,
@@ -242,6 +235,9 @@ def _attributes(pair: Pair, source: TrainedLayer, recipe: Recipe) -> dict[str, A
         "columns": [[source.network_name, source.layer or source.start.layer, pair.extractor.n_features]],
         "n_features": pair.extractor.n_features,
         "n_selected": pair.extractor.n_features,
+        "canvas": plain(canvas),
+        "depth": classifier.depth,
+        "parameters": int(pair.joined.count_params()),
     }
 
 
@@ -262,6 +258,14 @@ class Pair:
     joined: Any
 
     @property
+    def variables_by_group(self) -> dict[str, list[Any]]:
+        """The trained weights of each group."""
+        return {
+            EXTRACTOR: self.extractor.trained.trainable_variables,
+            UNET: self.segmentation.unet.trainable_variables,
+        }
+
+    @property
     def trainable_variables(self) -> list[Any]:
         """What the gradients of a :class:`histotransfer.segmentation.gradients.MapResult` are by."""
         return [*self.extractor.trained.trainable_variables, *self.segmentation.evaluated.trainable_variables]
@@ -271,8 +275,7 @@ def load_pair(
     *,
     extractor: str,
     segmentation: str,
-    start: NetworkSpec,
-    layer: str | None,
+    source: TrainedLayer,
     px_stored: int,
     n_classes: int,
     recipe: Recipe,
@@ -283,9 +286,8 @@ def load_pair(
     ----------
     extractor, segmentation : path
         See :func:`train_end_to_end`.
-    start : NetworkSpec
-    layer : str or None
-        See :class:`histotransfer.segmentation.extractor.TrainedLayer`.
+    source : TrainedLayer
+        The extractor's layer.
     px_stored : int
         Edge of the stored tiles.
     n_classes : int
@@ -303,7 +305,7 @@ def load_pair(
     """
     import keras
 
-    below = build_extractor(extractor, start=start, layer=layer)
+    below = build_extractor(extractor, start=source.start, layer=source.layer)
     if below.px_stored != px_stored:
         raise ValueError(
             f"recipes.{recipe.name}.crop_from: {extractor} takes tiles of {below.px_stored} px; found {px_stored} px"
@@ -312,8 +314,8 @@ def load_pair(
     taken, made = int(network.inputs[0].shape[-1]), int(network.outputs[0].shape[-1])
     if taken != below.n_features:
         raise ValueError(
-            f"{segmentation}: the U-Net must take the {below.n_features} values that {layer or 'the last layer'} of "
-            f"{extractor} has; found one that takes {taken}"
+            f"{segmentation}: the U-Net must take the {below.n_features} values that "
+            f"{source.layer or 'the last layer'} of {extractor} has; found one that takes {taken}"
         )
     if made != n_classes:
         raise ValueError(f"{segmentation}: the U-Net must tell {n_classes} classes; found one that tells {made}")

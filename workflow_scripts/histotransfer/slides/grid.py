@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import seeds, store
+from histotransfer.definitions import Tiling
 from histotransfer.slides import reader, tissue
 
 #: What became of a grid cell; the order gives the codes in the file.
@@ -35,23 +36,22 @@ class TileSize:
     l0: int
 
 
-def tile_size(tiling: dict[str, Any], mpp: float) -> TileSize:
+def tile_size(tiling: Tiling, mpp: float) -> TileSize:
     """Return the size of a tiling's tiles on a slide.
 
     Parameters
     ----------
-    tiling : dict
+    tiling : Tiling
         With ``size_um``, or ``size_px`` and ``mpp``.
     mpp : float
         The slide's micrometres per pixel of level 0.
     """
-    if tiling.get("size_um"):
-        um = float(tiling["size_um"])
+    if tiling.size_um:
+        um = float(tiling.size_um)
         return TileSize(um, round(um / mpp))
-    asked = float(tiling["mpp"])
     # within the tolerance the slide's own pixels are the asked ones, and none is resampled
-    near = abs(mpp - asked) <= reader.RESOLUTION_TOLERANCE * asked
-    l0 = int(tiling["size_px"]) if near else round(tiling["size_px"] * asked / mpp)
+    near = abs(mpp - tiling.mpp) <= reader.RESOLUTION_TOLERANCE * tiling.mpp
+    l0 = tiling.size_px if near else round(tiling.size_px * tiling.mpp / mpp)
     return TileSize(l0 * mpp, l0)
 
 
@@ -170,7 +170,7 @@ def write_grid(
     description: str,
     mask: str,
     grid: str,
-    tiling: dict[str, Any],
+    tiling: Tiling,
     finest_px: int,
     master_seed: int,
 ) -> None:
@@ -184,8 +184,7 @@ def write_grid(
     grid : path
         The HDF5 file to write: ``col``, ``row`` int32, ``l0_x``, ``l0_y`` int64, ``tissue``, ``homogeneity`` float32,
         ``status`` uint8 (codes of :data:`STATUSES`), each of shape (n_cells,).
-    tiling : dict
-        The dataset's tiling, see the config.
+    tiling : Tiling
     finest_px : int
         The largest number of pixels across that a network of the study wants of a tile.
     master_seed : int
@@ -197,69 +196,91 @@ def write_grid(
         If a network wants finer pixels than the slide has, and the tiling does not say ``upsample: true``.
     """
     known = store.read_json(description)
-    area, said = tissue.read_mask(mask)
-    status, reason = said["status"], said["reason"]
-    picture = None
+    tissue_mask, mask_attributes = tissue.read_mask(mask)
+    status, reason = mask_attributes["status"], mask_attributes["reason"]
+    attributes = {"slide": known["slide"], "image_in_sheet": known["image_in_sheet"], "status_names": list(STATUSES)}
+    overview = None
     if status == "ok":
         try:
-            with reader.Slide(slide_file) as slide:
-                bounds = slide.l0_bounds
-                picture, downsample = slide.overview(tissue.OVERVIEW_UM / known["mpp"])
+            overview = _Overview.read(slide_file, known["mpp"])
         except reader.UnreadableSlideError as error:
             status, reason = "unreadable", str(error)
-    attributes = {"slide": known["slide"], "image_in_sheet": known["image_in_sheet"], "status_names": list(STATUSES)}
-    if picture is None:
+    if overview is None:
         _write(grid, {**attributes, "status": status, "reason": reason}, _no_cells())
         return
     size = tile_size(tiling, known["mpp"])
-    if not tiling["upsample"]:
+    if not tiling.upsample:
         refuse_upsampling(slide=known["image_in_sheet"], size=size, px=finest_px, mpp=known["mpp"])
-    l0_step = max(1, round(size.l0 * (1 - tiling["overlap"])))
-    col, row, l0_x, l0_y = place_grid(bounds, size.l0, l0_step)
-    measure = tiling["homogeneity"]
-    cells = {
-        "col": col,
-        "row": row,
-        "l0_x": l0_x,
-        "l0_y": l0_y,
-        "tissue": area_means(area, l0_x, l0_y, size.l0, float(said["downsample"])),
-        "homogeneity": area_means(
-            homogeneity_map(picture, "bright" if measure == "none" else measure), l0_x, l0_y, size.l0, downsample
-        ),
-    }
+    l0_step = max(1, round(size.l0 * (1 - tiling.overlap)))
+    cells = _cells(overview, tissue_mask, float(mask_attributes["downsample"]), size.l0, l0_step, tiling.homogeneity)
     cells["status"] = judge(cells, tiling=tiling, slide=known["slide"], master_seed=master_seed)
     kept = cells["status"] == 0
-    asked = tiling["max_tiles_per_slide"]
-    if not kept.any():
-        reason = f"none of {len(kept)} tiles passes the tissue and homogeneity filters"
-        if not len(kept):
-            reason = f"the scanned part, {bounds[2]} x {bounds[3]} px, is smaller than one tile of {size.l0} px"
-        status = "no tissue"
+    # a quickhash covers the lowest level alone: a file of another length is another slide
+    identity = f"{known['quickhash']} {known['bytes']}"
     attributes |= {
-        "status": status,
-        "reason": reason,
-        "notice": f"{kept.sum()} tiles, {asked} asked" if asked and 0 < kept.sum() < asked else "",
+        **_outcome(kept, overview.l0_bounds, size.l0, tiling.max_tiles_per_slide),
         "l0_size": size.l0,
         "l0_step": l0_step,
         "size_um": size.um,
         "mpp": known["mpp"],
         "mpp_source": known["mpp_source"],
-        # a quickhash covers the lowest level alone: a file of another length is another slide
-        "tiles_digest": tiles_digest(f"{known['quickhash']} {known['bytes']}", size.l0, l0_x[kept], l0_y[kept]),
+        "tiles_digest": tiles_digest(identity, size.l0, cells["l0_x"][kept], cells["l0_y"][kept]),
     }
     _write(grid, attributes, cells)
 
 
-def judge(cells: dict[str, np.ndarray], *, tiling: dict[str, Any], slide: str, master_seed: int) -> np.ndarray:
+@dataclass(frozen=True)
+class _Overview:
+    """A slide at low resolution: its picture, uint8 (h, w, 3), level-0 pixels per pixel of it, the scanned part."""
+
+    picture: np.ndarray
+    downsample: float
+    l0_bounds: tuple[int, int, int, int]
+
+    @classmethod
+    def read(cls, slide_file: str | list[str], mpp: float) -> _Overview:
+        with reader.Slide(slide_file) as slide:
+            return cls(*slide.overview(tissue.OVERVIEW_UM / mpp), slide.l0_bounds)
+
+
+def _cells(
+    overview: _Overview, tissue_mask: np.ndarray, mask_downsample: float, l0_size: int, l0_step: int, homogeneity: str
+) -> dict[str, np.ndarray]:
+    """Return the columns of the grid's file, without what became of each cell."""
+    col, row, l0_x, l0_y = place_grid(overview.l0_bounds, l0_size, l0_step)
+    measured = homogeneity_map(overview.picture, "bright" if homogeneity == "none" else homogeneity)
+    return {
+        "col": col,
+        "row": row,
+        "l0_x": l0_x,
+        "l0_y": l0_y,
+        "tissue": area_means(tissue_mask, l0_x, l0_y, l0_size, mask_downsample),
+        "homogeneity": area_means(measured, l0_x, l0_y, l0_size, overview.downsample),
+    }
+
+
+def _outcome(kept: np.ndarray, l0_bounds: tuple[int, int, int, int], l0_size: int, asked: int | None) -> dict[str, str]:
+    """Return status, reason and notice of a slide by which of its cells are kept."""
+    n = int(kept.sum())
+    if n:
+        notice = f"{n} tiles, {asked} asked" if asked and n < asked else ""
+        return {"status": "ok", "reason": "", "notice": notice}
+    reason = f"none of {len(kept)} tiles passes the tissue and homogeneity filters"
+    if not len(kept):
+        reason = f"the scanned part, {l0_bounds[2]} x {l0_bounds[3]} px, is smaller than one tile of {l0_size} px"
+    return {"status": "no tissue", "reason": reason, "notice": ""}
+
+
+def judge(cells: dict[str, np.ndarray], *, tiling: Tiling, slide: str, master_seed: int) -> np.ndarray:
     """Return the status code of every cell: background, homogeneous, then what the cap leaves out.
 
     A cap keeps the cells whose hash of (seed, slide, col, row) is lowest, so that a changed threshold moves few.
     """
     status = np.zeros(len(cells["col"]), np.uint8)
-    if tiling["homogeneity"] != "none":
-        status[cells["homogeneity"] >= tiling["homogeneity_drop_at"]] = STATUSES.index("homogeneous")
-    status[cells["tissue"] < (tiling["tissue_min"] or 0)] = STATUSES.index("background")
-    cap = tiling["max_tiles_per_slide"]
+    if tiling.homogeneity != "none":
+        status[cells["homogeneity"] >= tiling.homogeneity_drop_at] = STATUSES.index("homogeneous")
+    status[cells["tissue"] < (tiling.tissue_min or 0)] = STATUSES.index("background")
+    cap = tiling.max_tiles_per_slide
     kept = np.flatnonzero(status == 0)
     if cap and len(kept) > cap:
         places = [seeds.unit_hash(master_seed, "cap", slide, cells["col"][i], cells["row"][i]) for i in kept]

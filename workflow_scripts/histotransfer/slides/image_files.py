@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,54 +64,53 @@ def write_images(
     """
     if kind != "patches":
         raise ValueError(f"images at their own shape are those of kind patches; found kind {kind}")
-    names: dict[str, list[str]] = {"tile": [], "image": []}
-    starts: list[int] = []
-    lengths: list[int] = []
-    upright: list[bool] = []
-    excluded: list[tuple[str, str, str]] = []
-    digest, smallest, total = hashlib.sha256(), px, 0
+    rows, smallest = patches.PartRows(), px
     attributes = {"slide": part, "px": px, "grayscale": grayscale, "kernel": pixels.KERNEL}
     with store.writing_hdf5(images, attributes) as file:
-        bands = file.create_dataset("bands", (0, px, 3), np.uint8, maxshape=(None, px, 3), chunks=(px, px, 3))
+        bands = _Bands(file, px)
         for row in samples.rows_of_part(sheet=sheet, kind=kind, root=root, part=part, n_parts=n_parts):
             try:
                 picture = patches.open_image(row.path)
             except patches.UnusableImageError as error:
-                excluded.append((row.tile, row.image, str(error)))
+                rows.exclude(row, error)
                 continue
             smallest = min(smallest, *picture.shape[:2])
             picture = shortened(picture, px)
-            if grayscale:
-                picture = pixels.in_grey(picture)
-            upright.append(picture.shape[0] >= picture.shape[1])
-            band = np.ascontiguousarray(picture if upright[-1] else picture.swapaxes(0, 1))
-            bands.resize(total + len(band), axis=0)
-            bands[total:] = band
-            digest.update(repr(picture.shape).encode())
-            digest.update(band)
-            starts.append(total)
-            lengths.append(len(band))
-            total += len(band)
-            names["tile"].append(row.tile)
-            names["image"].append(row.image)
-        for name, texts in names.items():
-            store.write_texts(file, name, texts)
-        file["start"] = np.array(starts, np.int64)
-        file["length"] = np.array(lengths, np.int64)
-        file["upright"] = np.array(upright, bool)
-        _write_excluded(file, excluded)
-        listed = "\n".join([*names["tile"], *names["image"]]).encode()
-        digest.update(listed)
-        said = {
-            "status": "ok" if starts else "no tiles",
-            "reason": "" if starts else f"none of {len(excluded)} rows gave a tile" if excluded else "no rows",
-            "upsampled": smallest < px,
-            "tiles_digest": hashlib.sha256(listed).hexdigest(),
-            "digest": digest.hexdigest(),
-            "notice": "",
-        }
-        store.set_attributes(file, said)
-    log.info("%s: %d images of at least %d px, %d rows excluded", part, len(starts), px, len(excluded))
+            bands.append(pixels.in_grey(picture) if grayscale else picture)
+            rows.keep(row)
+        bands.write_places(file)
+        rows.describe(file, bands.digest, upsampled=smallest < px)
+    log.info("%s: %d images of at least %d px, %d rows excluded", part, len(rows.tile), px, len(rows.excluded))
+
+
+class _Bands:
+    """The dataset ``bands`` of a file, and where each image lies in it."""
+
+    def __init__(self, file: Any, px: int) -> None:
+        self._data = file.create_dataset("bands", (0, px, 3), np.uint8, maxshape=(None, px, 3), chunks=(px, px, 3))
+        self._starts: list[int] = []
+        self._lengths: list[int] = []
+        self._upright: list[bool] = []
+        self.digest = hashlib.sha256()
+
+    def append(self, picture: np.ndarray) -> None:
+        """Add an image whose shorter side is that of the bands: its rows, or its columns where it is wider."""
+        upright = picture.shape[0] >= picture.shape[1]
+        band = np.ascontiguousarray(picture if upright else picture.swapaxes(0, 1))
+        start = len(self._data)
+        self._data.resize(start + len(band), axis=0)
+        self._data[start:] = band
+        self.digest.update(repr(picture.shape).encode())
+        self.digest.update(band)
+        self._starts.append(start)
+        self._lengths.append(len(band))
+        self._upright.append(upright)
+
+    def write_places(self, file: Any) -> None:
+        """Write ``start``, ``length`` and ``upright`` of every image."""
+        file["start"] = np.array(self._starts, np.int64)
+        file["length"] = np.array(self._lengths, np.int64)
+        file["upright"] = np.array(self._upright, bool)
 
 
 def shortened(picture: np.ndarray, px: int) -> np.ndarray:
@@ -138,9 +136,3 @@ def shortened(picture: np.ndarray, px: int) -> np.ndarray:
     height, width = (max(px, round(side * px / short)) for side in picture.shape[:2])
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
-
-
-def _write_excluded(file: Any, excluded: Sequence[tuple[str, str, str]]) -> None:
-    gone = store.create_group(file, "excluded")
-    for column, name in enumerate(("tile", "image", "reason")):
-        store.write_texts(gone, name, [row[column] for row in excluded])

@@ -59,9 +59,9 @@ class JpegTiles:
         if stream is None:
             raise ValueError("no tile of the page is a JPEG stream")
         found = simplejpeg.decode_jpeg_header(stream)[:3]
-        said = (self._height, self._width, "YCbCr" if are_ycbcr else "RGB")
-        if found != said:
-            raise ValueError(f"the page speaks of tiles (height, width, channels) {said}; found {found}")
+        stated = (self._height, self._width, "YCbCr" if are_ycbcr else "RGB")
+        if found != stated:
+            raise ValueError(f"the page states tiles of (height, width, channels) {stated}; found {found}")
         self._most_kept = KEPT_BYTES // (self._width * self._height * 3)
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._lock = threading.Lock()
@@ -91,15 +91,15 @@ class JpegTiles:
                     self._keep(row, column, tile, first_row=y // self._height)
                 if out is None:
                     out = np.empty((height, width, 3), np.uint8)
-                there = out[max(0, top - y) : top + self._height - y, max(0, left - x) : left + self._width - x]
+                target = out[max(0, top - y) : top + self._height - y, max(0, left - x) : left + self._width - x]
                 from_y, from_x = max(0, y - top), max(0, x - left)
-                there[:] = tile[from_y : from_y + there.shape[0], from_x : from_x + there.shape[1]]
+                target[:] = tile[from_y : from_y + target.shape[0], from_x : from_x + target.shape[1]]
         return out
 
     def _keep(self, row: int, column: int, tile: np.ndarray, *, first_row: int) -> None:
         with self._lock:
             if len(self._kept) >= self._most_kept:
-                # who reads row by row is done with what lies above
+                # reading goes row by row: tiles above are not needed again
                 self._kept = {place: kept for place, kept in self._kept.items() if place[0] >= first_row}
             if len(self._kept) < self._most_kept:
                 self._kept[row, column] = tile

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from histotransfer import store
+from histotransfer.definitions import Crop
 from histotransfer.sheets import samples
 from histotransfer.slides.pixels import KERNEL, in_grey, resized
 
@@ -109,6 +111,53 @@ def _mirrored(start: int, size: int, length: int) -> np.ndarray:
     return np.minimum(places, 2 * length - 1 - places)
 
 
+@dataclass
+class PartRows:
+    """The rows of one part of a table: those that became tiles or images, and those that did not, with the reason."""
+
+    tile: list[str] = field(default_factory=list)
+    image: list[str] = field(default_factory=list)
+    excluded: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def keep(self, row: samples.TableRow) -> None:
+        """Add a row that was written."""
+        self.tile.append(row.tile)
+        self.image.append(row.image)
+
+    def exclude(self, row: samples.TableRow, error: UnusableImageError) -> None:
+        """Add a row that could not be written."""
+        self.excluded.append((row.tile, row.image, str(error)))
+
+    def describe(self, file: Any, digest: Any, *, upsampled: bool) -> None:
+        """Write ``tile``, ``image``, the group ``excluded`` and the attributes of a part's file.
+
+        Parameters
+        ----------
+        file : h5py.File
+        digest : hashlib hash
+            Of the pixels; names are added to it.
+        upsampled : bool
+            Whether a picture was enlarged.
+        """
+        store.write_texts(file, "tile", self.tile)
+        store.write_texts(file, "image", self.image)
+        excluded = store.create_group(file, "excluded")
+        for column, name in enumerate(("tile", "image", "reason")):
+            store.write_texts(excluded, name, [row[column] for row in self.excluded])
+        names = "\n".join([*self.tile, *self.image]).encode()
+        digest.update(names)
+        none_kept = f"none of {len(self.excluded)} rows gave a tile" if self.excluded else "no rows"
+        attributes = {
+            "status": "ok" if self.tile else "no tiles",
+            "reason": "" if self.tile else none_kept,
+            "upsampled": upsampled,
+            "tiles_digest": hashlib.sha256(names).hexdigest(),
+            "digest": digest.hexdigest(),
+            "notice": "",
+        }
+        store.set_attributes(file, attributes)
+
+
 def write_part(
     *,
     sheet: str,
@@ -119,7 +168,7 @@ def write_part(
     part: str,
     n_parts: int,
     px: int,
-    crop: dict[str, Any],
+    crop: Crop | None,
     grayscale: bool,
 ) -> None:
     """Write the tiles of one part of a table at `px` pixels across.
@@ -138,13 +187,12 @@ def write_part(
         See :func:`histotransfer.sheets.samples.rows_of_part`.
     px : int
         Pixels across; small windows are enlarged to it, and ``upsampled`` says so.
-    crop : dict
-        For points: ``px``, the window's edge in pixels of the image, and ``border``.
+    crop : Crop or None
+        The windows around points; None for patches.
     grayscale : bool
         Three equal channels of luma.
     """
-    kept: dict[str, list[Any]] = {"tile": [], "image": [], "coords": []}
-    excluded: list[tuple[str, str, str]] = []
+    rows, coords = PartRows(), []
     digest, smallest = hashlib.sha256(), px
     with store.writing_hdf5(pixels, {"slide": part, "px": px, "grayscale": grayscale, "kernel": KERNEL}) as file:
         data = file.create_dataset("tiles", (0, px, px, 3), np.uint8, maxshape=(None, px, px, 3), chunks=(1, px, px, 3))
@@ -152,36 +200,21 @@ def write_part(
         filled = 0
         for row, picture in _pictures(sheet, kind, root, part, n_parts, crop):
             if isinstance(picture, UnusableImageError):
-                excluded.append((row.tile, row.image, str(picture)))
+                rows.exclude(row, picture)
                 continue
             smallest = min(smallest, picture.shape[0])
             tile = resized(picture, px)
             block[filled] = in_grey(tile) if grayscale else tile
-            kept["tile"].append(row.tile)
-            kept["image"].append(row.image)
-            kept["coords"].append((int(row.x or 0), int(row.y or 0)))
+            rows.keep(row)
+            coords.append((int(row.x or 0), int(row.y or 0)))
             filled += 1
             if filled == BLOCK:
                 _append(data, block, digest)
                 filled = 0
         _append(data, block[:filled], digest)
-        digest.update("\n".join([*kept["tile"], *kept["image"]]).encode())
-        for name in ("tile", "image"):
-            store.write_texts(file, name, kept[name])
-        file.create_dataset("coords", data=np.array(kept["coords"], np.int64).reshape(-1, 2))
-        gone = store.create_group(file, "excluded")
-        for column, name in enumerate(("tile", "image", "reason")):
-            store.write_texts(gone, name, [row[column] for row in excluded])
-        said = {
-            "status": "ok" if kept["tile"] else "no tiles",
-            "reason": "" if kept["tile"] else f"none of {len(excluded)} rows gave a tile" if excluded else "no rows",
-            "upsampled": smallest < px,
-            "tiles_digest": hashlib.sha256("\n".join([*kept["tile"], *kept["image"]]).encode()).hexdigest(),
-            "digest": digest.hexdigest(),
-            "notice": "",
-        }
-        store.set_attributes(file, said)
-    log.info("%s: %d tiles of %d px, %d rows excluded", part, len(kept["tile"]), px, len(excluded))
+        file.create_dataset("coords", data=np.array(coords, np.int64).reshape(-1, 2))
+        rows.describe(file, digest, upsampled=smallest < px)
+    log.info("%s: %d tiles of %d px, %d rows excluded", part, len(rows.tile), px, len(rows.excluded))
 
 
 def _append(data: Any, block: np.ndarray, digest: Any) -> None:
@@ -193,7 +226,7 @@ def _append(data: Any, block: np.ndarray, digest: Any) -> None:
 
 
 def _pictures(
-    sheet: str, kind: str, root: str, part: str, n_parts: int, crop: dict[str, Any]
+    sheet: str, kind: str, root: str, part: str, n_parts: int, crop: Crop | None
 ) -> Iterator[tuple[samples.TableRow, np.ndarray | UnusableImageError]]:
     """Yield each row of a part with its square picture, or with why there is none; rows of an image together."""
     rows = samples.rows_of_part(sheet=sheet, kind=kind, root=root, part=part, n_parts=n_parts)
@@ -217,6 +250,6 @@ def _pictures(
             yield row, picture
             continue
         try:
-            yield row, window(picture, x=row.x, y=row.y, size=crop["px"], border=crop["border"])
+            yield row, window(picture, x=row.x, y=row.y, size=crop.px, border=crop.border)
         except UnusableImageError as error:
             yield row, error

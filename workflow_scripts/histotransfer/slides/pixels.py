@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import store
+from histotransfer.definitions import Tiling
 from histotransfer.slides import reader
 from histotransfer.slides.grid import read_kept
 
@@ -71,8 +72,8 @@ class SlideTiles:
         What :func:`histotransfer.slides.grid.write_grid` wrote.
     px : int
         Pixels across of every tile that is given.
-    tiling : dict
-        The dataset's tiling: ``level`` (``auto`` or 0), ``grayscale``, ``upsample``.
+    tiling : Tiling
+        Of which ``level`` (``auto`` or 0) and ``grayscale`` are used.
     threads : int
         Threads that read at a time.
 
@@ -87,7 +88,7 @@ class SlideTiles:
         What a file of these pixels says about them.
     """
 
-    def __init__(self, *, slide_file: str | list[str], grid: str, px: int, tiling: dict[str, Any], threads: int = 1):
+    def __init__(self, *, slide_file: str | list[str], grid: str, px: int, tiling: Tiling, threads: int = 1):
         kept = read_kept(grid)
         known = kept.attributes
         self.slide, self.status, self.reason = known["slide"], known["status"], known["reason"]
@@ -96,14 +97,14 @@ class SlideTiles:
         self.px = px
         self._file, self._tiling, self._threads = slide_file, tiling, threads
         self._l0_size = known.get("l0_size", 0)
-        recipe = [known.get("tiles_digest", ""), px, tiling["level"], tiling["grayscale"], KERNEL, self.status]
+        recipe = [known.get("tiles_digest", ""), px, tiling.level, tiling.grayscale, KERNEL, self.status]
         self.digest = hashlib.sha256("\n".join(map(str, recipe)).encode()).hexdigest()
         self.attributes = {
             "px": px,
             "mpp": known["size_um"] / px if self.n else None,
             "size_um": known.get("size_um"),
             "upsampled": 0 < self._l0_size < px,
-            "grayscale": tiling["grayscale"],
+            "grayscale": tiling.grayscale,
             "kernel": KERNEL,
             "tiles_digest": known.get("tiles_digest", ""),
             "notice": known.get("notice", ""),
@@ -152,7 +153,7 @@ class SlideTiles:
                 yield start, block
 
     def _level(self, slide: reader.Slide) -> int:
-        return slide.level_for(self._l0_size / self.px, finer=FINER, strict=self._tiling["level"] == 0)
+        return slide.level_for(self._l0_size / self.px, finer=FINER, strict=self._tiling.level == 0)
 
     def _runs(self, slide: reader.Slide, start: int, n: int) -> list[range]:
         """Return stretches of neighbouring tiles of one grid row, short enough for one read."""
@@ -177,16 +178,16 @@ class SlideTiles:
         x = np.clip(np.rint(self._coords[run, 0] / level.downsample).astype(int), 0, level.width - size)
         y = int(np.clip(round(self._coords[run[0], 1] / level.downsample), 0, level.height - size))
         places = block[run.start - start : run.stop - start]
-        as_they_are = size == self.px and not self._tiling["grayscale"]
+        as_they_are = size == self.px and not self._tiling.grayscale
         row = slide.read_row(level=index, level_x=x.tolist(), level_y=y, size=size, out=places if as_they_are else None)
         if not as_they_are:
             for place, square in zip(places, row, strict=True):
                 picture = resized(square, self.px)
-                place[:] = in_grey(picture) if self._tiling["grayscale"] else picture
+                place[:] = in_grey(picture) if self._tiling.grayscale else picture
 
 
 def write_pixels(
-    *, slide_file: str | list[str], grid: str, pixels: str, px: int, tiling: dict[str, Any], threads: int, code: str
+    *, slide_file: str | list[str], grid: str, pixels: str, px: int, tiling: Tiling, threads: int, code: str
 ) -> None:
     """Write the kept tiles of a slide at `px` pixels across.
 
@@ -226,5 +227,5 @@ def _describe(file: Any, source: SlideTiles, n: int, status: str, reason: str, c
     file.create_dataset("coords", data=source.coords()[:n])
     made_by = f"{source.digest}\n{code}" if status == source.status else f"{status}: {reason}"
     digest = hashlib.sha256(made_by.encode()).hexdigest()
-    said = {"slide": source.slide, "status": status, "reason": reason, "digest": digest, **source.attributes}
-    store.set_attributes(file, said)
+    about = {"slide": source.slide, "status": status, "reason": reason, "digest": digest}
+    store.set_attributes(file, {**about, **source.attributes})

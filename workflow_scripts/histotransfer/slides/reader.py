@@ -44,7 +44,7 @@ JPEG_VENDORS = frozenset({"aperio", "generic-tiff"})
 
 
 class UnreadableSlideError(Exception):
-    """A slide reader refused this file. It becomes the slide's status; nothing else does."""
+    """The reader refused a slide's file: only this error becomes a slide's status."""
 
 
 @contextmanager
@@ -129,7 +129,7 @@ class Slide:
 
     @property
     def l0_bounds(self) -> tuple[int, int, int, int]:
-        """The scanned part (x, y, width, height) in pixels of level 0; the whole slide where the file has no say."""
+        """The scanned part (x, y, width, height) in pixels of level 0; the whole slide where none is stated."""
         names = ("x", "y", "width", "height")
         values = [self.properties.get(f"openslide.bounds-{name}") for name in names]
         return tuple(map(int, values)) if all(values) else (0, 0, *self.l0_size)
@@ -316,7 +316,7 @@ def area_averaged(picture: np.ndarray, factor: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Resolution:
-    """A slide's resolution and who states it, or the status of a slide whose resolution nobody states.
+    """A slide's resolution and what states it, or the status of a slide whose resolution is not stated.
 
     Attributes
     ----------
@@ -358,8 +358,8 @@ def find_resolution(properties: dict[str, str], sheet_mpp: float | None) -> Reso
         mpp = sum(axes) / len(axes)
         low, high = PLAUSIBLE_MPP
         if not all(low <= value <= high for value in axes):
-            said = " x ".join(f"{value:g}" for value in axes)
-            reason = f"the file states {said} um a pixel, outside the {low:g} to {high:g} of slide scanners; {remedy}"
+            both = " x ".join(f"{value:g}" for value in axes)
+            reason = f"the file states {both} um a pixel, outside the {low:g} to {high:g} of slide scanners; {remedy}"
             return Resolution(None, "", "no mpp", reason)
         if max(axes) - min(axes) > conflict * min(axes):
             reason = f"the file states {axes[0]:g} um a pixel across and {axes[1]:g} down; {remedy}"
@@ -405,7 +405,7 @@ def inspect_slide(
     sheet_mpp : float or None
         Micrometres per pixel of level 0 by the sheet.
     missing_mpp : {'fail', 'exclude'}
-        What a slide whose resolution nobody states does.
+        What happens to a slide whose resolution is not stated.
     slide_file : path, or empty list
         The file; empty where it does not exist.
 
@@ -414,15 +414,15 @@ def inspect_slide(
     ValueError
         If the slide has no usable resolution and `missing_mpp` is ``fail``.
     """
-    found: dict[str, Any] = {"slide": slide, "image_in_sheet": image_in_sheet, "path": path}
+    facts: dict[str, Any] = {"slide": slide, "image_in_sheet": image_in_sheet, "path": path}
     if not slide_file:
-        store.write_json(description, {**found, "status": "missing", "reason": f"no file at {path}"})
+        store.write_json(description, {**facts, "status": "missing", "reason": f"no file at {path}"})
         return
     try:
         with Slide(slide_file) as opened:
-            found |= _describe(opened)
+            facts |= _describe(opened)
     except UnreadableSlideError as error:
-        store.write_json(description, {**found, "status": "unreadable", "reason": str(error)})
+        store.write_json(description, {**facts, "status": "unreadable", "reason": str(error)})
         return
     resolution = find_resolution(opened.properties, sheet_mpp)
     if resolution.status != "ok" and missing_mpp == "fail":
@@ -430,8 +430,8 @@ def inspect_slide(
             f"slide {image_in_sheet} ({path}): {resolution.reason}; or set missing_mpp: exclude in the config "
             "to go on without such slides"
         )
-    found |= {"mpp": resolution.mpp, "mpp_source": resolution.source}
-    store.write_json(description, {**found, "status": resolution.status, "reason": resolution.reason})
+    facts |= {"mpp": resolution.mpp, "mpp_source": resolution.source}
+    store.write_json(description, {**facts, "status": resolution.status, "reason": resolution.reason})
 
 
 def _describe(slide: Slide) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def saturation(picture: np.ndarray) -> np.ndarray:
 
 
 def is_pen(picture: np.ndarray) -> np.ndarray:
-    """Tell the coloured pixels whose green reaches their red: blue, green and black pen, never H&E or DAB.
+    """Return the coloured pixels whose green reaches their red: blue, green and black pen, never H&E or DAB.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def is_pen(picture: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (h, w), bool
     """
-    # ASSUME: haematoxylin, eosin and DAB all pass more red than green light; blue and green ink does not. Red ink is
-    # not told from eosin. Glass is grey and no pen: it belongs to the histogram that parts it from the tissue.
+    # ASSUME: haematoxylin, eosin and DAB all pass more red than green light; blue and green ink does not. Red ink looks
+    # like eosin and stays. Glass is grey and no pen: it belongs to the histogram that parts it from the tissue.
     return (picture[:, :, 1] >= picture[:, :, 0]) & (saturation(picture) > LEAST_SATURATION * 255.0)
 
 
@@ -104,8 +104,8 @@ def find_tissue(
     values = saturation(picture)
     usable = ~is_pen(picture) if exclude_pen else np.ones(values.shape, bool)
     if threshold == "otsu":
-        found = otsu_threshold(values[usable]) / 255.0 if usable.any() else 1.0
-        used = max(found, LEAST_SATURATION)
+        otsu = otsu_threshold(values[usable]) / 255.0 if usable.any() else 1.0
+        used = max(otsu, LEAST_SATURATION)
     else:
         used = float(threshold)
     mask = usable & (values > used * 255.0)
@@ -145,7 +145,7 @@ def write_mask(
     """
     known = store.read_json(description)
     status, reason = known["status"], known["reason"]
-    found = None
+    tissue = None
     if status == "ok":
         try:
             with reader.Slide(slide_file) as slide:
@@ -153,18 +153,18 @@ def write_mask(
         except reader.UnreadableSlideError as error:
             status, reason = "unreadable", str(error)
         else:
-            found, used = find_tissue(
+            tissue, used = find_tissue(
                 picture, um_per_px=downsample * known["mpp"], threshold=threshold, exclude_pen=exclude_pen
             )
-            if not found.any():
+            if not tissue.any():
                 status, reason = "no tissue", f"no region above the saturation threshold of {used:.3f}"
-    if found is None:
+    if tissue is None:
         _write_png(mask, np.zeros((1, 1), bool), {"status": status, "reason": reason})
         _write_card(overlay, known["image_in_sheet"], status, reason)
         return
-    said = {"status": status, "reason": reason, "threshold": repr(used), "downsample": repr(downsample)}
-    _write_png(mask, found, said)
-    _write_overlay(overlay, picture, found)
+    texts = {"status": status, "reason": reason, "threshold": repr(used), "downsample": repr(downsample)}
+    _write_png(mask, tissue, texts)
+    _write_overlay(overlay, picture, tissue)
 
 
 def read_mask(path: str | Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -178,11 +178,11 @@ def read_mask(path: str | Path) -> tuple[np.ndarray, dict[str, str]]:
 def _write_png(path: str, mask: np.ndarray, texts: dict[str, str]) -> None:
     from PIL import Image, PngImagePlugin
 
-    said = PngImagePlugin.PngInfo()
+    chunks = PngImagePlugin.PngInfo()
     for name, text in texts.items():
-        said.add_itxt(name, text)
+        chunks.add_itxt(name, text)
     with store.replacing(path) as part:
-        Image.fromarray(mask.astype(np.uint8) * 255, "L").save(part, format="PNG", pnginfo=said)
+        Image.fromarray(mask.astype(np.uint8) * 255, "L").save(part, format="PNG", pnginfo=chunks)
 
 
 def _write_overlay(path: str, picture: np.ndarray, mask: np.ndarray) -> None:

@@ -63,7 +63,7 @@ class _SlideRows:
 
 @dataclass(frozen=True)
 class MatrixIndex:
-    """What a matrix of features would hold: all but the numbers, which :meth:`read` brings.
+    """A matrix of features without its numbers, which :meth:`read` reads.
 
     Attributes
     ----------
@@ -185,7 +185,7 @@ class MatrixIndex:
 
 
 class _Taken:
-    """What is taken of one layer: which of its columns, and to where."""
+    """Which columns of one layer are read, and to where."""
 
     def __init__(self, number: int, layer: Columns, columns: np.ndarray) -> None:
         inside = np.flatnonzero((columns >= layer.start) & (columns < layer.stop))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import store
+from histotransfer.definitions import Tiling
 from histotransfer.slides import reader
 from histotransfer.slides.grid import KeptTiles, read_kept
 from histotransfer.slides.pixels import FINER, LARGEST_READ, in_grey
@@ -103,7 +104,7 @@ class ImageIndex:
 
 
 def write_slide_image(
-    *, slide_file: str | list[str], grid: str, image: str, cell_px: int, tiling: dict[str, Any], code: str = ""
+    *, slide_file: str | list[str], grid: str, image: str, cell_px: int, tiling: Tiling, code: str = ""
 ) -> None:
     """Write a slide at low resolution, `cell_px` pixels a step of its grid.
 
@@ -118,8 +119,8 @@ def write_slide_image(
         background as they were scanned; ``tile``, ``image`` texts (n,) and ``coords`` int64 (n, 2) of the kept tiles.
         A slide that turns out to be unreadable gets none, and ``status`` and ``reason``.
     cell_px : int
-    tiling : dict
-        The dataset's tiling: ``level`` (``auto`` or 0), ``grayscale``, ``upsample``.
+    tiling : Tiling
+        Of which ``level`` (``auto`` or 0), ``grayscale`` and ``upsample`` are used.
     code : str
         Digest of the code that reads.
 
@@ -131,33 +132,33 @@ def write_slide_image(
     kept = read_kept(grid)
     known = kept.attributes
     status, reason = known["status"], known["reason"]
-    said = {name: known.get(name, "") for name in ("slide", "image_in_sheet", "tiles_digest", "notice", "mpp")}
-    said |= {"cell_px": cell_px, "kernel": KERNEL, "grayscale": tiling["grayscale"]}
+    attributes = {name: known.get(name, "") for name in ("slide", "image_in_sheet", "tiles_digest", "notice", "mpp")}
+    attributes |= {"cell_px": cell_px, "kernel": KERNEL, "grayscale": tiling.grayscale}
     if status == "ok":
         place = _Place.read(grid, known, cell_px)
-        if not tiling["upsample"]:
+        if not tiling.upsample:
             _refuse_upsampling(known, place)
         try:
             with reader.Slide(slide_file) as slide, store.writing_hdf5(image, {}) as file:
-                index = slide.level_for(place.downsample, finer=FINER, strict=tiling["level"] == 0)
+                index = slide.level_for(place.downsample, finer=FINER, strict=tiling.level == 0)
                 shape = (place.n_rows * cell_px, place.n_cols * cell_px, 3)
                 pixels = file.create_dataset("pixels", shape, np.uint8)
                 for rows, columns, block in _blocks(slide, index, place):
-                    pixels[rows, columns] = in_grey(block) if tiling["grayscale"] else block
-                said |= {
+                    pixels[rows, columns] = in_grey(block) if tiling.grayscale else block
+                attributes |= {
                     "l0_x": place.l0_x,
                     "l0_y": place.l0_y,
                     "l0_step": place.l0_step,
                     "downsample": place.downsample,
                     "level": index,
                 }
-                _describe(file, kept, said, status, reason, tiling, code)
+                _describe(file, kept, attributes, status, reason, tiling, code)
             return
         except reader.UnreadableSlideError as error:
             status, reason = "unreadable", str(error)
     with store.writing_hdf5(image, {}) as file:
         file.create_dataset("pixels", (0, 0, 3), np.uint8)
-        _describe(file, None, said, status, reason, tiling, code)
+        _describe(file, None, attributes, status, reason, tiling, code)
 
 
 def open_images(images: Sequence[str | Path], *, cell_px: int) -> ImageIndex:
@@ -313,21 +314,21 @@ def _whole(edges: np.ndarray, length: int) -> tuple[int, int]:
 
 
 def _describe(
-    file: Any, kept: KeptTiles | None, said: dict[str, Any], status: str, reason: str, tiling: Any, code: str
+    file: Any, kept: KeptTiles | None, attributes: dict[str, Any], status: str, reason: str, tiling: Tiling, code: str
 ) -> None:
-    own = [] if kept is None else kept.tile
-    store.write_texts(file, "tile", own)
-    store.write_texts(file, "image", [said["slide"]] * len(own))
+    tile = [] if kept is None else kept.tile
+    store.write_texts(file, "tile", tile)
+    store.write_texts(file, "image", [attributes["slide"]] * len(tile))
     file.create_dataset("coords", data=np.empty((0, 2), np.int64) if kept is None else kept.coords)
     made_by = [
-        said["tiles_digest"],
-        said["cell_px"],
-        tiling["level"],
-        tiling["grayscale"],
+        attributes["tiles_digest"],
+        attributes["cell_px"],
+        tiling.level,
+        tiling.grayscale,
         KERNEL,
         status,
         reason,
         code,
     ]
     digest = hashlib.sha256("\n".join(map(str, made_by)).encode()).hexdigest()
-    store.set_attributes(file, {**said, "status": status, "reason": reason, "digest": digest})
+    store.set_attributes(file, {**attributes, "status": status, "reason": reason, "digest": digest})

@@ -23,7 +23,7 @@ _FILES = FileKind("pixel file", content="pixels", use="tiles are read from", hav
 
 
 class _File(NamedTuple):
-    """A pixel file: what tells whether it has been replaced since it was opened, and where its bytes are.
+    """A pixel file: where its bytes are, and its size and time of change, which show whether it was replaced.
 
     Attributes
     ----------
@@ -51,15 +51,15 @@ class _File(NamedTuple):
             chunk, row = divmod(start + done // self.row_bytes, self.rows)
             n = min(len(view) - done, (self.rows - row) * self.row_bytes)
             place = int(self.chunks[chunk]) + row * self.row_bytes
-            found = os.preadv(descriptor, [view[done : done + n]], place)
-            if found != n:
-                raise ValueError(f"{_FILES.damaged(self.path)}: {found} bytes from byte {place} on, where {n} are due")
+            n_read = os.preadv(descriptor, [view[done : done + n]], place)
+            if n_read != n:
+                raise ValueError(f"{_FILES.damaged(self.path)}: {n_read} bytes from byte {place} on, where {n} are due")
             done += n
 
 
 @dataclass(frozen=True)
 class TilePixels:
-    """The tiles of pixel files: all but the pixels, which :meth:`read` brings.
+    """The tiles of pixel files without their pixels, which :meth:`read` reads.
 
     Attributes
     ----------
@@ -262,7 +262,7 @@ def _part(path: Path, file: Any, px: int | None) -> _Part:
 
 
 def has_tiles(path: str | Path) -> bool:
-    """Tell whether a pixel file has any.
+    """Return whether a pixel file has tiles.
 
     Raises
     ------

@@ -13,7 +13,6 @@ from histotransfer import seeds, store
 from histotransfer.cohort import splits
 from histotransfer.definitions import Factors, LearningTables, Split
 from histotransfer.feature_kinds import FeatureSet, Layers, SlideImage, StoredTiles, WindowSet
-from histotransfer.plain_data import made
 from histotransfer.predictions import NO_LABEL
 from histotransfer.tables import feature_matrix, slide_images, tile_pixels, windows
 from histotransfer.tables.columns import Columns
@@ -76,7 +75,7 @@ class TileTable(Tiles):
 
 @dataclass(frozen=True)
 class TileIndex(Tiles):
-    """All of a :class:`TileTable` but the features, sorted by image and tile, whatever the order of the files.
+    """A :class:`TileTable` without its features, sorted by image and tile, whatever the order of the files.
 
     Attributes
     ----------
@@ -121,9 +120,7 @@ class TileIndex(Tiles):
 def read(
     *,
     features: Sequence[str],
-    labels: Sequence[str],
-    slides_table: str,
-    split_file: str,
+    tables: LearningTables,
     split: Split,
     feature_set: FeatureSet,
     classes: Sequence[str],
@@ -135,11 +132,8 @@ def read(
     ----------
     features : sequence of path
         Manifests of the shards of every network of the set; of windows or pixels, pixel files; of images, slide images.
-    labels : sequence of path
-        The task's label tables.
-    slides_table : path
-        The cohort's table: images that are not ``ok`` in it are left out, though this network could read them.
-    split_file : path
+    tables : LearningTables
+        Images that are not ``ok`` in the cohort's table are left out, though this network could read them.
     split : Split
     feature_set : FeatureSet
         What is read: features of layers (:func:`feature_matrix.open_matrix`), random windows
@@ -156,15 +150,14 @@ def read(
         If a tile has no row in the label tables, a label is no class of the task, the features do not fit together
         (:func:`feature_matrix.open_matrix`), or the split is not kept (:func:`splits.read`).
     """
-    # plain data of callers that do not have objects yet
-    split, feature_set = made(Split, split), made(FeatureSet, feature_set)
     matrix = _open(features, feature_set, master_seed)
-    rows_of = _label_rows(labels, classes)
-    usable = {row["image"] for row in store.read_table(slides_table) if row["status"] == "ok"}
+    rows_of = _label_rows(tables.labels, classes)
+    usable = {row["image"] for row in store.read_table(tables.slides_table) if row["status"] == "ok"}
     keys = list(zip(matrix.image, matrix.tile, strict=True))
     order = sorted((k for k in range(len(keys)) if keys[k][0] in usable), key=keys.__getitem__)
     if not order:
-        raise ValueError(f"{slides_table}: training needs images with status 'ok' that have features; found none")
+        legal = "training needs images with status 'ok' that have features"
+        raise ValueError(f"{tables.slides_table}: {legal}; found none")
     without = [keys[k] for k in order if keys[k] not in rows_of]
     if without:
         raise ValueError(
@@ -175,7 +168,7 @@ def read(
     if twice:
         raise ValueError(f"a tile stands once in the features; tile {twice[1]!r} of image {twice[0]!r} stands twice")
     rows = [rows_of[keys[k]] for k in order]
-    places = splits.read(split_file, rows, split.unit, split.share_groups)
+    places = splits.read(tables.split_file, rows, split.unit, split.share_groups)
     index = {name: k for k, name in enumerate(classes)} | {"": NO_LABEL}
     return TileIndex(
         tile=_texts(row["tile"] for row in rows),
@@ -212,9 +205,7 @@ def read_drawn(
     """
     table = read(
         features=features,
-        labels=tables.labels,
-        slides_table=tables.slides_table,
-        split_file=tables.split_file,
+        tables=tables,
         split=split,
         feature_set=feature_set,
         classes=classes,
@@ -242,7 +233,7 @@ def check_features_vary(table: TileTable) -> None:
     for start in range(0, len(rows), _BLOCK):
         if (table.features[rows[start : start + _BLOCK]] != table.features[rows[0]]).any():
             return
-    names = ", ".join(f"layer {own.layer} of {own.network}" for own in table.columns)
+    names = ", ".join(f"layer {part.layer} of {part.network}" for part in table.columns)
     raise ValueError(
         f"training needs a feature that differs between tiles; found every feature of {names} constant over "
         f"{len(rows)} training tiles"
@@ -297,6 +288,7 @@ def _open(features: Sequence[str], feature_set: FeatureSet, master_seed: int) ->
             return tile_pixels.open_tiles(features, px=feature_set.pixels.px)
         case SlideImage():
             return slide_images.open_images(features, cell_px=feature_set.image.cell_px)
+    raise TypeError(f"a feature set must be Layers, WindowSet, StoredTiles or SlideImage; found {feature_set!r}")
 
 
 def _taken(table: Tiles, chosen: np.ndarray) -> dict[str, np.ndarray]:
