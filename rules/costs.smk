@@ -2,10 +2,6 @@
 # part of the content.
 
 
-# What each method costs, in the first split, where there are methods to compare; without the ending.
-COMPARED = [in_study(paths.METHOD_COSTS).format(split=next(iter(STUDY.splits)))] if len(STUDY.methods) > 1 else []
-
-
 use rule run_step as collect_costs with:
     input:
         after=in_study(paths.REPORT),
@@ -44,11 +40,8 @@ use rule run_step as cost_methods with:
         f"logs/studies/{STUDY.name}/cost_methods/{{split}}.log",
     params:
         **step("evaluation.costs.of_methods"),
-        methods={method.name: runs.parts(STUDY, method) for method in STUDY.methods},
-        datasets={
-            name: {"tasks": list(d.tasks), "shards": list(d.shards), "parts": d.parts}
-            for name, d in STUDY.datasets.items()
-        },
+        methods=plain({method.name: runs.parts(STUDY, method) for method in STUDY.methods}),
+        datasets=plain(runs.parts_of_datasets(STUDY)),
         split="{split}",
         seeds=list(STUDY.seeds),
         gpus=STUDY.gpus,
@@ -72,22 +65,16 @@ use rule run_step as draw_method_costs with:
 
 use rule run_step as write_run_page with:
     input:
-        cost=in_study(paths.COST),
-        figures=[in_study(paths.COST_FIGURE), *(f"{stem}.svg" for stem in COMPARED)],
-        method_costs=f"{COMPARED[0]}.csv" if COMPARED else [],
+        files=[entry.path for entry in CONTENTS.costs()],
         templates=TEMPLATES,
     output:
         page=report(in_study(paths.RUN_PAGE), **in_report("run", "Report")),
     log:
         f"logs/studies/{STUDY.name}/write_run_page.log",
     params:
-        **step("report.pages.write_run_page"),
-        figures_of=[
-            {"section": "cost", "rule": "draw_cost"},
-            *([{"section": "method_costs", "rule": "draw_method_costs"}] if COMPARED else []),
-        ],
-        rules={"cost": "collect_costs", "method_costs": "cost_methods"},
-        study=STUDY.config["study"],
+        **step("report.run_page.write_run_page"),
+        entries=plain(CONTENTS.costs()),
+        study=STUDY.name,
         code_version=VERSION,
     message:
         "Writing what the run cost"

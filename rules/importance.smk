@@ -14,7 +14,7 @@ use rule run_step as share_importance with:
         "benchmarks/studies/{study}/share_importance/{split}/{features}/{classifier}.tsv"
     params:
         **step("evaluation.importance.share"),
-        of=get_runs_of_method,
+        runs=plainly(get_runs_of_method),
     message:
         "Sharing out the importance of {wildcards.features} for {wildcards.classifier}, split {wildcards.split}"
 

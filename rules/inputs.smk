@@ -155,19 +155,12 @@ def paths_of_each_method(pattern):
 
 def paths_of_trainings(file):
     """An input's function: a file of every network that is trained on the split."""
-    return lambda wildcards: paths.filled(f"{paths.RUN}/{file}", get_trainings(wildcards))
+    pattern = f"{paths.RUN}/{file}"
+    return lambda wildcards: paths.filled(pattern, [training.factors for training in get_trainings(wildcards)])
 
 
 def paths_of_map_predictions(wildcards):
     return paths.filled(paths.PREDICTIONS, get_map_runs(wildcards))
-
-
-def paths_of_entries(entries):
-    return [path for path, _ in entries]
-
-
-def abouts_of_entries(entries):
-    return [about for _, about in entries]
 
 
 # ---- what several rules take

@@ -42,8 +42,8 @@ use rule run_step as tabulate_layers with:
         features=CHOSEN,
     params:
         **step("evaluation.layer_choice.tabulate"),
-        layer_runs=get_layer_runs,
-        choice_runs=get_runs_of_method,
+        layer_runs=plainly(get_layer_runs),
+        choice_runs=plainly(get_runs_of_method),
         layers=lambda wildcards: dict(get_feature_set(wildcards).layers),
         classifier="{classifier}",
         split="{split}",

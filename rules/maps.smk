@@ -118,7 +118,7 @@ use rule run_step as tabulate_canvases with:
         "benchmarks/studies/{study}/tabulate_canvases.tsv"
     params:
         **step("maps.map_tables.tabulate_canvases"),
-        of=CONTENTS.segmentations(),
+        runs=plain(CONTENTS.segmentations()),
     message:
         "Collecting what canvases cut off"
 
@@ -134,6 +134,6 @@ use rule run_step as tabulate_moved with:
         "benchmarks/studies/{study}/tabulate_moved/{split}.tsv"
     params:
         **step("maps.map_tables.tabulate_moved"),
-        of=get_moved,
+        runs=plainly(get_moved),
     message:
         "Collecting what end-to-end steps moved, split {wildcards.split}"

@@ -163,6 +163,11 @@ def get_moved(wildcards):
     return CONTENTS.segmentations("end_to_end", split=wildcards.split)
 
 
+def plainly(find):
+    """A param's function: what `find` gives for the wildcards, as plain data."""
+    return lambda wildcards: plain(find(wildcards))
+
+
 # ---- what several rules take
 
 # Which data a job is of, and with what is learnt from them.

@@ -7,15 +7,7 @@ DEFAULT_STUDY = "demo"
 
 use rule run_step as write_report with:
     input:
-        scores=in_study(paths.SCORES),
-        slides_tables=expand(paths.SLIDES_TABLE, dataset=STUDY.datasets),
-        split_counts=paths_of_entries(CONTENTS.split_counts()),
-        descriptions=paths_of_entries(CONTENTS.descriptions()),
-        predictions=RUNS.paths_of(paths.PREDICTIONS),
-        figures=paths_of_entries(CONTENTS.figures()),
-        tables=paths_of_entries(CONTENTS.tables()),
-        friedman=paths_of_entries(CONTENTS.friedman_tests()),
-        maps=CONTENTS.maps(),
+        files=[entry.path for entry in CONTENTS.entries()],
         templates=TEMPLATES,
     output:
         page=report(in_study(paths.REPORT), **in_report("report", "Report")),
@@ -25,25 +17,9 @@ use rule run_step as write_report with:
         f"benchmarks/studies/{STUDY.name}/write_report.tsv"
     params:
         **step("report.pages.write_report"),
-        datasets=list(STUDY.datasets),
-        split_counts_of=abouts_of_entries(CONTENTS.split_counts()),
-        descriptions_of=[about["dataset"] for about in abouts_of_entries(CONTENTS.descriptions())],
-        figures_of=abouts_of_entries(CONTENTS.figures()),
-        tables_of=abouts_of_entries(CONTENTS.tables()),
-        friedman_of=abouts_of_entries(CONTENTS.friedman_tests()),
-        rules={
-            "scores": "collect_scores",
-            "slides_tables": "cohort",
-            "split_counts": "count_split",
-            "descriptions": "inspect_slide",
-            "predictions": "train_classifier",
-            "friedman": "friedman_test",
-            "training": "train_network, attach_head",
-            "maps": "write_maps",
-        },
-        trained=CONTENTS.trained(),
-        map_methods=CONTENTS.map_methods(),
-        study=STUDY.config["study"],
+        entries=plain(CONTENTS.entries()),
+        trained=plain(list(STUDY.trained.values())),
+        map_methods=plain(CONTENTS.described_methods()),
         config=STUDY.config,
         metric=HEADLINE,
         code_version=VERSION,

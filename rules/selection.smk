@@ -46,7 +46,7 @@ use rule run_step as tabulate_curve with:
         features=SELECTED,
     params:
         **step("evaluation.overlap.curve"),
-        of=lambda wildcards: RUNS.selections(wildcards.split, wildcards.features),
+        runs=lambda wildcards: plain(RUNS.selections(wildcards.split, wildcards.features)),
     message:
         "Collecting the elimination curves of {wildcards.features}, split {wildcards.split}"
 
@@ -83,6 +83,6 @@ use rule run_step as tabulate_overlap with:
         "benchmarks/studies/{study}/tabulate_overlap/{split}.tsv"
     params:
         **step("evaluation.overlap.tabulate"),
-        of=lambda wildcards: RUNS.selections(wildcards.split),
+        runs=lambda wildcards: plain(RUNS.selections(wildcards.split)),
     message:
         "Comparing the selected features of the datasets, split {wildcards.split}"

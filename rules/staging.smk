@@ -23,10 +23,11 @@ use rule run_step as stage_patients with:
     wildcard_constraints:
         dataset=SLIDES,
     params:
-        **plain(STUDY.staging),
         **step("maps.staging.stage_patients"),
-        **DRAW_PARAMS,
+        factors=get_factors,
+        staging=plain(STUDY.staging),
         metastases=get_metastases,
+        master_seed=STUDY.master_seed,
         bootstrap=STUDY.evaluation.bootstrap,
     message:
         "Staging the patients of {wildcards.dataset} by {wildcards.features}+{wildcards.classifier}: {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
@@ -34,7 +35,7 @@ use rule run_step as stage_patients with:
 
 use rule run_step as collect_staging with:
     input:
-        kappas=lambda wildcards: paths_of_entries(CONTENTS.stagings(wildcards.split)),
+        kappas=lambda wildcards: paths.filled(paths.KAPPA, CONTENTS.stagings(wildcards.split)),
     output:
         table=f"{paths.STAGES}/stages.csv",
         left_out=f"{paths.STAGES}/left_out.csv",
@@ -43,6 +44,6 @@ use rule run_step as collect_staging with:
     benchmark:
         "benchmarks/studies/{study}/collect_staging/{split}.tsv"
     params:
-        **step("maps.staging.collect"),
+        **step("maps.staging_tables.collect"),
     message:
         "Collecting the stages of patients, split {wildcards.split}"

@@ -18,7 +18,7 @@ use rule run_step as tabulate_training with:
         "benchmarks/studies/{study}/tabulate_training/{split}.tsv"
     params:
         **step("evaluation.learning_curves.tabulate"),
-        of=get_trainings,
+        trainings=plainly(get_trainings),
         split="{split}",
     message:
         "Collecting the learning curves of trained networks, split {wildcards.split}"

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from histotransfer import store
-from histotransfer.evaluation import compared_tables
+from histotransfer.evaluation import compared_tables, ranking
 from histotransfer.figures import layer_figures, rank_figures
-
-Entry = tuple[Path, dict[str, str]]
+from histotransfer.report.entries import Entry
 
 SCRIPT = "<script>alert(1)</script>"
 KINDS = {"svm": "libsvm", "svm-one-vs-rest": "liblinear", "extratrees": "extratrees", "perceptron": "perceptron"}
@@ -93,7 +92,6 @@ def write_strategies(path: Path, tasks: Sequence[str] = PAPER_TASKS) -> Path:
     noise = np.random.default_rng(3)
     names = ["baseline (ET-FL)", "last layer", "selected features", "merged networks", "merged layers"]
     names += ["inner layers of ResNet50", f"inner layers {SCRIPT}"]
-    columns = ("strategy", "dataset", "task", "metric", "oracle", "oracle_method", "chosen", "chosen_methods")
     rows = []
     for place, name in enumerate(names):
         for task in tasks:
@@ -102,8 +100,8 @@ def write_strategies(path: Path, tasks: Sequence[str] = PAPER_TASKS) -> Path:
             row = {"strategy": name, "dataset": task.split("/")[0], "task": task.split("/")[1], "metric": metric(task)}
             row |= {"oracle": oracle, "oracle_method": first, "chosen": oracle - 0.01 * abs(noise.normal())}
             row |= {"chosen_methods": f"{first} (2 of 3 seeds), {second} (1 of 3)", "variants": 6, "seeds": 3}
-            rows.append(row)
-    store.write_csv(path, (*columns, "variants", "seeds"), rows)
+            rows.append(row | {"oracle_untrained": "no", "chosen_untrained": "no"})
+    store.write_csv(path, ranking.STRATEGY_COLUMNS, rows)
     return path
 
 
@@ -195,72 +193,67 @@ def write_all(folder: Path, *, splits: Sequence[str]) -> tuple[list[Entry], list
     Returns
     -------
     tables, figures, friedman
-        Paths, each with what the report is told about it.
+        As the report is told of them.
     """
     tables: list[Entry] = []
     drawn: list[Entry] = []
-    heard: list[Entry] = []
 
-    def table(path: Path, rule: str, **fields: str) -> Path:
-        tables.append((path, {"rule": rule, **fields}))
+    def table(path: Path, rule: str, section: str, kind: str, **of: str) -> Path:
+        tables.append(Entry(str(path), rule, section, kind, **of))
         return path
 
-    def figure(path: Path, rule: str, **fields: str) -> Path:
-        drawn.append((path, {"rule": rule, **fields}))
+    def figure(path: Path, rule: str, section: str, kind: str, **of: str) -> Path:
+        drawn.append(Entry(str(path), rule, section, kind, **of))
         return path
 
     first = splits[0]
-    about = {"section": "comparison", "comparison": "every-method", "title": f"Every method {SCRIPT}"}
     for split in splits:
+        of = {"comparison": "every-method", "caption": f"Every method {SCRIPT}", "split": split}
         home = folder / f"comparisons/every-method/{split}"
-        said = {**about, "split": split}
-        ranks = table(write_ranks(home / "ranks.csv"), "rank_methods", kind="ranks", **said)
-        path = figure(home / "ranks.svg", "draw_ranks", kind="ranks", **said)
-        rank_figures.draw_ranks(ranks=ranks, figure=path, title=about["title"], split=split)
-        values = table(write_differences(home / "differences.csv"), "compare_methods", kind="differences", **said)
-        path = figure(home / "differences.svg", "draw_differences", kind="differences", **said)
+        ranks = table(write_ranks(home / "ranks.csv"), "rank_methods", "comparison", "ranks", **of)
+        path = figure(home / "ranks.svg", "draw_ranks", "comparison", "ranks", **of)
+        rank_figures.draw_ranks(ranks=ranks, figure=path, title=of["caption"], split=split)
+        values = write_differences(home / "differences.csv")
+        table(values, "compare_methods", "comparison", "differences", **of)
+        path = figure(home / "differences.svg", "draw_differences", "comparison", "differences", **of)
         rank_figures.draw_differences(table=values, figure=path)
 
     home, note = folder / f"comparisons/last-layer/{first}", "crc/types is left out of the ranks: without a score: a+b"
-    said = {"section": "comparison", "comparison": "last-layer", "title": "Last layer features", "split": first}
-    ranks = table(write_ranks(home / "ranks.csv", 8, NUCLEI_TASKS, note=note), "rank_methods", kind="ranks", **said)
-    path = figure(home / "ranks.svg", "draw_ranks", kind="ranks", **said)
-    rank_figures.draw_ranks(ranks=ranks, figure=path, title=said["title"], split=first)
+    of = {"comparison": "last-layer", "caption": "Last layer features", "split": first}
+    ranks = write_ranks(home / "ranks.csv", 8, NUCLEI_TASKS, note=note)
+    table(ranks, "rank_methods", "comparison", "ranks", **of)
+    path = figure(home / "ranks.svg", "draw_ranks", "comparison", "ranks", **of)
+    rank_figures.draw_ranks(ranks=ranks, figure=path, title=of["caption"], split=first)
     values = write_differences(home / "differences.csv", 8, NUCLEI_TASKS)
-    table(values, "compare_methods", kind="differences", **said)
-    path = figure(home / "differences.svg", "draw_differences", kind="differences", **said)
+    table(values, "compare_methods", "comparison", "differences", **of)
+    path = figure(home / "differences.svg", "draw_differences", "comparison", "differences", **of)
     rank_figures.draw_differences(table=values, figure=path)
 
     home = folder / f"strategies/{first}"
-    said = {"section": "strategies", "kind": "strategies", "split": first}
-    table(write_strategies(home / "strategies.csv"), "tabulate_strategies", **said)
+    path = write_strategies(home / "strategies.csv")
+    table(path, "tabulate_strategies", "strategies", "strategies", split=first)
     sentence = "No Friedman test: it takes ten datasets, and there are 8."
     store.write_json(home / "friedman.json", {"tested": False, "sentence": sentence})
-    heard.append((home / "friedman.json", {"split": first}))
+    heard = [Entry(str(home / "friedman.json"), "friedman_test", "strategies", "friedman", split=first)]
 
-    said = {"split": first, "features": "inceptionresnetv2-inner", "classifier": "svm"}
-    path = table(
-        write_layers(folder / "layers/a.csv", tasks=NUCLEI_TASKS),
-        "tabulate_layers",
-        **{"section": "layers", "kind": "layers", **said},
+    of = {"split": first, "features": "inceptionresnetv2-inner", "classifier": "svm"}
+    path = write_layers(folder / "layers/a.csv", tasks=NUCLEI_TASKS)
+    table(path, "tabulate_layers", "layers", "layers", **of)
+    layer_figures.draw_layers(
+        table=path, figure=figure(folder / "layers/a.svg", "draw_layers", "layers", "layers", **of)
     )
-    drawn_to = figure(folder / "layers/a.svg", "draw_layers", section="layers", **said)
-    layer_figures.draw_layers(table=path, figure=drawn_to)
     for features, sources in (("merged-networks", NETWORKS[:7]), ("merged-layers", layer_names())):
-        said = {"section": "importance", "split": first, "features": features, "classifier": "extratrees"}
-        values = write_importance(folder / f"importance/{features}.csv", sources)
-        path = table(values, "share_importance", kind="importance", **said)
-        drawn_to = figure(folder / f"importance/{features}.svg", "draw_importance", **said)
+        of = {"split": first, "features": features, "classifier": "extratrees"}
+        path = write_importance(folder / f"importance/{features}.csv", sources)
+        table(path, "share_importance", "importance", "importance", **of)
+        drawn_to = figure(path.with_suffix(".svg"), "draw_importance", "importance", "importance", **of)
         layer_figures.draw_importance(table=path, figure=drawn_to)
 
-    said = {"section": "selection", "split": first}
-    path = table(
-        write_selection(folder / "selection/resnet50.csv", features=2048),
-        "average_curves",
-        **{"kind": "curve", "features": "resnet50", **said},
-    )
-    drawn_to = figure(folder / "selection/resnet50.svg", "draw_selection", features="resnet50", **said)
+    of = {"split": first, "features": "resnet50"}
+    path = write_selection(folder / "selection/resnet50.csv", features=2048)
+    table(path, "average_curves", "selection", "curve", **of)
+    drawn_to = figure(path.with_suffix(".svg"), "draw_selection", "selection", "curve", **of)
     layer_figures.draw_selection(table=path, figure=drawn_to)
     for kind, path in write_overlaps(folder / "selection").items():
-        table(path, "tabulate_overlap", kind=kind, **said)
+        table(path, "tabulate_overlap", "selection", kind, split=first)
     return tables, drawn, heard

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 
 from histotransfer import canvas, predictions, store
+from histotransfer.definitions import Draw, Factors, Recipe
 from histotransfer.evaluation import learning_curves
 from histotransfer.figures import grad_cam, training_figures
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import made
+from histotransfer.report.entries import Entry
+from histotransfer.settings import TrainedModel
+from histotransfer.study.trained import TrainedNetwork
 
 CLASSES = ("epithelial", "fibroblast", "inflammatory")
 
@@ -85,7 +91,7 @@ def write_networks(
 
     `networks`: name to ``start`` and ``recipe`` (resolved), and ``level``, ``speed`` of its curve.
     """
-    arguments: dict[str, Any] = {"histories": [], "curves": [], "predictions": [], "of": []}
+    arguments: dict[str, Any] = {"histories": [], "curves": [], "predictions": [], "trainings": []}
     for dataset, task in datasets:
         for number, (name, one) in enumerate(networks.items()):
             for seed in seeds:
@@ -121,12 +127,15 @@ def write_networks(
                 about |= {"kept_epoch": kept, "epochs": epochs, "n_train_tiles": 1180 + 10 * seed}
                 about["weights"] = f"trained from {'scratch' if one['start']['weights'] == 'random' else 'imagenet'}"
                 arguments["predictions"].append(str(write_predictions(home / "predictions.h5", pairs, **about)))
-                arguments["of"].append(
-                    {
-                        **{"dataset": dataset, "task": task, "network": name, "seed": seed},
-                        **{"architecture": one["start"]["architecture"], "start": one["start_name"]},
-                        **{"recipe": one["recipe"]["name"], "transfer": one["start"]["weights"] != "random"},
-                    }
+                arguments["trainings"].append(
+                    TrainedModel(
+                        factors=Factors(dataset, task, split, Draw(seed), name, "softmax"),
+                        network=name,
+                        architecture=one["start"]["architecture"],
+                        start=one["start_name"],
+                        recipe=one["recipe"]["name"],
+                        transfer=one["start"]["weights"] != "random",
+                    )
                 )
     return arguments | {"split": split}
 
@@ -170,16 +179,18 @@ NETWORKS = {
 
 def write_chapter(
     folder: Path, *, datasets: Sequence[tuple[str, str]], split: str, seeds: Sequence[int] = (1, 2, 3)
-) -> tuple[list[tuple[Path, dict[str, str]]], list[tuple[Path, dict[str, str]]]]:
-    """Write the tables and figures of the chapter of trained networks for one split; return both with what they are."""
+) -> tuple[list[Entry], list[Entry]]:
+    """Write the tables and figures of the chapter of trained networks for one split; return both as entries."""
     from PIL import Image
 
     home = folder / f"training/{split}"
     files = write_networks(folder / "runs", NETWORKS, seeds=seeds, datasets=datasets, split=split)
     paths = {"epochs": home / "epochs.csv", "steps": home / "steps.csv", "accuracy": home / "accuracy.csv"}
     learning_curves.tabulate(**files, epochs=paths["epochs"], steps=paths["steps"], table=paths["accuracy"])
-    about = {"section": "training", "rule": "tabulate_training", "split": split}
-    tables = [(paths[kind], {"kind": kind, **about}) for kind in ("accuracy", "epochs", "steps")]
+    tables = [
+        Entry(str(paths[kind]), "tabulate_training", "training", kind, split=split)
+        for kind in ("accuracy", "epochs", "steps")
+    ]
     figures = []
     noise = np.random.default_rng(3)
     for dataset, task in datasets:
@@ -188,11 +199,12 @@ def write_chapter(
             path = home / f"{dataset}/{task}/iterations/{architecture.lower()}.svg"
             what = {"dataset": dataset, "task": task, "architecture": architecture}
             training_figures.draw_iterations(table=paths["steps"], figure=path, **what)
-            figures.append((path, {"kind": "iterations", "rule": "draw_iterations", **what, **where}))
+            entry = Entry(str(path), "draw_iterations", kind="iterations", architecture=architecture, **where)
+            figures.append(entry)
         for name in NETWORKS:
             path = home / f"{dataset}/{task}/epochs/{name}.svg"
             training_figures.draw_epochs(table=paths["epochs"], figure=path, dataset=dataset, task=task, network=name)
-            figures.append((path, {"kind": "epochs", "rule": "draw_epochs", "network": name, **where}))
+            figures.append(Entry(str(path), "draw_epochs", kind="epochs", network=name, **where))
             samples = {}
             for true in CLASSES:
                 tiles = noise.integers(120, 250, (3, 24, 24, 3)).astype(np.uint8)
@@ -203,20 +215,20 @@ def write_chapter(
                 ]
             path = home / f"{dataset}/{task}/{name}/grad_cam.svg"
             grad_cam.draw_samples(samples, path, f"{name}: 9 test tiles, 3 of them right.")
-            said = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": "1", **where}
-            figures.append((path, said))
+            figures.append(Entry(str(path), "grad_cam", kind="grad_cam", network=name, seed=1, **where))
         path = home / f"{dataset}/augmentation.jpg"
         if not path.exists():
             picture = Image.fromarray(noise.integers(0, 255, (20, 30, 3)).astype(np.uint8)).resize((300, 200))
             canvas.save_picture(picture, path, "What training does to a tile: quarter turns, flips, saturation")
         name = "mobilenet-everything-with-rates-by-layer"
-        said = {"section": "training", "kind": "augmentation", "rule": "draw_augmentation", "network": name}
-        figures.append((path, {**said, "dataset": dataset}))
+        what = ("draw_augmentation", "training", "augmentation")
+        figures.append(Entry(str(path), *what, network=name, dataset=dataset))
     return tables, figures
 
 
-def described() -> list[dict[str, Any]]:
+def trained() -> tuple[TrainedNetwork, ...]:
     """Return the networks as the report is told of them."""
-    return [
-        {"name": name, **{key: one[key] for key in ("start", "start_name", "recipe")}} for name, one in NETWORKS.items()
-    ]
+    return tuple(
+        TrainedNetwork(name, one["start_name"], made(NetworkSpec, one["start"]), made(Recipe, one["recipe"]))
+        for name, one in NETWORKS.items()
+    )

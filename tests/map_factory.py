@@ -13,9 +13,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from histotransfer import canvas, predictions, store
+from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import scores
+from histotransfer.feature_kinds import Source
 from histotransfer.figures import map_figures
 from histotransfer.maps import map_tables, probability_maps, tumour_points
+from histotransfer.report.entries import DescribedMethod, Entry
 from histotransfer.slides import grid
 
 CLASSES = ("normal", "tumour")
@@ -132,17 +135,16 @@ METHODS = (
 SHAPES = ((20, 30), (34, 14), (12, 40), (25, 25))
 
 
-def described() -> list[dict[str, Any]]:
+def described() -> tuple[DescribedMethod, ...]:
     """Return the methods as the report is told of them."""
-    vectors = {"sources": [{"network": "extractor", "layer": "head_1"}], "trained": ["extractor"], "cell_px": None}
-    one = {"start": None, "cell_px": None, "trained": []}
-    return [
-        {**vectors, "name": "extractor+softmax", "kind": "softmax", "start": None},
-        {**one, "name": "tissue-image+unet-image", "kind": "unet", "cell_px": 32, "sources": []},
-        {**one, "name": "googlenet+unet", "kind": "unet", "sources": [{"network": "googlenet", "layer": None}]},
-        {**vectors, "name": "vectors+unet", "kind": "unet", "start": None},
-        {**vectors, "name": "vectors+end-to-end", "kind": "end_to_end", "start": "unet"},
-    ]
+    vectors = {"sources": (Source("extractor", "head_1"),), "trained": ("extractor",)}
+    return (
+        DescribedMethod("extractor", "softmax", "softmax", **vectors),
+        DescribedMethod("tissue-image", "unet-image", "unet", cell_px=32),
+        DescribedMethod("googlenet", "unet", "unet", sources=(Source("googlenet"),)),
+        DescribedMethod("vectors", "unet", "unet", **vectors),
+        DescribedMethod("vectors", "end-to-end", "end_to_end", start="unet", **vectors),
+    )
 
 
 def tissue(number: int) -> list[str]:
@@ -168,7 +170,7 @@ def predicted(rows: Sequence[str], noise: float, reach: int, generator: np.rando
 
 def write_chapter(
     folder: Path, *, dataset: str, names: Mapping[str, str], splits: Mapping[str, str], seeds: Sequence[int] = (1, 2)
-) -> tuple[list[tuple[Path, dict[str, str]]], list[tuple[Path, dict[str, str]]], list[Path]]:
+) -> tuple[list[Entry], list[Entry], list[Entry]]:
     """Write tables, figures and map files of the chapter of maps by the project's own functions.
 
     Parameters
@@ -184,15 +186,15 @@ def write_chapter(
     Returns
     -------
     tables, figures, indexes
-        Paths; of tables and figures each with what the report is told about it.
+        As the report is told of them.
     """
     home, task = folder / dataset, "tumour"
     true = {slide: tissue(number) for number, slide in enumerate(names)}
     for slide, rows in true.items():
         write_slide(home, slide, rows, name=names[slide])
     of_slides = files(home, list(names))
-    tables: list[tuple[Path, dict[str, str]]] = []
-    drawn: list[tuple[Path, dict[str, str]]] = []
+    tables: list[Entry] = []
+    drawn: list[Entry] = []
     indexes, canvases, of_canvases = [], [], []
     for split, unit in splits.items():
         runs, moved, of_moved = [], [], []
@@ -205,7 +207,7 @@ def write_chapter(
                 about |= {"classifier": classifier, "untrained": features == "googlenet", "unit": unit}
                 write_run(run / "predictions.h5", part(true, shares), group_unit=unit, **about)
                 runs.append(run)
-                what = {"dataset": dataset, "method": f"{features}+{classifier}"}
+                what = Factors(dataset, task, split, Draw(seed), features, classifier)
                 if "unet" in classifier:
                     rows = [
                         {"image": slide, "piece": 1, "tiles": len(shares[slide]), "canvas": 32, "cut_off": 6 * (k == 2)}
@@ -223,16 +225,16 @@ def write_chapter(
                     ]
                     store.write_table(run / "moved.tsv", map_tables.MOVED_COLUMNS, rows)
                     moved.append(str(run / "moved.tsv"))
-                    of_moved.append({**what, "task": task, "seed": seed})
+                    of_moved.append(what)
             own = [str(run / "predictions.h5") for run in runs if run.parts[-3] == str(seed)]
             path = folder / f"maps/{split}/{dataset}/{task}/{seed}.svg"
             map_figures.draw_maps(predictions=own, **of_slides, figure=path, master_seed=1)
-            key = {"dataset": dataset, "task": task, "split": split, "seed": str(seed)}
-            drawn.append((path, {"section": "maps", "kind": "maps", "rule": "draw_maps", **key}))
+            key = {"dataset": dataset, "task": task, "split": split, "seed": seed}
+            drawn.append(Entry(str(path), "draw_maps", "maps", "maps", **key))
         for run in runs[-2:]:
             index = run / "maps.json"
             probability_maps.write_maps(predictions=str(run / "predictions.h5"), **of_slides, index=str(index))
-            indexes.append(index)
+            indexes.append(Entry(str(index), "write_maps", "maps", "index", split=split))
         place, scored = folder / f"maps/{split}", []
         for run in runs:
             written = {"scores": str(run / "scores.tsv"), "confusion": str(run / "confusion.tsv")}
@@ -249,13 +251,12 @@ def write_chapter(
             datasets=[dataset],
             split=split,
         )
-        map_tables.tabulate_moved(moved=moved, of=of_moved, table=str(place / "moved.csv"))
+        map_tables.tabulate_moved(moved=moved, runs=of_moved, table=str(place / "moved.csv"))
         rules = {"methods": "tabulate_map_methods", "points": "tabulate_points", "moved": "tabulate_moved"}
-        about = {"section": "maps", "split": split}
-        tables += [(place / f"{kind}.csv", {"kind": kind, "rule": rule, **about}) for kind, rule in rules.items()]
+        tables += [Entry(str(place / f"{kind}.csv"), rule, "maps", kind, split=split) for kind, rule in rules.items()]
     path = folder / "maps/canvases.csv"
-    map_tables.tabulate_canvases(canvases=canvases, of=of_canvases, table=str(path))
-    tables.append((path, {"section": "maps", "kind": "canvases", "rule": "tabulate_canvases"}))
+    map_tables.tabulate_canvases(canvases=canvases, runs=of_canvases, table=str(path))
+    tables.append(Entry(str(path), "tabulate_canvases", "maps", "canvases"))
     stages = [
         {"dataset": dataset, "task": task, "split": split, "unit": unit, "share_groups": "", "seed": seed}
         | {"features": features, "classifier": classifier, "untrained": "yes" if features == "googlenet" else "no"}
@@ -267,16 +268,16 @@ def write_chapter(
     ]
     path = folder / "maps/stages.csv"
     store.write_csv(path, list(stages[0]), stages)
-    tables.append((path, {"section": "staging", "kind": "stages", "rule": "collect_stages"}))
+    tables.append(Entry(str(path), "collect_stages", "staging", "stages"))
     left_out = [{"dataset": dataset, "task": task, "split": "by-patient", "patient": "p07", "reason": "3 of 5 slides"}]
     path = folder / "maps/left_out.csv"
     store.write_csv(path, [*left_out[0], "runs"], [left_out[0] | {"runs": 4}])
-    tables.append((path, {"section": "staging", "kind": "left_out", "rule": "collect_stages"}))
+    tables.append(Entry(str(path), "collect_stages", "staging", "left_out"))
     for number, slide in enumerate(names):
         path = home / f"figures/{task}/annotations/{slide}.jpg"
         picture = Image.new("RGB", (640, 400 + 60 * number), "#f4f1f4")
         ImageDraw.Draw(picture).ellipse((90, 60, 500, 330), outline="#D55E00", width=6)
         canvas.save_picture(picture, path, "23 tiles tumour, 301 normal, 20 without label")
-        said = {"section": "annotations", "rule": "draw_annotation", "dataset": dataset, "task": task, "slide": slide}
-        drawn.append((path, said))
+        of = {"dataset": dataset, "task": task, "slide": slide}
+        drawn.append(Entry(str(path), "draw_annotation", "annotations", "annotations", **of))
     return tables, drawn, indexes

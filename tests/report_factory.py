@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from histotransfer.evaluation import scores as evaluation_scores
 from histotransfer.evaluation.scores import FACTOR_COLUMNS
 from histotransfer.figures import figures, method_cost_figure, pictures, score_figures
 from histotransfer.report import contents
+from histotransfer.report.entries import Entry, chosen
 
 SCRIPT = "<script>alert(1)</script>"
 EMOJI = "biopsy 🧬 & \"quoted\" 'name'"
@@ -28,18 +30,6 @@ LONG = "a-very-long-slide-name-without-any-space-in-it-as-scanners-like-to-write
 
 CLASSES = {"demo": ["fibrous", "glandular", f"lymphoid {SCRIPT}"], "nuclei": ["epithelial", "inflammatory"]}
 TASKS = {"demo": "tissue", "nuclei": "nucleus"}
-RULES = {
-    "scores": "collect_scores",
-    "slides_tables": "cohort",
-    "split_counts": "count_split",
-    "descriptions": "inspect_slide",
-    "predictions": "train_classifier",
-    "cost": "collect_costs",
-    "friedman": "test_strategies",
-    "method_costs": "collect_method_costs",
-    "training": "train_network, attach_head",
-    "maps": "write_maps",
-}
 METHODS = [
     ("mobilenetv2", "svm", "imagenet"),
     ("mobilenetv2-narrow", "extratrees", "untrained"),
@@ -69,11 +59,36 @@ def number(*parts: object) -> float:
 
 @dataclass
 class Tree:
-    """Paths of the made-up results, and what `report.write_report` is called with."""
+    """What `pages.write_report` and `run_page.write_run_page` are called with, of made-up results in `folder`."""
 
     folder: Path
     arguments: dict[str, Any] = field(default_factory=dict)
     run_arguments: dict[str, Any] = field(default_factory=dict)
+
+    def paths(self, section: str, kind: str | None = None, **of: Any) -> list[str]:
+        """Paths of the report's entries of a section and kind."""
+        return [entry.path for entry in chosen(self.arguments["entries"], section, kind, **of)]
+
+    @property
+    def figures(self) -> list[Entry]:
+        """The report's figures."""
+        return [entry for entry in self.arguments["entries"] if entry.is_figure]
+
+    @property
+    def tables(self) -> list[Entry]:
+        """The report's tables of chapters that compare."""
+        return [entry for entry in self.arguments["entries"] if entry.is_table]
+
+
+def replaced(entries: Sequence[Entry], *instead: Entry) -> tuple[Entry, ...]:
+    """Return entries with those of the same section and kind replaced; tables of chapters replace all of them."""
+    kinds = {(entry.section, entry.kind) for entry in instead if not entry.is_table}
+    tables = any(entry.is_table for entry in instead)
+
+    def stays(entry: Entry) -> bool:
+        return not (tables and entry.is_table) and (entry.is_figure or (entry.section, entry.kind) not in kinds)
+
+    return (*(entry for entry in entries if stays(entry)), *instead)
 
 
 def slide_names(n: int = 16) -> list[str]:
@@ -269,124 +284,91 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
     """Write everything that the pages are made of, with the project's own functions where it has them."""
     tree = Tree(folder)
     datasets, splits = ["demo", "nuclei"], list(SPLITS)
-    drawn: list[str] = []
-    about: list[dict[str, Any]] = []
+    drawn: list[Entry] = []
+    cohorts: list[Entry] = []
+    counted: list[Entry] = []
+    described: list[Entry] = []
+    predicted: list[Entry] = []
 
-    def add(path: Path, **fields: Any) -> str:
-        drawn.append(str(path))
-        about.append(fields)
+    def figure(path: Path, rule: str, section: str, **of: Any) -> str:
+        drawn.append(Entry(str(path), rule, section, section, **of))
         return str(path)
 
     study_folder = folder / "studies/everything"
     scores = study_folder / "scores.tsv"
     store.write_table(scores, SCORE_COLUMNS, score_rows(datasets, splits, METHODS, list(seeds)))
-    counts_files, counts_of, predictions, descriptions, descriptions_of, tables = [], [], [], [], [], []
     for dataset in datasets:
         home = folder / dataset
         task, classes = TASKS[dataset], CLASSES[dataset]
         rows = write_slides_table(home / "slides.tsv", dataset)
-        tables.append(str(home / "slides.tsv"))
-        place = {"dataset": dataset}
-        path = add(home / "figures/attrition.svg", section="attrition", rule="draw_attrition", **place)
-        figures.draw_attrition(slides=tables[-1], figure=path)
+        cohorts.append(Entry(str(home / "slides.tsv"), "cohort", "attrition", "slides", dataset=dataset))
+        path = figure(home / "figures/attrition.svg", "draw_attrition", "attrition", dataset=dataset)
+        figures.draw_attrition(slides=home / "slides.tsv", figure=path)
         for number_of_slide, row in enumerate(rows):
             write_slide_files(home, row, number_of_slide)
             write_labels_and_pixels(home, dataset, row, 64)
         images = contents.sample_slides([row["image"] for row in rows], at_most=40, master_seed=1)
-        if dataset == "demo":
-            paths = [
-                add(
-                    home / f"figures/slides/{image}.jpg",
-                    section="slides",
-                    rule="draw_slide_tiles",
-                    slide=image,
-                    **place,
-                )
-                for image in images
-            ]
-            described = [str(home / f"slides/{image}.json") for image in images]
-            for image, description, path in zip(images, described, paths, strict=True):
-                overlay, grid = home / f"tissue/{image}.jpg", home / f"tiles/{image}.h5"
-                pictures.draw_slide(overlay=overlay, grid=grid, description=description, figure=path)
-            descriptions += described
-            descriptions_of += [dataset] * len(described)
-        paths = [
-            add(
-                home / f"figures/{task}/tiles-{n}.jpg",
-                **{"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **place},
-            )
-            for n, name in enumerate(classes)
-        ]
+        for image in images if dataset == "demo" else ():
+            of = {"dataset": dataset, "slide": image}
+            path = figure(home / f"figures/slides/{image}.jpg", "draw_slide_tiles", "slides", **of)
+            description = Entry(str(home / f"slides/{image}.json"), "inspect_slide", "slides", "description", **of)
+            described.append(description)
+            overlay, grid = home / f"tissue/{image}.jpg", home / f"tiles/{image}.h5"
+            pictures.draw_slide(overlay=overlay, grid=grid, description=description.path, figure=path)
         labels = [str(home / f"labels/{task}/{image}.tsv") for image in images]
-        for name, path in zip(classes, paths, strict=True):
+        for number_of_class, name in enumerate(classes):
+            path = home / f"figures/{task}/tiles-{number_of_class}.jpg"
             pictures.draw_tiles(
                 pixels=[home / f"pixels/64/{image}.h5" for image in images],
                 label_files=labels,
-                figure=path,
+                figure=figure(path, "draw_tiles", "tiles", dataset=dataset, task=task, class_name=name),
                 class_name=name,
                 per_class=12,
                 master_seed=1,
             )
         for split in splits:
-            key = {**place, "task": task, "split": split}
+            key = {"dataset": dataset, "task": task, "split": split}
             for seed in seeds:
                 write_split(home / f"splits/{split}/{seed}.tsv", rows, SPLITS[split]["unit"])
                 counts = home / f"splits/{split}/{seed}.{task}.counts.tsv"
                 split_counts.count(
                     split_file=home / f"splits/{split}/{seed}.tsv", label_files=labels, counts=counts, classes=classes
                 )
-                counts_files.append(str(counts))
-                counts_of.append({**key, "seed": str(seed)})
-                path = add(
-                    home / f"figures/{task}/{split}/{seed}-split.svg",
-                    section="splits",
-                    rule="draw_splits",
-                    seed=str(seed),
-                    **key,
-                )
-                figures.draw_splits(counts=counts, figure=path)
-            path = add(study_folder / f"figures/{dataset}-{split}.svg", section="scores", rule="draw_scores", **key)
+                counted.append(Entry(str(counts), "count_split", "splits", "counts", seed=seed, **key))
+                path = home / f"figures/{task}/{split}/{seed}-split.svg"
+                figures.draw_splits(counts=counts, figure=figure(path, "draw_splits", "splits", seed=seed, **key))
+            path = figure(study_folder / f"figures/{dataset}-{split}.svg", "draw_scores", "scores", **key)
             score_figures.draw_scores(scores=scores, figure=path, metric="balanced_accuracy", **key)
-            confusions, paths = [], []
+            confusions, paths, models = [], [], []
             for features, classifier, weights in METHODS:
                 for seed in seeds:
                     model = home / f"models/{task}/{split}/{seed}/{features}/{classifier}"
+                    of = {**key, "seed": seed, "features": features, "classifier": classifier}
                     write_confusion(model / "confusion.tsv", classes, dataset, split, features, seed)
-                    untrained = "untrained" in weights
                     write_predictions(
                         model / "predictions.h5",
-                        **{**key, "seed": seed, "features": features, "classifier": classifier},
-                        untrained=untrained,
+                        **of,
+                        untrained="untrained" in weights,
                         chosen={"C": 0.01},
                         classes=classes,
                     )
-                    predictions.append(str(model / "predictions.h5"))
-                    confusions.append(model / "confusion.tsv")
-                    paths.append(
-                        add(
-                            model / "confusion.svg",
-                            section="confusion",
-                            rule="draw_confusion",
-                            method=f"{features}+{classifier}",
-                            seed=str(seed),
-                            **key,
-                        )
+                    models.append(
+                        Entry(str(model / "predictions.h5"), "train_classifier", "asked", "predictions", **of)
                     )
-            of_split = predictions[-len(paths) :]
-            score_figures.draw_confusion(confusions=confusions, predictions=of_split, figures=paths)
+                    confusions.append(model / "confusion.tsv")
+                    paths.append(figure(model / "confusion.svg", "draw_confusion", "confusion", **of))
+            predicted += models
+            files = [entry.path for entry in models]
+            score_figures.draw_confusion(confusions=confusions, predictions=files, figures=paths)
     compared, charts, heard = comparison_factory.write_all(study_folder, splits=splits)
     trained, of_training = learning_factory.write_chapter(
         study_folder, datasets=[("nuclei", TASKS["nuclei"])], split=splits[0]
     )
-    compared += trained
     names = {f"s{place:02d}": name for place, name in enumerate(slide_names(7))}
     units = {split: SPLITS[split]["unit"] for split in splits}
     of_maps, mapped, indexes = map_factory.write_chapter(
         study_folder / "of-maps", dataset="demo", names=names, splits=units
     )
-    compared += of_maps
-    for path, fields in (*charts, *of_training, *mapped):
-        add(path, **fields)
     study = {
         "name": "everything",
         "datasets": datasets,
@@ -395,19 +377,12 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         "seeds": list(seeds),
     }
     tree.arguments = {
-        "scores": str(scores),
-        "slides_tables": tables,
-        "split_counts": counts_files,
-        "descriptions": descriptions,
-        "predictions": predictions,
-        "figures": drawn,
+        "entries": (
+            Entry(str(scores), "collect_scores", "scores", "scores"),
+            *(*cohorts, *counted, *drawn, *charts, *of_training, *mapped),
+            *(*compared, *trained, *of_maps, *heard, *indexes, *described, *predicted),
+        ),
         "page": str(study_folder / "report.html"),
-        "datasets": datasets,
-        "split_counts_of": counts_of,
-        "descriptions_of": descriptions_of,
-        "figures_of": about,
-        "rules": RULES,
-        "study": study,
         "config": {
             "datasets": {"demo": {"kind": "slides"}, "nuclei": {"kind": "points"}},
             "study": study,
@@ -417,12 +392,7 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
         },
         "metric": "balanced_accuracy",
         "code_version": "0.1.0, 3fb3da0",
-        "tables": [str(path) for path, _ in compared],
-        "tables_of": [fields for _, fields in compared],
-        "friedman": [str(path) for path, _ in heard],
-        "friedman_of": [fields for _, fields in heard],
-        "trained": learning_factory.described(),
-        "maps": [str(path) for path in indexes],
+        "trained": learning_factory.trained(),
         "map_methods": map_factory.described(),
     }
     write_benchmarks(folder / "benchmarks/demo")
@@ -432,16 +402,14 @@ def make_tree(folder: Path, *, seeds: tuple[int, ...] = (1,)) -> Tree:
     method_costs = comparison_factory.write_method_costs(study_folder / "method_costs.csv")
     method_cost_figure.draw_method_costs(table=method_costs, figure=study_folder / "figures/method_costs.svg")
     tree.run_arguments = {
-        "cost": str(cost),
-        "method_costs": str(method_costs),
-        "figures": [str(study_folder / f"figures/{name}.svg") for name in ("cost", "method_costs")],
+        "entries": (
+            Entry(str(cost), "collect_costs", "cost", "cost"),
+            Entry(str(study_folder / "figures/cost.svg"), "draw_cost", "cost", "cost"),
+            Entry(str(method_costs), "cost_methods", "methods", "costs"),
+            Entry(str(study_folder / "figures/method_costs.svg"), "draw_method_costs", "methods", "costs"),
+        ),
         "page": str(study_folder / "run.html"),
-        "figures_of": [
-            {"section": "cost", "rule": "draw_cost"},
-            {"section": "method_costs", "rule": "draw_method_costs"},
-        ],
-        "rules": RULES,
-        "study": study,
+        "study": "everything",
         "code_version": "0.1.0, 3fb3da0",
     }
     return tree

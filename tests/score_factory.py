@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from histotransfer import store
+from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import scores
 
 
@@ -31,3 +32,9 @@ def write_scores(folder, values, *, classes=("x", "y", "z"), two=("x", "y"), bin
     path = folder / "scores.tsv"
     store.write_table(path, (*scores.FACTOR_COLUMNS, *scores.SCORE_COLUMNS), rows)
     return str(path)
+
+
+def factors(method="f+c", *, dataset="d", task="t", split="s", seed=1):
+    """Return what a model of a method, or of a feature set alone, is of."""
+    features, _, classifier = method.partition("+")
+    return Factors(dataset, task, split, Draw(seed), features, classifier)

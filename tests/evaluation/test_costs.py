@@ -11,22 +11,21 @@ from score_factory import write_scores
 
 from histotransfer import provenance, store
 from histotransfer.evaluation import costs
+from histotransfer.feature_kinds import Source
+from histotransfer.settings import DatasetParts, Fit, MethodParts, NetworkTraining
 
-LAST, INNER = {"network": "net", "layer": None}, {"network": "net", "layer": "inner"}
+LAST, INNER = Source("net"), Source("net", "inner")
+FITTED = (Fit("train_classifier", "svm"),)
 METHODS = {
-    "last+svm": {"sources": [LAST], "selection": False, "choice": []},
-    "inner+svm": {"sources": [INNER], "selection": False, "choice": []},
-    "two+svm": {"sources": [LAST, {"network": "other", "layer": None}], "selection": True, "choice": []},
-    "best+svm": {"sources": [LAST, INNER], "selection": False, "choice": ["last", "inner"]},
-    "windows+et": {"sources": [], "selection": False, "choice": []},
+    "last+svm": MethodParts("last", "svm", (LAST,), fitted=FITTED),
+    "inner+svm": MethodParts("inner", "svm", (INNER,), fitted=FITTED),
+    "two+svm": MethodParts("two", "svm", (LAST, Source("other")), selection=True, fitted=FITTED),
+    "best+svm": MethodParts(
+        "best", "svm", (LAST, INNER), choice=("last", "inner"), fitted=(Fit("choose_layer", "svm"),)
+    ),
+    "windows+et": MethodParts("windows", "et", fitted=(Fit("train_classifier", "et"),)),
 }
-METHODS = {
-    name: {"trained": [], "cell_px": None}
-    | {"fitted": [("choose_layer" if of["choice"] else "train_classifier", name.split("+")[1])]}
-    | dict(zip(("features", "classifier"), name.split("+"), strict=True), **of)
-    for name, of in METHODS.items()
-}
-DATASETS = {"d": {"tasks": ["t"], "shards": ["shard-0", "shard-1"], "parts": ["one", "two"]}}
+DATASETS = {"d": DatasetParts(("t",), ("shard-0", "shard-1"), ("one", "two"))}
 RUN = "t/s/1"
 
 
@@ -197,12 +196,10 @@ def test_a_trained_network_costs_its_training_and_what_it_begins_on(folder):
     put(folder, f"results/d/models/{RUN}/tuned/softmax/history.tsv", 5)
     put(folder, f"results/d/heads/{RUN}/tuned/head.keras", 100)
     put(folder, f"results/d/models/{RUN}/tuned/svm/model.skops", 1)
-    trained = [{"network": "tuned", "start": "net", "rules": ["train_head", "train_network"]}]
-    both = {"features": "tuned", "selection": False, "choice": [], "trained": trained, "cell_px": None}
-    tuned = [{"network": "tuned", "layer": None}]
+    trained = (NetworkTraining("tuned", "net", ("train_head", "train_network")),)
     methods = {
-        "tuned+softmax": {**both, "classifier": "softmax", "sources": [], "fitted": []},
-        "tuned+svm": {**both, "classifier": "svm", "sources": tuned, "fitted": [("train_classifier", "svm")]},
+        "tuned+softmax": MethodParts("tuned", "softmax", trained=trained),
+        "tuned+svm": MethodParts("tuned", "svm", (Source("tuned"),), fitted=FITTED, trained=trained),
     }
     values = {("d", "t"): {"tuned+softmax": [0.9], "tuned+svm": [0.8]}}
     rows = of_methods(folder, methods=methods, values=values, gpus=1)
@@ -223,11 +220,10 @@ def test_a_segmentation_network_costs_what_it_begins_with_and_the_pictures_of_th
         benchmark(folder, f"d/{rule}/{RUN}/picture/{classifier}.tsv", cpu=cpu, s=7)
         put(folder, f"results/d/models/{RUN}/picture/{classifier}/model.keras", cpu)
     put(folder, f"results/d/models/{RUN}/picture/both/extractor.keras", 5)
-    one = {"features": "picture", "sources": [], "selection": False, "choice": [], "trained": [], "cell_px": 8}
-    start = ("train_unet", "unet")
+    start = Fit("train_unet", "unet")
     methods = {
-        "picture+unet": {**one, "classifier": "unet", "fitted": [start]},
-        "picture+both": {**one, "classifier": "both", "fitted": [start, ("train_end_to_end", "both")]},
+        "picture+unet": MethodParts("picture", "unet", cell_px=8, fitted=(start,)),
+        "picture+both": MethodParts("picture", "both", cell_px=8, fitted=(start, Fit("train_end_to_end", "both"))),
     }
     rows = of_methods(folder, methods=methods, values={("d", "t"): {name: [0.5] for name in methods}}, gpus=1)
     assert [float(row["cpu_seconds"]) for row in rows.values()] == [2 + 3 + 10, 2 + 3 + 10 + 100]

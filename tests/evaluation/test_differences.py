@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from histotransfer import predictions, seeds, store
-from histotransfer.evaluation import differences
+from histotransfer.evaluation import differences, resampling
 
 
 def write(
@@ -227,7 +227,7 @@ def test_chunks_change_nothing(tmp_path, monkeypatch, classes):
     rows = simulated("pqrstuvw", classes=classes)
     files = [write(tmp_path, name, of, classes=classes) for name, of in rows.items()]
     whole = compare(tmp_path, files)
-    monkeypatch.setattr(differences, "_CHUNK", 7 * 48)
+    monkeypatch.setattr(resampling, "_CHUNK", 7 * 48)
     assert compare(tmp_path, files) == whole
 
 

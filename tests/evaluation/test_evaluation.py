@@ -7,6 +7,7 @@ import pytest
 import sklearn.metrics as reference
 
 from histotransfer import predictions, store
+from histotransfer.evaluation import resampling
 from histotransfer.evaluation import scores as evaluation_scores
 from histotransfer.evaluation.scores import collect
 
@@ -185,7 +186,7 @@ def test_chunks_change_nothing(tmp_path, monkeypatch):
     path = write(tmp_path, noisy(12, 5), classes=("a", "b", "c"))
     score(tmp_path, path)
     text = (tmp_path / "scores.tsv").read_bytes()
-    monkeypatch.setattr(evaluation_scores, "_CHUNK", 7 * 60)
+    monkeypatch.setattr(resampling, "_CHUNK", 7 * 60)
     score(tmp_path, path)
     assert (tmp_path / "scores.tsv").read_bytes() == text
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from score_factory import factors
 
 from histotransfer import store
 from histotransfer.classifiers import cross_validation
@@ -142,9 +143,9 @@ def test_the_curve_has_test_and_validation_scores_and_how_often_a_layer_was_chos
         scores=tmp_path / "scores.tsv",
         layer_tunings=[run / "tuning.tsv" for run in runs],
         layer_predictions=[run / "predictions.h5" for run in runs],
-        layer_runs=[{"dataset": "d", "task": "t", "seed": s, "layer": layer} for s in (1, 2) for layer in LAYERS],
+        layer_runs=[factors(f"inner.{layer}+svm", seed=seed) for seed in (1, 2) for layer in LAYERS],
         choices=[run / "predictions.h5" for run in choices],
-        choice_runs=[{"dataset": "d", "task": "t", "seed": seed} for seed in (1, 2)],
+        choice_runs=[factors("inner+svm", seed=seed) for seed in (1, 2)],
         table=tmp_path / "layers.csv",
         layers={layer: f"inner.{layer}" for layer in LAYERS},
         classifier="svm",

@@ -7,14 +7,16 @@ import pytest
 from learning_factory import write_curve, write_history, write_predictions
 
 from histotransfer import store
+from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import learning_curves
+from histotransfer.settings import TrainedModel
 
 RIGHT, WRONG = ("epithelial", "epithelial"), ("epithelial", "fibroblast")
 
 
-def of(seed=1, **changes):
-    made = {"dataset": "nuclei", "task": "cell-type", "network": "fine", "seed": seed, "architecture": "VGG16"}
-    return made | {"start": "vgg16", "recipe": "bayramoglu2016", "transfer": True} | changes
+def of(seed=1):
+    factors = Factors("nuclei", "cell-type", "by-image", Draw(seed), "fine", "softmax")
+    return TrainedModel(factors, "fine", "VGG16", start="vgg16", recipe="bayramoglu2016", transfer=True)
 
 
 def tabulate(folder, networks, of_each, split="by-image"):
@@ -23,10 +25,10 @@ def tabulate(folder, networks, of_each, split="by-image"):
     for number, (history, curve, pairs, said) in enumerate(networks):
         paths["histories"].append(str(write_history(folder / f"{number}.history.tsv", history)))
         paths["curves"].append(str(write_curve(folder / f"{number}.curve.tsv", curve)))
-        about = {"features": of_each[number]["network"], "seed": of_each[number]["seed"], **said}
+        about = {"features": of_each[number].network, "seed": of_each[number].factors.seed, **said}
         paths["predictions"].append(str(write_predictions(folder / f"{number}.h5", pairs, **about)))
     written = {name: folder / f"{name}.csv" for name in ("epochs", "steps", "table")}
-    learning_curves.tabulate(**paths, of=of_each, split=split, **written)
+    learning_curves.tabulate(**paths, trainings=of_each, split=split, **written)
     return {name: store.read_csv(path) for name, path in written.items()}
 
 
@@ -96,9 +98,9 @@ def test_files_that_do_not_belong_together_are_errors(tmp_path):
         tabulate(tmp_path, [(HISTORY, CURVE, [RIGHT], {"kept_epoch": 7})], [of()])
     with pytest.raises(ValueError, match="a trained network has an epoch; found none"):
         tabulate(tmp_path, [([], CURVE, [RIGHT], {})], [of()])
-    with pytest.raises(ValueError, match="found 1 histories, 0 curves, 0 predictions, 0 of"):
+    with pytest.raises(ValueError, match="found 1 histories, 0 curves, 0 predictions, 0 trainings"):
         learning_curves.tabulate(
-            histories=["a"], curves=[], predictions=[], of=[], epochs="e", steps="s", table="t", split="s"
+            histories=["a"], curves=[], predictions=[], trainings=[], epochs="e", steps="s", table="t", split="s"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cohort_factory
 import numpy as np
 import pytest
+from score_factory import factors
 
 from histotransfer import predictions, store
 from histotransfer.classifiers import elimination, fitting
@@ -21,9 +22,9 @@ def write(folder, name, order, importances, k_min, *, scores=(0.5, 0.9, 0.8), si
     return str(folder / f"{name}.h5")
 
 
-def tabulate(folder, subsets, of):
+def tabulate(folder, subsets, runs):
     paths = {name: str(folder / f"{name}.csv") for name in ("pairs", "common", "kept")}
-    overlap.tabulate(subsets=subsets, of=of, **paths)
+    overlap.tabulate(subsets=subsets, runs=runs, **paths)
     return {name: store.read_csv(path) for name, path in paths.items()}
 
 
@@ -34,8 +35,7 @@ def test_what_selections_have_in_common(tmp_path):
         write(tmp_path, "c", [3, 0, 2, 4, 1], [0.2, 0.3, 0.1, 0.35, 0.05], 5, scores=(0.2, 0.5, 0.7)),
     ]
     tasks = [("d", "t"), ("d", "u"), ("e", "t")]
-    of = [{"features": "net", "dataset": d, "task": t, "split": "s", "seed": 1} for d, t in tasks]
-    found = tabulate(tmp_path, subsets, of)
+    found = tabulate(tmp_path, subsets, [factors("net", dataset=d, task=t) for d, t in tasks])
     said = {"features": "net", "seed": "1"}
     assert found["pairs"] == [
         # {0, 2, 4} and {0}: one in common; by chance 3 x 1 / 5
@@ -64,13 +64,13 @@ def test_what_selections_have_in_common(tmp_path):
 def test_seeds_and_feature_sets_are_compared_with_their_own(tmp_path):
     one = write(tmp_path, "a", [0, 1, 2, 3, 4], [0.4, 0.3, 0.2, 0.1, 0.0], 1)
     other = write(tmp_path, "b", [2, 1, 0, 3, 4], [0.0, 0.1, 0.4, 0.3, 0.2], 1)
-    of = [
-        {"features": features, "dataset": dataset, "task": "t", "seed": seed}
+    runs = [
+        factors(features, dataset=dataset, seed=seed)
         for features in ("net", "wide")
         for seed in (1, 2)
         for dataset in ("d", "e")
     ]
-    found = tabulate(tmp_path, [one, other] * 4, of)
+    found = tabulate(tmp_path, [one, other] * 4, runs)
     assert [(row["features"], row["seed"], row["common"]) for row in found["pairs"]] == [
         ("net", "1", "0"),
         ("net", "2", "0"),
@@ -79,11 +79,11 @@ def test_seeds_and_feature_sets_are_compared_with_their_own(tmp_path):
     ]
     # places: 1 2 3 4 5 and 5 4 1 2 3, so feature 2 is the first that both have
     assert {(row["k"], row["share"]) for row in found["common"]} == {("3", "0.6")}
-    alone = tabulate(tmp_path, [one], of[:1])
+    alone = tabulate(tmp_path, [one], runs[:1])
     assert (alone["pairs"], alone["common"], len(alone["kept"])) == ([], [], 1)
     longer = write(tmp_path, "c", range(6), [0] * 6, 1, n=6)
     with pytest.raises(ValueError, match=r"c\.h5: overlaps are those of the same features, .*5\]\]; found .*6\]\]"):
-        tabulate(tmp_path, [one, longer], of[:2])
+        tabulate(tmp_path, [one, longer], runs[:2])
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,8 @@ def test_curves_are_averaged_over_the_seeds_that_have_a_size(tmp_path):
         curve("b", [(1, 0.25), (3, 0.5), (4, 0.5)], 4),
         curve("c", [(1, 0.5), (4, None)], 1),
     ]
-    of = [{"dataset": "d", "task": "t", "seed": 1}, {"dataset": "d", "task": "t", "seed": 2}]
-    of.append({"dataset": "e", "task": "t", "seed": 1})
-    overlap.curve(curves=curves, of=of, table=str(tmp_path / "t.csv"))
+    runs = [factors(seed=1), factors(seed=2), factors(dataset="e")]
+    overlap.curve(curves=curves, runs=runs, table=str(tmp_path / "t.csv"))
     assert [list(row.values()) for row in store.read_csv(tmp_path / "t.csv")] == [
         ["d", "t", "1", "0.25", "0.375", "2", "0"],
         ["d", "t", "2", "0.5", "0.75", "1", "1"],
@@ -154,7 +153,7 @@ def merged(tmp_path):
     """Forests on two seeds' features of two networks, of which the first brings all information."""
     random = np.random.default_rng(0)
     y = np.arange(60) % 2
-    paths = {"models": [], "predictions": [], "of": []}
+    paths = {"models": [], "predictions": [], "runs": []}
     for seed in (1, 2):
         x = random.standard_normal((60, 8)).astype(np.float32)
         x[:, 1] += 9 * y
@@ -166,7 +165,7 @@ def merged(tmp_path):
         write_attributes(predicted)
         paths["models"].append(model)
         paths["predictions"].append(predicted)
-        paths["of"].append({"dataset": "d", "task": "t", "seed": seed})
+        paths["runs"].append(factors(seed=seed))
     return paths
 
 

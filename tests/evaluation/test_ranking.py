@@ -175,6 +175,24 @@ def test_oracle_and_chosen_by_hand(tmp_path):
     assert alone["chosen_methods"] == "c+et (3 of 3 seeds)"
 
 
+def test_scores_of_untrained_networks_are_marked(tmp_path):
+    # b is best on the test set; validation takes a, and of b and c nothing
+    values = {("d1", "t"): {"a+svm": [0.5], "b+svm": [0.8], "c+et": [0.1]}}
+    files = [
+        write_predictions(tmp_path, "a+svm", 1, folds=BETTER),
+        *(write_predictions(tmp_path, name, 1, folds=None) for name in ("b+svm", "c+et")),
+    ]
+    strategies = {"all": ["a+svm", "b+svm"], "none": ["b+svm", "c+et"]}
+    for untrained, marks in (
+        ((), [("no", "no"), ("no", "")]),
+        (("a+svm",), [("no", "yes"), ("no", "")]),
+        (("b+svm",), [("yes", "no"), ("yes", "")]),
+    ):
+        scores = write_scores(tmp_path, values, untrained=untrained)
+        rows = tabulate(tmp_path, scores, files, strategies)
+        assert [(row["oracle_untrained"], row["chosen_untrained"]) for row in rows] == marks
+
+
 def test_validation_score_is_the_tasks_metric_in_the_folds_that_define_it(tmp_path):
     def out_of_fold(folds, classes):
         path = write_predictions(tmp_path, "a+svm", 1, folds=folds, classes=classes)

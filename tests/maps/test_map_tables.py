@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from score_factory import factors
 
 from histotransfer import store
 from histotransfer.evaluation.scores import FACTOR_COLUMNS, SCORE_COLUMNS
@@ -115,25 +116,25 @@ def test_canvases_stand_once_for_runs_that_agree(tmp_path):
     same = ("a", 1, 30, 32, 0), ("a", 2, 300, 32, 14)
     paths = [write_canvases(tmp_path / f"{k}.tsv", *same) for k in (1, 2)]
     paths.append(write_canvases(tmp_path / "3.tsv", same[0], ("a", 2, 300, 64, 0)))
-    of = [{"dataset": "d", "method": method} for method in ("vectors+unet", "vectors+unet", "vectors+deep")]
-    map_tables.tabulate_canvases(canvases=paths, of=of, table=str(tmp_path / "c.csv"))
+    runs = [factors(method) for method in ("vectors+unet", "vectors+unet", "vectors+deep")]
+    map_tables.tabulate_canvases(canvases=paths, runs=runs, table=str(tmp_path / "c.csv"))
     assert [tuple(row.values()) for row in store.read_csv(tmp_path / "c.csv")] == [
         ("d", "a", "1", "30", "32", "0", "vectors+unet, vectors+deep"),
         ("d", "a", "2", "300", "32", "14", "vectors+unet"),
         ("d", "a", "2", "300", "64", "0", "vectors+deep"),
     ]
     with pytest.raises(ValueError, match="each table must be told what it is of; found 3 tables and 2 descriptions"):
-        map_tables.tabulate_canvases(canvases=paths, of=of[:2], table=str(tmp_path / "c.csv"))
+        map_tables.tabulate_canvases(canvases=paths, runs=runs[:2], table=str(tmp_path / "c.csv"))
 
 
 def test_moved_says_what_each_row_is_of(tmp_path):
     row = {"epoch": 1, "group": "extractor", "weights": 200, "steps": 4, "step_mean": 0.01, "step_least": 0.0}
     store.write_table(tmp_path / "m.tsv", map_tables.MOVED_COLUMNS, [row | {"step_most": 0.03, "since_start": 0.02}])
-    of = [{"dataset": "d", "task": "t", "seed": 7, "method": "vectors+end-to-end"}]
-    map_tables.tabulate_moved(moved=[str(tmp_path / "m.tsv")], of=of, table=str(tmp_path / "m.csv"))
+    runs = [factors("vectors+end-to-end", seed=7)]
+    map_tables.tabulate_moved(moved=[str(tmp_path / "m.tsv")], runs=runs, table=str(tmp_path / "m.csv"))
     [found] = store.read_csv(tmp_path / "m.csv")
     of_row = ("1", "extractor", "200", "4", "0.01", "0.0", "0.03", "0.02")
     assert tuple(found.values()) == ("d", "t", "7", "vectors+end-to-end", *of_row)
     store.write_table(tmp_path / "m.tsv", ("epoch", "group"), [{"epoch": 1, "group": "unet"}])
     with pytest.raises(ValueError, match=r"m\.tsv: column weights, steps, .* is missing; found epoch, group"):
-        map_tables.tabulate_moved(moved=[str(tmp_path / "m.tsv")], of=of, table=str(tmp_path / "m.csv"))
+        map_tables.tabulate_moved(moved=[str(tmp_path / "m.tsv")], runs=runs, table=str(tmp_path / "m.csv"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
@@ -14,8 +15,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from histotransfer import predictions, store
 from histotransfer.cohort import cohort, splits
+from histotransfer.definitions import Draw, Factors
 from histotransfer.figures import score_figures
-from histotransfer.maps import staging
+from histotransfer.maps import pn_stages, staging, staging_tables
+from histotransfer.settings import Staging
 
 NEG, ITC, MICRO, MACRO = "negative", "itc", "micro", "macro"
 
@@ -46,8 +49,8 @@ NEG, ITC, MICRO, MACRO = "negative", "itc", "micro", "macro"
     ],
 )
 def test_stages_by_the_rule(classes, stage):
-    assert staging.pn_stage(classes) == stage
-    assert staging.pn_stage(classes[::-1]) == stage
+    assert pn_stages.pn_stage(classes) == stage
+    assert pn_stages.pn_stage(classes[::-1]) == stage
 
 
 @pytest.mark.parametrize(
@@ -61,11 +64,11 @@ def test_stages_by_the_rule(classes, stage):
 )
 def test_what_the_rule_does_not_cover(classes, match):
     with pytest.raises(ValueError, match=match):
-        staging.pn_stage(classes)
+        pn_stages.pn_stage(classes)
 
 
 def kappa(true, predicted, weights=None):
-    return staging.quadratic_kappa(np.array(true, dtype=int), np.array(predicted, dtype=int), weights)
+    return pn_stages.quadratic_kappa(np.array(true, dtype=int), np.array(predicted, dtype=int), weights)
 
 
 def test_kappa_by_hand():
@@ -107,23 +110,23 @@ def test_folds_hold_as_many_of_each_worst_class():
     classes_of = {
         f"{name}{k}": [NEG, worst[name]] for name, n in {"a": 9, "b": 3, "c": 5, "d": 6}.items() for k in range(n)
     }
-    found = staging.patient_folds(classes_of, folds=5, master_seed=1)
+    found = pn_stages.patient_folds(classes_of, folds=5, master_seed=1)
     assert sorted(Counter(found.values()).values()) == [4, 4, 5, 5, 5]
     for name in worst:
         per_fold = Counter(dict.fromkeys(range(5), 0))
         per_fold.update(fold for patient, fold in found.items() if patient[0] == name)
         assert max(per_fold.values()) - min(per_fold.values()) <= 1
     turned = dict(reversed(classes_of.items()))
-    assert staging.patient_folds(turned, folds=5, master_seed=1) == found
-    assert staging.patient_folds(classes_of, folds=5, master_seed=2) != found
+    assert pn_stages.patient_folds(turned, folds=5, master_seed=1) == found
+    assert pn_stages.patient_folds(classes_of, folds=5, master_seed=2) != found
 
 
 def test_too_few_patients_for_the_folds():
     four = {name: [NEG] for name in "abcd"}
     with pytest.raises(ValueError, match=r"by 5 folds takes as many patients with usable slides or more.*; found 4"):
-        staging.patient_folds(four, folds=5, master_seed=1)
+        pn_stages.patient_folds(four, folds=5, master_seed=1)
     with pytest.raises(ValueError, match="2 folds or more; found 1"):
-        staging.patient_folds(four, folds=1, master_seed=1)
+        pn_stages.patient_folds(four, folds=1, master_seed=1)
 
 
 #: Tiles of 0.1 mm, 24 x 24 of them a slide: lesions of one tile, of some, and of more than 2 mm.
@@ -226,15 +229,18 @@ class Cohort:
         """Stage the patients; return what the JSON says, the patients' and the slides' rows by name."""
         self.write()
         outputs = ("features", "slides", "patients", "slide_confusion", "patient_confusion")
+        files = {name: self.file(f"{name}.tsv") for name in outputs}
+        known = {field.name for field in fields(Staging)}
+        rest = {name: value for name, value in settings.items() if name not in known}
         staging.stage_patients(
             **{
                 **{"predictions": self.file("predictions.h5"), "slides_table": self.file("slides_table.tsv")},
-                **{"split_file": self.file("split.tsv"), "kappa": self.file("kappa.json")},
+                **{"split_file": self.file("split.tsv"), "metastases": self.metastases, "master_seed": 1},
                 "grids": [self.file(f"{image}.h5") for image in self.predicted],
-                **{name: self.file(f"{name}.tsv") for name in outputs},
-                "metastases": self.metastases,
-                **{"dataset": "nodes", "task": "tumour", "split_name": "official", "split_seed": 1, "master_seed": 1},
-                **{"trees": 30, "bootstrap": 200, **settings},
+                "files": staging_tables.StagingFiles(kappa=self.file("kappa.json"), **files),
+                "factors": Factors("nodes", "tumour", "official", Draw(1)),
+                "staging": Staging(**{"trees": 30, **{name: settings[name] for name in settings.keys() & known}}),
+                **{"bootstrap": 200, **rest},
             }
         )
         said = store.read_json(self.file("kappa.json"))
@@ -251,7 +257,7 @@ def test_lesions_of_known_sizes_are_staged_right(tmp_path):
     assert said["kappa"]["low"] <= said["kappa"]["value"] <= said["kappa"]["high"]
     assert (said["patients"], said["left_out"], said["slides"]) == (15, {}, 75)
     assert (said["patients_of_training"], said["patients_without_class"]) == (2, 0)
-    assert said["stages"] == dict.fromkeys(staging.STAGES, 3)
+    assert said["stages"] == dict.fromkeys(pn_stages.STAGES, 3)
     assert said["slide_classes"] == {NEG: 39, ITC: 12, MICRO: 15, MACRO: 9}
     # every slide of a patient is in the patient's fold, and in no other
     for patient in patients:
@@ -259,8 +265,8 @@ def test_lesions_of_known_sizes_are_staged_right(tmp_path):
     assert Counter(row["fold"] for row in slides.values()) == {str(fold): 15 for fold in range(5)}
     for patient, row in patients.items():
         of_patient = [one for one in slides.values() if one["patient"] == patient]
-        assert row["true"] == staging.pn_stage([one["true"] for one in of_patient])
-        assert row["predicted"] == staging.pn_stage([one["predicted"] for one in of_patient])
+        assert row["true"] == pn_stages.pn_stage([one["true"] for one in of_patient])
+        assert row["predicted"] == pn_stages.pn_stage([one["predicted"] for one in of_patient])
         assert (row["slides"], row["usable"], row["status"], row["reason"]) == ("5", "5", "staged", "")
 
 
@@ -282,7 +288,7 @@ def test_kappa_and_accuracy_are_those_of_the_tables(tmp_path):
     swapped = {f"p00-{k}": drawn.metastases[f"p12-{k}"] for k in range(5)}
     drawn.shown = {**drawn.metastases, **swapped}
     said, patients, slides = drawn.stage()
-    true, found = ([staging.STAGES.index(row[side]) for row in patients.values()] for side in ("true", "predicted"))
+    true, found = ([pn_stages.STAGES.index(row[side]) for row in patients.values()] for side in ("true", "predicted"))
     assert said["kappa"]["value"] == pytest.approx(cohen_kappa_score(true, found, weights="quadratic"))
     assert said["kappa"]["value"] < 0.95
     right = sum(row["true"] == row["predicted"] for row in slides.values())
@@ -345,7 +351,7 @@ def test_a_patient_with_a_missing_slide_is_not_staged(tmp_path):
     assert all((row["true"], row["predicted"]) == ("", "") for name, row in patients.items() if name in reasons)
     assert (patients["p03"]["slides"], patients["p03"]["usable"]) == ("5", "4")
     staged = [row for row in patients.values() if row["status"] == "staged"]
-    true, found = ([staging.STAGES.index(row[side]) for row in staged] for side in ("true", "predicted"))
+    true, found = ([pn_stages.STAGES.index(row[side]) for row in staged] for side in ("true", "predicted"))
     assert said["kappa"]["value"] == pytest.approx(cohen_kappa_score(true, found, weights="quadratic"))
     # their other slides are still predicted: what is missing is a node, not a map
     assert said["slides"] == 75 - 5
@@ -496,7 +502,7 @@ def test_the_table_of_several_methods(tmp_path):
     said = [one.stage()[0], other.stage()[0]]
     table, left_out = str(tmp_path / "stages.csv"), str(tmp_path / "left_out.csv")
     kappas = [one.file("kappa.json"), other.file("kappa.json"), other.file("kappa.json")]
-    staging.collect(kappas=kappas[:2], table=table, left_out=left_out)
+    staging_tables.collect(kappas=kappas[:2], table=table, left_out=left_out)
     rows = store.read_csv(table)
     assert [(row["features"], row["classifier"], row["untrained"]) for row in rows] == [
         ("extractor", "softmax", "no"),
@@ -507,7 +513,7 @@ def test_the_table_of_several_methods(tmp_path):
     assert float(rows[1]["low"]) == said[0]["kappa"]["low"]
     assert float(rows[0]["slide_high"]) == said[1]["slide_accuracy"]["high"]
     assert rows[0]["seed"] == "1"
-    staging.collect(kappas=kappas, table=table, left_out=left_out)
+    staging_tables.collect(kappas=kappas, table=table, left_out=left_out)
     assert store.read_csv(left_out) == [
         {
             **{"dataset": "nodes", "task": "tumour", "split": "official", "patient": "p00", "runs": "2"},

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from learning_factory import phase, recipe, start
 
+from histotransfer.definitions import Recipe
+from histotransfer.networks.specification import NetworkSpec
+from histotransfer.plain_data import made
 from histotransfer.report import recipe_words
+from histotransfer.study.trained import TrainedNetwork
 
 
 def words(start_of=None, **changes):
-    return dict(recipe_words.describe(start_of or start(), "mobilenetv2", recipe(**changes)))
+    network = TrainedNetwork(
+        "tuned", "mobilenetv2", made(NetworkSpec, start_of or start()), made(Recipe, recipe(**changes))
+    )
+    return dict(recipe_words.describe(network))
 
 
 def test_mormonts_fine_tuning():

@@ -13,9 +13,11 @@ import report_factory
 from report_factory import EMOJI, LONG, SCRIPT
 
 from histotransfer import store
-from histotransfer.evaluation import compared_tables
+from histotransfer.amounts import duration
+from histotransfer.evaluation import compared_tables, ranking
 from histotransfer.figures import layer_figures, method_cost_figure, rank_figures
-from histotransfer.report import pages
+from histotransfer.report import chapters, pages, run_page
+from histotransfer.report.entries import Entry, chosen
 
 
 class Page(HTMLParser):
@@ -52,7 +54,7 @@ class Page(HTMLParser):
 def tree(tmp_path_factory) -> report_factory.Tree:
     made = report_factory.make_tree(tmp_path_factory.mktemp("tree"))
     pages.write_report(**made.arguments)
-    pages.write_run_page(**made.run_arguments)
+    run_page.write_run_page(**made.run_arguments)
     return made
 
 
@@ -63,10 +65,11 @@ def page(tree) -> Page:
 
 @pytest.fixture
 def write(tree, tmp_path):
-    """Write the page anew with some arguments changed."""
+    """Write the page anew with some entries in place of those of their kind, and some arguments changed."""
 
-    def written(**changed) -> Page:
-        arguments = {**tree.arguments, "page": tmp_path / "report.html", **changed}
+    def written(*instead: Entry, **changed) -> Page:
+        entries = report_factory.replaced(tree.arguments["entries"], *instead)
+        arguments = {**tree.arguments, "entries": entries, "page": tmp_path / "report.html", **changed}
         pages.write_report(**arguments)
         return Page(arguments["page"])
 
@@ -78,6 +81,15 @@ def scores(tmp_path: Path, methods: list[tuple[str, str, str]], splits: list[str
     rows = report_factory.score_rows(["demo"], splits, methods, list(seeds))
     store.write_table(path, report_factory.SCORE_COLUMNS, rows)
     return path
+
+
+def scored(path: Path) -> Entry:
+    """The study's table of scores."""
+    return Entry(str(path), "collect_scores", "scores", "scores")
+
+
+def without_tables(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    return tuple(entry for entry in entries if not entry.is_table)
 
 
 class TestOneFile:
@@ -112,18 +124,24 @@ class TestOneFile:
     def test_every_figure_and_table_names_its_file_and_rule(self, page, tree):
         listed = page.text("table.stack")
         captions = page.text("figcaption")
-        for path, about in zip(tree.arguments["figures"], tree.arguments["figures_of"], strict=True):
-            assert path in captions
-            assert path in listed
-            assert about["rule"] in listed
-        for name in ("slides_tables", "split_counts", "predictions", "descriptions"):
-            assert all(path in listed for path in tree.arguments[name])
+        for figure in tree.figures:
+            assert figure.path in captions
+            assert figure.path in listed
+            assert figure.rule in listed
+        for entry in tree.arguments["entries"]:
+            assert f"{entry.path} {entry.rule} " in listed
 
-    def test_lists_that_go_together_must_be_equally_long(self, write):
-        with pytest.raises(ValueError, match="figures and figures_of go together; found 0 and"):
-            write(figures=[])
-        with pytest.raises(ValueError, match="slides_tables and datasets go together; found 0 and 2"):
-            write(slides_tables=[])
+    def test_a_file_behind_the_page_must_be_an_input_of_its_rule(self, tree, write):
+        paths = [entry.path for entry in tree.arguments["entries"]]
+        write(files=paths)
+        with pytest.raises(ValueError, match=f"must be an input of its rule; found {re.escape(paths[-1])}$"):
+            write(files=paths[:-1])
+
+    def test_the_page_needs_one_table_of_scores(self, tree, write):
+        with pytest.raises(ValueError, match="a page needs one file of scores/scores; found 0"):
+            write(entries=tree.arguments["entries"][1:])
+        with pytest.raises(ValueError, match="a page needs one file of scores/scores; found 2"):
+            write(entries=(tree.arguments["entries"][0], *tree.arguments["entries"]))
 
 
 class TestWhatIsSaidFirst:
@@ -140,15 +158,19 @@ class TestWhatIsSaidFirst:
         assert len(headings) == 8
         assert {badge for _, badge in headings} == {'<span class="badge">split by tile, not by patient</span>'}
 
-    def test_nothing_is_said_where_patients_are_held_apart_and_networks_trained(self, tmp_path, write):
-        found = scores(tmp_path, [("resnet50", "svm", "imagenet")], ["by-patient"])
-        written = write(scores=found, tables=[], tables_of=[])
+    def test_nothing_is_said_where_patients_are_held_apart_and_networks_trained(self, tree, tmp_path, write):
+        entries = report_factory.replaced(
+            without_tables(tree.arguments["entries"]),
+            scored(scores(tmp_path, [("resnet50", "svm", "imagenet")], ["by-patient"])),
+        )
+        written = write(entries=entries)
         assert written.text("div.banner") == ""
         assert "untrained" not in written.text("table.scores")
 
-    def test_every_number_of_an_untrained_network_is_marked(self, tmp_path, write):
+    def test_every_number_of_an_untrained_network_is_marked(self, tree, tmp_path, write):
         methods = [("resnet50", "svm", "imagenet"), ("mobilenet", "svm", "untrained")]
-        written = write(scores=scores(tmp_path, methods, ["by-patient"]), tables=[], tables_of=[])
+        instead = scored(scores(tmp_path, methods, ["by-patient"]))
+        written = write(entries=report_factory.replaced(without_tables(tree.arguments["entries"]), instead))
         source = written.source.replace("<wbr>", "")
         cells = re.findall(r"<td class=\"number\">(?:<b>)?0\.\d+.*?</td>", source)
         assert cells
@@ -169,7 +191,7 @@ class TestWhatIsSaidFirst:
                 value = {"a": 0.9, "b": 0.6}[row["features"]]
                 row |= {"value": value, "low": value - 0.2, "high": value + 0.05}
         store.write_table(path, report_factory.SCORE_COLUMNS, rows)
-        answer = write(scores=path).text("div.answer").replace("\N{NO-BREAK SPACE}", " ")
+        answer = write(scored(path)).text("div.answer").replace("\N{NO-BREAK SPACE}", " ")
         assert answer.startswith(
             "The highest balanced accuracy for tiles is 0.900 (95 % interval 0.700 to 0.950) by a+svm , on 6 patients "
             "held out. The interval of the other method lies below it."
@@ -183,16 +205,18 @@ class TestWhatIsSaidFirst:
             value = {1: 0.4, 2: 0.6}[row["seed"]]
             row |= {"value": value, "low": value - 0.1, "high": value + 0.1}
         store.write_table(path, report_factory.SCORE_COLUMNS, rows)
-        answer = write(scores=path).text("div.answer").replace("\N{NO-BREAK SPACE}", " ")
+        answer = write(scored(path)).text("div.answer").replace("\N{NO-BREAK SPACE}", " ")
         assert "0.500 (mean of 2 seeds; their 95 % intervals span 0.300 to 0.700)" in answer
 
 
 class TestManyMethods:
     def test_long_tables_are_folded_and_long_lists_counted(self, tree, tmp_path, write):
         methods = [(f"network-{n}", "svm", "imagenet" if n > 9 else "untrained") for n in range(30)]
-        found = scores(tmp_path, methods, ["by-patient"])
-        study = {**tree.arguments["study"], "methods": [f"{name}+svm" for name, _, _ in methods]}
-        written = write(scores=found, study=study, tables=[], tables_of=[])
+        instead = scored(scores(tmp_path, methods, ["by-patient"]))
+        config = tree.arguments["config"]
+        study = {**config["study"], "methods": [f"{name}+svm" for name, _, _ in methods]}
+        entries = report_factory.replaced(without_tables(tree.arguments["entries"]), instead)
+        written = write(entries=entries, config={**config, "study": study})
         summaries = written.text("summary")
         assert "The methods, 30 rows" in summaries
         assert "The table, 30 rows" in summaries
@@ -244,25 +268,25 @@ class TestContent:
     def test_the_files_are_listed_with_their_digests(self, page, tree):
         import hashlib
 
-        digest = hashlib.sha256(Path(tree.arguments["scores"]).read_bytes()).hexdigest()[:16]
-        assert (
-            f"{tree.arguments['scores']} collect_scores all scores of the study, with intervals {digest}"
-            in page.text("table.stack")
-        )
+        [path] = tree.paths("scores", "scores")[:1]
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+        listed = page.text("table.stack")
+        assert f"{path} collect_scores all scores of the study, with intervals {digest}" in listed
 
     def test_the_cost_page_says_what_each_method_costs(self, tree):
         run = Page(tree.run_arguments["page"])
         assert "What each method costs" in run.text("h2")
-        row = store.read_csv(tree.run_arguments["method_costs"])[-1]
-        time, memory = pages.duration(float(row["cpu_seconds"])), f"{float(row['peak_mb']) / 1024:.1f} GiB"
+        [costs] = [entry for entry in tree.run_arguments["entries"] if entry.is_table]
+        row = store.read_csv(costs.path)[-1]
+        time, memory = duration(float(row["cpu_seconds"])), f"{float(row['peak_mb']) / 1024:.1f} GiB"
         disk = f"{int(row['disk_bytes']) / 2**30:.1f} GiB"
         said = f"{row['method']} {float(row['score']):.3f} 1.0 {time} 0.0 s {memory} {disk} {row['shared_with']}"
         assert said in run.text("table.numbers")
         assert "not measured" in run.text("table.numbers")
 
     def test_without_costs_of_methods_there_is_no_such_chapter(self, tree, tmp_path):
-        arguments = {**tree.run_arguments, "page": tmp_path / "run.html", "method_costs": []}
-        pages.write_run_page(**arguments | {"figures": [], "figures_of": []})
+        entries = tree.run_arguments["entries"][:1]
+        run_page.write_run_page(**{**tree.run_arguments, "page": tmp_path / "run.html", "entries": entries})
         assert "What each method costs" not in Page(tmp_path / "run.html").text()
 
     def test_the_cost_page_sums_up(self, tree):
@@ -271,25 +295,15 @@ class TestContent:
         assert "extract_features 2 2 min 47 s" in run.text("table.scores")
         assert "script" not in {tag for tag, _ in run.elements}
 
-    @pytest.mark.parametrize(
-        ("seconds", "said"),
-        [
-            (0.04, "0.0 s"),
-            (59.9, "59.9 s"),
-            (59.96, "1 min 00 s"),
-            (125, "2 min 05 s"),
-            (3600, "1 h 00 min"),
-            (11250, "3 h 08 min"),
-        ],
-    )
-    def test_durations(self, seconds, said):
-        assert pages.duration(seconds) == said
+
+def table(path: Path, section: str, kind: str, **fields: str) -> Entry:
+    """One table of a chapter."""
+    return Entry(str(path), "some_rule", section, kind, **{"split": "by-patient", **fields})
 
 
-def entry(path: Path, section: str, kind: str, **fields: str) -> dict[str, list]:
-    """One table of a chapter, as `report.write_report` takes it."""
-    about = {"section": section, "kind": kind, "rule": "some_rule", "split": "by-patient", **fields}
-    return {"tables": [str(path)], "tables_of": [about]}
+def predicted(path: Path) -> Entry:
+    """The predictions of one model."""
+    return Entry(str(path), "train_classifier", "asked", "predictions")
 
 
 class TestChapters:
@@ -305,22 +319,13 @@ class TestChapters:
         assert "6 Scores 7 Every method 8 Last layer features 9 Best score" in headings
 
     def test_without_comparisons_there_is_no_chapter_of_them(self, tree, write):
-        figures = [
-            (path, about)
-            for path, about in zip(tree.arguments["figures"], tree.arguments["figures_of"], strict=True)
-            if "dataset" in about and about["section"] not in ("training", "maps", "annotations")
-        ]
-        written = write(
-            **{"tables": [], "tables_of": [], "friedman": [], "friedman_of": [], "maps": []},
-            figures=[path for path, _ in figures],
-            figures_of=[about for _, about in figures],
-        )
+        written = write(entries=[one for one in tree.arguments["entries"] if one.section not in chapters.SECTIONS])
         assert written.text("nav").endswith("6 Scores 7 Confusion matrices 8 Files behind this page Time and memory")
         assert not [attrs for tag, attrs in written.elements if attrs.get("download")]
 
     def test_each_table_is_handed_out_as_it_lies_on_disk(self, page, tree):
         links = [attrs for tag, attrs in page.elements if tag == "a" and attrs.get("download")]
-        paths = tree.arguments["tables"]
+        paths = [entry.path for entry in tree.tables]
         assert len(links) == len(paths)
         contents = sorted(base64.b64decode(link["href"].removeprefix("data:text/csv;base64,")) for link in links)
         assert contents == sorted(Path(path).read_bytes() for path in paths)
@@ -331,20 +336,20 @@ class TestChapters:
     def test_tables_are_listed_with_rule_and_digest(self, page, tree):
         import hashlib
 
-        path = next(path for path in tree.arguments["tables"] if path.endswith("strategies.csv"))
+        [path] = tree.paths("strategies", "strategies")
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
         holds = "each strategy's best score and the one that validation chooses"
         listed = page.text("table.stack")
         assert f"{path} tabulate_strategies {holds} {digest}" in listed
-        digest = hashlib.sha256(Path(tree.arguments["friedman"][0]).read_bytes()).hexdigest()[:16]
-        assert f"test_strategies whether strategies differ by more than chance {digest}" in listed
+        digest = hashlib.sha256(Path(tree.paths("strategies", "friedman")[0]).read_bytes()).hexdigest()[:16]
+        assert f"friedman_test whether strategies differ by more than chance {digest}" in listed
 
     def test_ranks_stand_with_their_scores_and_the_note(self, tmp_path, write):
         columns = ("method", "kind", "untrained", "average_rank", "d/t roc_auc", "d/t rank", "note")
         rows = [("a+svm", "libsvm", "no", 2.0, 0.91, 2.0, "e/u is left out"), ("b+svm", "libsvm", "yes", 1.0, 0.5, 1.0)]
         store.write_csv(tmp_path / "r.csv", columns, [dict(zip(columns, row, strict=False)) for row in rows])
-        fields = {"comparison": "c", "title": "A comparison"}
-        written = write(**entry(tmp_path / "r.csv", "comparison", "ranks", **fields))
+        fields = {"comparison": "c", "caption": "A comparison"}
+        written = write(table(tmp_path / "r.csv", "comparison", "ranks", **fields))
         text = written.text("table.numbers")
         assert text.startswith("Method Classifier average rank d/t ROC AUC d/t rank a+svm libsvm 2.00 0.910 2 b+svm")
         # the method and its three numbers
@@ -360,24 +365,26 @@ class TestChapters:
         row = about | {"difference": -0.0301, "low": -0.05, "high": 0.01, "groups": 6, "unit": "patient", "seeds": 3}
         store.write_csv(tmp_path / "d.csv", compared_tables.DIFFERENCE_COLUMNS, [row])
         found = scores(tmp_path, [("mobilenet", "svm", "untrained")], ["by-patient"])
-        fields = {"comparison": "c", "title": "A comparison"}
-        written = write(scores=found, **entry(tmp_path / "d.csv", "comparison", "differences", **fields))
+        fields = {"comparison": "c", "caption": "A comparison"}
+        written = write(scored(found), table(tmp_path / "d.csv", "comparison", "differences", **fields))
         text = written.text("table.numbers")
         assert "a+b d t ROC AUC −0.030 untrained −0.050 untrained +0.010 untrained 6 patient 3" in text
         assert "Score of each method minus that of mobilenet+svm" in written.text("p.legend")
 
     def test_strategies_mark_best_and_second_and_call_the_oracle_so(self, tmp_path, write):
-        columns = ("strategy", "dataset", "task", "metric", "oracle", "oracle_method", "chosen", "chosen_methods")
+        columns = (
+            *("strategy", "dataset", "task", "metric", "oracle", "oracle_method", "chosen", "chosen_methods"),
+            *("oracle_untrained", "chosen_untrained"),
+        )
         rows = [
-            ("merged", "d", "t", "accuracy", 0.9, "m+svm", 0.7, "m+svm (2 of 3 seeds), m+et (1 of 3)"),
-            ("last layer", "d", "t", "accuracy", 0.8, "a+svm", 0.8, "a+svm (3 of 3 seeds)"),
-            ("baseline", "d", "t", "accuracy", None, "", None, ""),
-            ("inner", "d", "t", "accuracy", 0.5, "i+svm", 0.5, "i+svm (3 of 3 seeds)"),
+            ("merged", "d", "t", "accuracy", 0.9, "m+svm", 0.7, "m+svm (2 of 3 seeds), m+et (1 of 3)", "no", "yes"),
+            ("last layer", "d", "t", "accuracy", 0.8, "a+svm", 0.8, "a+svm (3 of 3 seeds)", "no", "no"),
+            ("baseline", "d", "t", "accuracy", None, "", None, "", "", ""),
+            ("inner", "d", "t", "accuracy", 0.5, "i+svm", 0.5, "i+svm (3 of 3 seeds)", "no", "no"),
         ]
         rows = [{**dict(zip(columns, row, strict=True)), "variants": 2, "seeds": 3} for row in rows]
-        store.write_csv(tmp_path / "s.csv", (*columns, "variants", "seeds"), rows)
-        found = scores(tmp_path, [("m", "et", "untrained")], ["by-patient"])
-        written = write(scores=found, **entry(tmp_path / "s.csv", "strategies", "strategies"))
+        store.write_csv(tmp_path / "s.csv", ranking.STRATEGY_COLUMNS, rows)
+        written = write(table(tmp_path / "s.csv", "strategies", "strategies"))
         text = written.text("table.numbers")
         head = "d/t accuracy oracle: the best variant on the test set d/t accuracy the variant chosen by validation"
         assert head in text
@@ -390,25 +397,25 @@ class TestChapters:
     def test_a_friedman_test_names_ranks_and_what_is_apart(self, tmp_path, write):
         said = {"tested": True, "sentence": "Friedman test of 3 strategies.", "different": [["a", "c"], ["b", "c"]]}
         store.write_json(tmp_path / "f.json", {**said, "average_ranks": {"a": 2.75, "b": 2.0, "c": 1.25}})
-        written = write(friedman=[str(tmp_path / "f.json")], friedman_of=[{"split": "by-patient"}])
+        written = write(Entry(str(tmp_path / "f.json"), "friedman_test", "strategies", "friedman", split="by-patient"))
         text = " ".join(written.text("p.legend").split())
         assert "Average ranks: a 2.75, b 2.00, c 1.25. Significant differences: a above c; b above c." in text
 
     def test_selections_from_an_untrained_network_are_marked(self, tmp_path, write):
         row = {"dataset": "d", "task": "t", "size": 3, "share": 0.5, "score": 0.75, "seeds": 1, "kept": 1}
         store.write_csv(tmp_path / "c.csv", list(row), [row])
-        table = entry(tmp_path / "c.csv", "selection", "curve", features="few")
+        instead = table(tmp_path / "c.csv", "selection", "curve", features="few")
         found = scores(tmp_path, [("few", "et", "untrained")], ["by-patient"])
-        assert "d t 3 50.0 % untrained 0.7500 untrained 1 1" in write(scores=found, **table).text("table.numbers")
+        assert "d t 3 50.0 % untrained 0.7500 untrained 1 1" in write(scored(found), instead).text("table.numbers")
         found = scores(tmp_path, [("few", "et", "imagenet")], ["by-patient"])
-        assert "untrained" not in write(scores=found, **table).text("table.numbers")
+        assert "untrained" not in write(scored(found), instead).text("table.numbers")
 
     def test_layers_of_an_untrained_network_are_marked(self, tmp_path, write):
         row = {"dataset": "d", "task": "t", "layer": "block_1", "depth": 1, "features": 24, "metric": "accuracy"}
         row |= {"score": 0.75, "validation_metric": "roc_auc", "validation": 0.5, "seeds": 3, "chosen": 2}
         row |= {"untrained": "yes"}
         store.write_csv(tmp_path / "l.csv", list(row), [row])
-        written = write(**entry(tmp_path / "l.csv", "layers", "layers", features="inner", classifier="svm"))
+        written = write(table(tmp_path / "l.csv", "layers", "layers", features="inner", classifier="svm"))
         assert "block_1 d t 1 24 accuracy 0.750 untrained 0.500 untrained 2 3" in written.text("table.numbers")
         assert "ROC AUC in the cross-validation inside the training data, by which" in written.text()
 
@@ -418,7 +425,7 @@ class TestChapters:
         assert "cells/tissue prostate/tissue resnet50 1 90 97 11 4.3 0.062 12.2 %" in text
         assert "resnet50 1 8 311 15.2 %" in text
 
-    def test_of_log_loss_the_lowest_is_the_best(self, tmp_path, write):
+    def test_of_log_loss_the_lowest_is_the_best(self, tree, tmp_path, write):
         path = tmp_path / "scores.tsv"
         methods = [("a", "svm", "imagenet"), ("b", "svm", "imagenet")]
         rows = report_factory.score_rows(["demo"], ["by-patient"], methods, [1])
@@ -427,7 +434,8 @@ class TestChapters:
             low, high = {"a": (0.25, 0.5), "b": (0.75, 1.5)}[row["features"]]
             row |= {"value": low if row["metric"] == "accuracy" else high, "low": None, "high": None}
         store.write_table(path, report_factory.SCORE_COLUMNS, rows)
-        written = write(scores=path, metric="accuracy", tables=[], tables_of=[])
+        entries = report_factory.replaced(without_tables(tree.arguments["entries"]), scored(path))
+        written = write(entries=entries, metric="accuracy")
         table = next(part for part in written.source.split("<table")[1:] if ">log loss</th>" in part)
         assert re.findall(r"<b>(\d\.\d+)</b>", table) == ["0.750", "0.500"]
         assert "The best of each column is bold (for log loss, the lowest)." in written.text("p.legend")
@@ -435,11 +443,9 @@ class TestChapters:
     def test_a_table_of_another_kind_is_an_error(self, tmp_path, write):
         store.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1}])
         with pytest.raises(ValueError, match=r"a table is one of comparison/ranks, .*; found layers/odd"):
-            write(**entry(tmp_path / "x.csv", "layers", "odd"))
+            write(table(tmp_path / "x.csv", "layers", "odd"))
         with pytest.raises(ValueError, match=r"x\.csv: column .*k_min.* is missing; found a"):
-            write(**entry(tmp_path / "x.csv", "selection", "kept"))
-        with pytest.raises(ValueError, match="tables and tables_of go together; found 1 and 0"):
-            write(tables=[tmp_path / "x.csv"], tables_of=[])
+            write(table(tmp_path / "x.csv", "selection", "kept"))
 
 
 class TestTrainedNetworks:
@@ -454,8 +460,8 @@ class TestTrainedNetworks:
         assert {link.removeprefix("#") for link in links} <= anchors
 
     def test_the_highest_point_of_a_test_curve_is_no_result(self, page, tree):
-        table = next(path for path in tree.arguments["tables"] if path.endswith("accuracy.csv"))
-        row = next(row for row in store.read_csv(table) if row["network"] == "mobilenet-from-scratch")
+        [path] = tree.paths("training", "accuracy")
+        row = next(row for row in store.read_csv(path) if row["network"] == "mobilenet-from-scratch")
         text = page.text("table.numbers")
         assert "at the epoch kept the result epoch kept highest point of the test curve chosen on the test set" in text
         numbers = " ".join(f"{float(row[name]):.3f}" for name in ("first_epoch", "last_epoch", "kept"))
@@ -464,17 +470,17 @@ class TestTrainedNetworks:
         assert "The highest point of a test curve is no result: it is chosen on the test set" in page.text("p.legend")
 
     def test_long_tables_are_files_alone(self, page, tree):
-        rows = len(store.read_csv(next(path for path in tree.arguments["tables"] if path.endswith("steps.csv"))))
+        rows = len(store.read_csv(tree.paths("training", "steps")[0]))
         assert rows > 1000
         assert f"The numbers, {rows:,} rows" not in page.text("summary")
         downloads = {attrs["download"] for tag, attrs in page.elements if tag == "a" and attrs.get("download")}
         assert {f"training-{kind}-by-patient.csv" for kind in ("accuracy", "epochs", "steps")} <= downloads
 
     def test_an_untrained_network_is_marked(self, tree, tmp_path, write):
-        table = next(path for path in tree.arguments["tables"] if path.endswith("accuracy.csv"))
-        rows = [row | {"untrained": "yes", "network": "blank"} for row in store.read_csv(table)[:1]]
+        [path] = tree.paths("training", "accuracy")
+        rows = [row | {"untrained": "yes", "network": "blank"} for row in store.read_csv(path)[:1]]
         store.write_csv(tmp_path / "a.csv", list(rows[0]), rows)
-        text = write(**entry(tmp_path / "a.csv", "training", "accuracy")).text("table.numbers")
+        text = write(table(tmp_path / "a.csv", "training", "accuracy")).text("table.numbers")
         shown = " ".join(f"{float(rows[0][name]):.3f} untrained" for name in ("first_epoch", "last_epoch", "kept"))
         assert f"blank untrained nuclei/nucleus trained weights {shown}" in text
 
@@ -485,15 +491,16 @@ class TestTrainedNetworks:
         row = {"dataset": "d", "task": "t", "layer": "block_1", "depth": 1, "features": 24, "metric": "accuracy"}
         row |= {"score": 0.75, "validation_metric": "accuracy", "validation": 0.9, "seeds": 3, "chosen": 2}
         store.write_csv(tmp_path / "l.csv", list(row), [row])
-        table = entry(tmp_path / "l.csv", "layers", "layers", features="fine", classifier="svm")
-        written = write(predictions=[*tree.arguments["predictions"], str(path)], **table)
+        instead = table(tmp_path / "l.csv", "layers", "layers", features="fine", classifier="svm")
+        others = chosen(tree.arguments["entries"], "asked", "predictions")
+        written = write(*others, predicted(path), instead)
         said = (
             "Inner cross-validation is optimistic for fine.block_1+svm. The network that extracts these features was "
             "trained on the same tiles, so it has seen the labels of every fold."
         )
         assert said in written.text("p.notes")
         assert "Scores of inner cross-validation are too high here" in written.text("p.notes")
-        without = write(**table)
+        without = write(instead)
         assert "too high" not in without.text("p.notes")
         assert "optimistic for" not in without.text()
 
@@ -503,22 +510,25 @@ class TestTrainedNetworks:
         report_factory.write_predictions(path, **about, features="few", classifier="et", saw_labels=True)
         row = {"dataset": "d", "task": "t", "size": 3, "share": 0.5, "score": 0.75, "seeds": 1, "kept": 1}
         store.write_csv(tmp_path / "c.csv", list(row), [row])
-        table = entry(tmp_path / "c.csv", "selection", "curve", features="few")
-        written = write(predictions=[str(path)], **table)
+        instead = table(tmp_path / "c.csv", "selection", "curve", features="few")
+        written = write(predicted(path), instead)
         assert written.text("p.notes").count("Scores of inner cross-validation are too high here") == 1
 
-    def test_predictions_of_a_network_name_the_rules_that_train_it(self, tree, tmp_path, write):
-        path = tmp_path / "softmax" / "predictions.h5"
-        path.parent.mkdir()
-        report_factory.write_predictions(path, features="fine", classifier="softmax", chosen={"epoch": 3})
-        listed = write(predictions=[str(path)]).text("table.stack")
-        assert f"{path} train_network, attach_head what a model predicts" in listed
+    def test_predictions_stand_with_the_rule_that_makes_them(self, tmp_path, write):
+        rules = ("train_classifier", "choose_layer", "attach_head", "train_network", "train_unet", "train_end_to_end")
+        instead = []
+        for rule in rules:
+            path = tmp_path / f"{rule}.h5"
+            report_factory.write_predictions(path, features="fine", classifier="any", chosen={"epoch": 3})
+            instead.append(Entry(str(path), rule, "asked", "predictions"))
+        listed = write(*instead).text("table.stack")
+        for entry in instead:
+            assert f"{entry.path} {entry.rule} what a model predicts for the tiles held out" in listed
 
 
-def tables_of(tree, kind: str) -> list[list[dict[str, str]]]:
+def tables_of_maps(tree, kind: str) -> list[list[dict[str, str]]]:
     """Rows of the tables of maps of that kind, one a split."""
-    pairs = zip(tree.arguments["tables"], tree.arguments["tables_of"], strict=True)
-    return [store.read_csv(path) for path, about in pairs if (about["section"], about["kind"]) == ("maps", kind)]
+    return [store.read_csv(path) for path in tree.paths("maps", kind)]
 
 
 class TestSlidesAsMaps:
@@ -532,7 +542,7 @@ class TestSlidesAsMaps:
 
     def test_methods_stand_with_mean_and_spread_and_untrained_ones_are_marked(self, page, tree):
         text = page.text("table.numbers")
-        for row in tables_of(tree, "methods")[0]:
+        for row in tables_of_maps(tree, "methods")[0]:
             mark = " untrained" if row["untrained"] == "yes" else ""
             shown = [f"{float(row[name]):.3f} ± {float(row[name + '_sd']):.3f}" for name in ("accuracy", "pr_auc")]
             shown.append(f"{float(row['isolated_tiles']):.1f} ± {float(row['isolated_tiles_sd']):.1f}")
@@ -542,17 +552,18 @@ class TestSlidesAsMaps:
 
     def test_the_fewest_isolated_tiles_are_the_best(self, tree, tmp_path, write):
         rows = [
-            row | {"isolated_tiles": k, "isolated_tiles_sd": ""} for k, row in enumerate(tables_of(tree, "methods")[0])
+            row | {"isolated_tiles": k, "isolated_tiles_sd": ""}
+            for k, row in enumerate(tables_of_maps(tree, "methods")[0])
         ]
         rows = [row | {"accuracy": 0.5, "accuracy_sd": "", "pr_auc": ""} for row in rows]
         store.write_csv(tmp_path / "m.csv", list(rows[0]), rows)
-        written = write(**entry(tmp_path / "m.csv", "maps", "methods"))
+        written = write(table(tmp_path / "m.csv", "maps", "methods"))
         # of equal ones all are the best, and nobody is second
         assert written.text("td.best") == "0.500 0.0 0.500 0.500 untrained 0.500 0.500"
         assert written.text("td.second") == "1.0"
 
     def test_isolated_tiles_stand_seed_by_seed(self, page, tree):
-        row = tables_of(tree, "points")[0][0]
+        row = tables_of_maps(tree, "points")[0][0]
         numbers = " ".join(row[name] for name in ("missed_tiles", "false_tiles", "isolated_tiles", "isolated_regions"))
         assert f"{row['method']} demo/tumour 1 7 {int(row['tiles']):,} {row['positive_tiles']} {numbers}" in page.text(
             "table.numbers"
@@ -583,8 +594,7 @@ class TestSlidesAsMaps:
         store.write_csv(
             tmp_path / "c.csv", columns, [dict(zip(columns, ("demo", "s00", 1, 9, 32, 0, "a+b"), strict=True))]
         )
-        about = {"section": "maps", "kind": "canvases", "rule": "some_rule"}
-        written = write(tables=[tmp_path / "c.csv"], tables_of=[about])
+        written = write(table(tmp_path / "c.csv", "maps", "canvases", split=""))
         assert "What canvases cut off : each of 1 piece of tissue lies whole on its canvas." in written.text("p.legend")
 
     def test_what_steps_moved_is_said_by_group(self, page):
@@ -598,7 +608,7 @@ class TestSlidesAsMaps:
 
     def test_map_files_are_listed_with_their_folders_and_indexes(self, page, tree):
         listed = page.text("table.stack")
-        for path in tree.arguments["maps"]:
+        for path in tree.paths("maps", "index"):
             assert f"{path} write_maps names 28 files of maps with their SHA-256" in listed
             files = [file for slide in store.read_json(path)["slides"] for file in slide["files"]]
             size = sum(file["bytes"] for file in files) / 2**20
@@ -619,7 +629,7 @@ class TestSlidesAsMaps:
 
     def test_nobody_left_out_is_said_too(self, tmp_path, write):
         store.write_csv(tmp_path / "l.csv", ("patient", "reason"), [])
-        written = write(**entry(tmp_path / "l.csv", "staging", "left_out"))
+        written = write(table(tmp_path / "l.csv", "staging", "left_out"))
         assert "Patients without a stage, with the reason : none." in written.text("p.legend")
 
     def test_another_table_of_staging_is_shown_as_it_is(self, tmp_path, write):
@@ -627,8 +637,8 @@ class TestSlidesAsMaps:
             {"patient": "p<1>", "true": "pN0", "kappa": 0.51239, "slides": 5, "untrained": "yes", "note": "one left"}
         ]
         store.write_csv(tmp_path / "x.csv", list(rows[0]), rows)
-        fields = {"title": "Patients", "words": "all of them."}
-        written = write(**entry(tmp_path / "x.csv", "staging", "anything", **fields))
+        fields = {"caption": "Patients", "words": "all of them."}
+        written = write(table(tmp_path / "x.csv", "staging", "anything", **fields))
         assert "Patients : all of them." in written.text("p.legend")
         shown = "patient true kappa slides p<1> untrained pN0 0.512 untrained 5 untrained"
         assert shown in written.text("table.numbers")
@@ -639,9 +649,9 @@ class TestSlidesAsMaps:
         store.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1}])
         for kind in ("methods", "points", "canvases", "moved"):
             with pytest.raises(ValueError, match=r"x\.csv: column .*dataset.* is missing; found a"):
-                write(**entry(tmp_path / "x.csv", "maps", kind))
+                write(table(tmp_path / "x.csv", "maps", kind))
         with pytest.raises(ValueError, match=r"a table is one of .*, maps/methods, .*; found maps/odd"):
-            write(**entry(tmp_path / "x.csv", "maps", "odd"))
+            write(table(tmp_path / "x.csv", "maps", "odd"))
 
 
 @pytest.fixture(scope="module")
@@ -698,7 +708,8 @@ class TestInBrowser:
         tab.open(address, width=width, phone=width < 600)
         assert tab.evaluate(OVERFLOWING) == []
         assert tab.evaluate(NOT_LOADED) == []
-        assert tab.evaluate("document.images.length") == (len(getattr(tree, which)["figures"]))
+        figures = [entry for entry in getattr(tree, which)["entries"] if entry.is_figure]
+        assert tab.evaluate("document.images.length") == len(figures)
         assert tab.evaluate("document.scripts.length") == 0
         assert tab.complaints() == []
         requests = tab.requests()
@@ -708,7 +719,8 @@ class TestInBrowser:
     def test_a_table_can_be_saved_under_the_page_s_own_policy(self, tree, tab, tmp_path):
         tab.open(Path(tree.arguments["page"]).as_uri(), width=1280)
         saved = tab.download("document.querySelector('a[download$=\"ranks-by-patient.csv\"]').click()", tmp_path)
-        path = next(path for path in tree.arguments["tables"] if path.endswith("every-method/by-patient/ranks.csv"))
+        of = {"comparison": "every-method", "split": "by-patient"}
+        [path] = [path for path in tree.paths("comparison", "ranks", **of) if path.endswith(".csv")]
         assert saved == {"every-method-ranks-by-patient.csv": Path(path).read_bytes()}
         assert tab.complaints() == []
 
@@ -749,9 +761,8 @@ class TestInBrowser:
             assert (path.name, tab.evaluate(CHART_FAULTS)) == (path.name, [])
 
     def test_no_text_of_a_chart_is_cut_off_or_covered(self, tree, tab):
-        charts = [
-            path for path in (*tree.arguments["figures"], *tree.run_arguments["figures"]) if path.endswith(".svg")
-        ]
+        entries = (*tree.arguments["entries"], *tree.run_arguments["entries"])
+        charts = [entry.path for entry in entries if entry.path.endswith(".svg")]
         assert len(charts) > 10
         for path in charts:
             tab.open(Path(path).as_uri(), width=600)

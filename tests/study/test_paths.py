@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from histotransfer.definitions import Draw, Factors
 from histotransfer.study import paths
 
 PATTERNS = {name: pattern for name, pattern in vars(paths).items() if name.isupper()}
@@ -52,12 +53,15 @@ def test_a_trained_network_is_the_run_of_its_own_output():
 
 def test_what_differs_in_a_factor_lies_elsewhere():
     """Each factor is a part of the path of its own."""
-    values = dict.fromkeys(("dataset", "task", "split", "seed", "features", "classifier"), ("x", "y"))
-    runs = [dict(zip(values, of, strict=True)) for of in itertools.product(*values.values())]
+    runs = [
+        Factors(dataset, task, split, Draw(seed), features, classifier)
+        for dataset, task, split, features, classifier in itertools.product("xy", repeat=5)
+        for seed in (1, 2)
+    ]
     assert len(set(paths.filled(paths.RUN, runs))) == len(runs) == 64
 
 
 def test_a_pattern_is_filled_for_several_in_their_order():
-    factors = [{"dataset": "b", "task": "t", "more": 1}, {"dataset": "a", "task": "t"}]
+    factors = [Factors(dataset, "t", "s", Draw(1)) for dataset in ("b", "a")]
     assert paths.filled(paths.LABELS, factors) == ["results/b/labels/t.tsv", "results/a/labels/t.tsv"]
     assert paths.filled(paths.LABELS, []) == []

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from config_factory import MAPS, load
 
+from histotransfer.definitions import Draw, Factors
 from histotransfer.evaluation import costs
+from histotransfer.feature_kinds import Source
+from histotransfer.settings import Fit, MethodParts, NetworkTraining
 from histotransfer.study import paths, runs
 
 #: Two datasets, two splits, and a method of each kind that is no map.
@@ -49,24 +52,18 @@ def of(study):
 def test_every_dataset_split_seed_and_method_is_a_run(of, study):
     found = of.factors()
     assert len(found) == 2 * 2 * 2 * len(study.methods)
-    assert len({tuple(run.values()) for run in found}) == len(found)
-    assert found[0] == {
-        **{"dataset": "mine", "task": "tumour", "split": "by-patient", "seed": 1},
-        **{"features": "net", "classifier": "svm"},
-    }
-    assert found[-1] == {
-        **{"dataset": "cells", "task": "cell", "split": "by-slide", "seed": 2},
-        **{"features": "tuned", "classifier": "svm"},
-    }
+    assert len(set(found)) == len(found)
+    assert found[0] == Factors("mine", "tumour", "by-patient", Draw(1), "net", "svm")
+    assert found[-1] == Factors("cells", "cell", "by-slide", Draw(2), "tuned", "svm")
 
 
 def test_runs_of_some_methods_and_of_one_split(of):
     found = of.factors(["tuned+svm", "net+svm"], "by-slide")
     # methods in the order of the study
-    assert [(run["dataset"], run["seed"], run["features"]) for run in found] == [
+    assert [(run.dataset, run.seed, run.features) for run in found] == [
         (dataset, seed, features) for dataset in ("mine", "cells") for seed in (1, 2) for features in ("net", "tuned")
     ]
-    assert {run["split"] for run in found} == {"by-slide"}
+    assert {run.split for run in found} == {"by-slide"}
     assert of.factors([]) == []
 
 
@@ -100,16 +97,16 @@ def test_trained_networks_are_trained_for_each_dataset_split_and_seed(of):
 
 def test_selections_are_those_of_feature_sets_that_select(of):
     found = of.selections("by-slide")
-    assert [(run["dataset"], run["seed"]) for run in found] == [("mine", 1), ("mine", 2), ("cells", 1), ("cells", 2)]
-    assert found[0] == {"dataset": "mine", "task": "tumour", "split": "by-slide", "seed": 1, "features": "few"}
+    assert [(run.dataset, run.seed) for run in found] == [("mine", 1), ("mine", 2), ("cells", 1), ("cells", 2)]
+    assert found[0] == Factors("mine", "tumour", "by-slide", Draw(1), "few")
     assert of.selections("by-slide", "few") == found
     assert of.selections("by-slide", "net") == []
 
 
-def test_runs_behind_a_choice_say_their_layer(of):
+def test_runs_behind_a_choice_are_those_of_its_layers(of):
     found = of.of_layers("inner", "svm", "by-patient")
-    assert [(run["dataset"], run["seed"], run["features"], run["layer"]) for run in found] == [
-        (dataset, seed, f"inner.{layer}", layer)
+    assert [(run.dataset, run.seed, run.features, run.classifier) for run in found] == [
+        (dataset, seed, f"inner.{layer}", "svm")
         for dataset in ("mine", "cells")
         for seed in (1, 2)
         for layer in ("block1", "block2")
@@ -132,61 +129,78 @@ def parts(study, name):
     return runs.parts(study, method)
 
 
-NET = {"network": "net", "layer": None}
+def rule_of(study, name):
+    [method] = [method for method in study.methods if method.name == name]
+    return runs.rule_of_model(study, method)
+
+
+NET = Source("net")
 #: What the head is trained on first is the features of the start.
-TUNED = {"network": "tuned", "start": "net", "rules": ["train_head", "train_network"]}
+TUNED = NetworkTraining("tuned", "net", ("train_head", "train_network"))
 
 
 @pytest.mark.parametrize(
-    ("name", "different"),
+    ("name", "different", "rule"),
     [
-        ("net+svm", {"sources": [NET], "fitted": [("train_classifier", "svm")]}),
-        ("few+trees", {"sources": [NET], "selection": True, "fitted": [("train_classifier", "trees")]}),
-        ("random+forest", {"fitted": [("train_classifier", "forest")]}),
+        ("net+svm", {"sources": (NET,), "fitted": (Fit("train_classifier", "svm"),)}, "train_classifier"),
+        (
+            "few+trees",
+            {"sources": (NET,), "selection": True, "fitted": (Fit("train_classifier", "trees"),)},
+            "train_classifier",
+        ),
+        ("random+forest", {"fitted": (Fit("train_classifier", "forest"),)}, "train_classifier"),
         (
             "inner+svm",
             {
-                "sources": [{"network": "net", "layer": f"block{n}"} for n in (1, 2)],
-                "choice": ["inner.block1", "inner.block2"],
-                "fitted": [("choose_layer", "svm")],
+                "sources": tuple(Source("net", f"block{n}") for n in (1, 2)),
+                "choice": ("inner.block1", "inner.block2"),
+                "fitted": (Fit("choose_layer", "svm"),),
             },
+            "choose_layer",
         ),
-        ("tuned+softmax", {"trained": [TUNED]}),
+        ("tuned+softmax", {"trained": (TUNED,)}, "train_network"),
         (
             "tuned+svm",
-            {
-                "sources": [{"network": "tuned", "layer": None}],
-                "fitted": [("train_classifier", "svm")],
-                "trained": [TUNED],
-            },
+            {"sources": (Source("tuned"),), "fitted": (Fit("train_classifier", "svm"),), "trained": (TUNED,)},
+            "train_classifier",
         ),
     ],
 )
-def test_a_method_is_made_of_features_networks_and_what_fits_it(study, name, different):
+def test_a_method_is_made_of_features_networks_and_what_fits_it(study, name, different, rule):
     features, _, classifier = name.partition("+")
-    alike = {"features": features, "classifier": classifier, "sources": [], "selection": False, "choice": []}
-    alike |= {"fitted": [], "cell_px": None, "trained": []}
-    assert parts(study, name) == {**alike, **different}
+    assert parts(study, name) == MethodParts(features, classifier, **different)
+    assert rule_of(study, name) == rule
 
 
 @pytest.mark.parametrize(
     ("name", "fitted", "cell_px"),
     [
-        ("picture+maps", [("train_unet", "maps")], 16),
-        ("net+maps", [("train_unet", "maps")], None),
-        ("vectors+end-to-end", [("train_unet", "maps"), ("train_end_to_end", "end-to-end")], None),
+        ("picture+maps", (Fit("train_unet", "maps"),), 16),
+        ("net+maps", (Fit("train_unet", "maps"),), None),
+        ("vectors+end-to-end", (Fit("train_unet", "maps"), Fit("train_end_to_end", "end-to-end")), None),
     ],
 )
 def test_a_method_on_maps_is_fitted_by_its_networks(folder, name, fitted, cell_px):
-    found = parts(load(folder, MAPS), name)
-    assert (found["fitted"], found["cell_px"]) == (fitted, cell_px)
+    study = load(folder, MAPS)
+    found = parts(study, name)
+    assert (found.fitted, found.cell_px) == (fitted, cell_px)
+    assert rule_of(study, name) == fitted[-1].rule
     # costs counts the GPU time of those
-    assert {rule for rule, _ in fitted} <= set(costs.ON_GPU)
+    assert {fit.rule for fit in fitted} <= set(costs.ON_GPU)
+
+
+def test_datasets_are_made_of_tasks_shards_and_slides(study):
+    found = runs.parts_of_datasets(study)
+    assert list(found) == ["mine", "cells"]
+    assert found["mine"].tasks == ("tumour",)
+    assert found["mine"].parts == tuple(f"s{k}" for k in range(8))
+    assert set(found["mine"].shards) <= {"shard-0", "shard-1"}
 
 
 def test_a_network_that_is_only_a_head_is_put_together(folder):
     phase = "{input: features, train: head, epochs: 3, rate: 0.1, optimiser: {kind: sgd}}"
     text = f"recipes: {{top: {{head: {{}}, phases: [{phase}]}}}}"
     study = load(folder, f"{text}\nnetworks: {{head: {{start: net, recipe: top}}}}\nstudy: {{methods: [head+softmax]}}")
-    [found] = parts(study, "head+softmax")["trained"]
-    assert found == {"network": "head", "start": "net", "rules": ["train_head", "attach_head"]}
+    [found] = parts(study, "head+softmax").trained
+    assert found == NetworkTraining("head", "net", ("train_head", "attach_head"))
+    assert rule_of(study, "head+softmax") == "attach_head"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Width of every chart in points (1/72 inch).
 WIDTH = 346.0
 
-#: Okabe and Ito's colours, told apart with every kind of colour vision; black is kept for text.
+#: Okabe and Ito's colours, which differ with every kind of colour vision; black is kept for text.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILION, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
@@ -184,10 +184,20 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def tick_words(places: Sequence[float], *, signed: bool = False) -> list[str]:
-    """Write ticks with as many digits as tell them apart, a minus as a minus."""
+    """Write ticks with as few digits as they differ by, a minus as a minus."""
     digits = next((n for n in range(7) if all(abs(round(tick, n) - tick) < 1e-9 for tick in places)), 7)
     words = [f"{tick:+.{digits}f}" if signed and tick else f"{tick:.{digits}f}" for tick in places]
     return [word.replace("-", "−") for word in words]
+
+
+def scale_values(panel: Any, low: float, high: float, *, most: int) -> None:
+    """Set the ends of an upright axis of scores, with at most `most` ticks and a line across at each."""
+    panel.set_ylim(low, high)
+    places = ticks(low, high, most)
+    panel.set_yticks(places, tick_words(places))
+    panel.tick_params(axis="y", labelsize=SMALL)
+    for place in places:
+        panel.axhline(place, color=RULE, linewidth=0.6, zorder=0)
 
 
 def _legend_places(entries: Sequence[tuple[str, str, str]]) -> list[tuple[float, float]]:

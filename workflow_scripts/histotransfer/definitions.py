@@ -55,6 +55,17 @@ class Factors:
         """The seed of the draw."""
         return self.draw.seed
 
+    @property
+    def method(self) -> str:
+        """``FEATURES+CLASSIFIER``."""
+        return f"{self.features}+{self.classifier}"
+
+    @property
+    def wildcards(self) -> dict[str, str | int]:
+        """Its values by the names that stand in paths."""
+        names = ("dataset", "task", "split", "seed", "features", "classifier")
+        return {name: getattr(self, name) for name in names}
+
 
 # ---- splits and tasks
 

@@ -1,4 +1,4 @@
-"""What predictions are worth: pure functions of labels, scores and weights.
+"""Metrics of predictions: pure functions of labels, scores and weights.
 
 Every function takes ``weights``: how often each row counts. With weights of shape (n, r) it returns r values at once,
 one per column: that is how a bootstrap resamples groups without copying a row. Where a metric is undefined it is NaN.

@@ -70,8 +70,8 @@ def closest(word: object, words: Iterable[str]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number with its noun: ``1 problem``, ``2 problems``."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    """Return a number with its noun: ``1 problem``, ``2 problems``, ``1,200 problems``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def as_number(text: str) -> float | None:

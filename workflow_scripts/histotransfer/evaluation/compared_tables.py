@@ -8,16 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from histotransfer import canvas, store
-from histotransfer.evaluation import scoreboard
+from histotransfer import store
+from histotransfer.problems import counted
 
-#: Parts of the information in which importances are split, in percent, and their colours (the paper's figure 5).
-INFORMATION = (
-    (10, canvas.BLUE),
-    (25, canvas.ORANGE),
-    (50, canvas.GREEN),
-    (100, canvas.VERMILION),
-)
+#: How much of all importance the most important features hold together, in percent; cumulative.
+PARTS = (10, 25, 50, 100)
 
 RANK_COLUMNS = ("method", "kind", "untrained", "average_rank", "note")
 DIFFERENCE_COLUMNS = (
@@ -27,7 +22,7 @@ DIFFERENCE_COLUMNS = (
 LAYER_COLUMNS = (
     *("dataset", "task", "layer", "depth", "metric", "score", "validation_metric", "validation", "seeds", "chosen"),
 )
-IMPORTANCE_COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part, _ in INFORMATION))
+IMPORTANCE_COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part in PARTS))
 SELECTION_COLUMNS = ("dataset", "task", "size", "share", "score", "seeds", "kept")
 COST_COLUMNS = ("method", "score", "cpu_seconds")
 
@@ -72,6 +67,21 @@ def number(row: Mapping[str, str], column: str, path: str | Path) -> float | Non
     return value
 
 
+def task_name(row: Mapping[str, str]) -> str:
+    """Return ``DATASET/TASK`` of a row."""
+    return f"{row['dataset']}/{row['task']}"
+
+
+def task_names(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return ``DATASET/TASK`` of rows, each once, in their order."""
+    return list(dict.fromkeys(map(task_name, rows)))
+
+
+def rows_of_task(rows: Iterable[Mapping[str, str]], task: str) -> list[Mapping[str, str]]:
+    """Return the rows whose ``DATASET/TASK`` is `task`."""
+    return [row for row in rows if task_name(row) == task]
+
+
 @dataclass(frozen=True)
 class RankedTask:
     """One dataset and task of a table of ranks: its names in the columns, its metric."""
@@ -111,16 +121,19 @@ def notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
     return list(dict.fromkeys(note for row in rows if (note := (row.get("note") or "").strip())))
 
 
-def shares(tasks: Sequence[RankedTask]) -> bool:
-    """Return whether a dataset stands for several tasks."""
+def share_datasets(tasks: Sequence[RankedTask]) -> bool:
+    """Return whether several of the tasks are of one dataset."""
     return len({task.dataset for task in tasks}) < len(tasks)
 
 
-def over(tasks: Sequence[RankedTask]) -> str:
-    """Return in words what ranks are averaged over; tasks of one dataset are an illustration."""
+def tasks_in_words(tasks: Sequence[RankedTask]) -> str:
+    """Return in words what ranks are averaged over, for example ``3 datasets``.
+
+    An average over tasks of one dataset is called an illustration, since they share their tiles.
+    """
     datasets = len({task.dataset for task in tasks})
     if datasets == 1 and len(tasks) > 1:
         return f"{len(tasks)} tasks of {tasks[0].dataset}, which share their tiles (an illustration)"
     if datasets < len(tasks):
         return f"{len(tasks)} tasks of {datasets} datasets"
-    return scoreboard.counted(datasets, "dataset")
+    return counted(datasets, "dataset")

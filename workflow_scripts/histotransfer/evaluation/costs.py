@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from histotransfer import store
 from histotransfer.evaluation import ranking, scoreboard
 from histotransfer.networks.groups import SOFTMAX
+from histotransfer.settings import DatasetParts, MethodParts
 
 COLUMNS = (
     "rule",
@@ -96,9 +96,9 @@ def _summary(rule: str, rows: list[dict[str, str]]) -> dict[str, object]:
     def values(column: str) -> list[float]:
         return [value for row in rows if (value := _measured(row, column)) is not None]
 
-    def of(function: object, column: str) -> float | None:
-        found = values(column)
-        return round(function(found), 3) if found else None
+    def of(function: Callable[[list[float]], float], column: str) -> float | None:
+        measured = values(column)
+        return round(function(measured), 3) if measured else None
 
     return {
         "rule": rule,
@@ -128,7 +128,7 @@ class _Jobs:
     unmeasured: int = 0
 
     def add(self, path: Path, *, on_gpu: bool = False) -> None:
-        """Add the jobs of a benchmark file; one that is not there is a job that nobody measured."""
+        """Add the jobs of a benchmark file; one that is not there is a job that was not measured."""
         rows = _benchmark(path) if path.is_file() else [{}]
         for row in rows:
             cpu, memory, wall = (_measured(row, column) for column in ("cpu_time", "max_rss", "s"))
@@ -143,8 +143,8 @@ def of_methods(
     *,
     scores: str,
     table: str,
-    methods: Mapping[str, Mapping[str, Any]],
-    datasets: Mapping[str, Mapping[str, Sequence[str]]],
+    methods: Mapping[str, MethodParts],
+    datasets: Mapping[str, DatasetParts],
     split: str,
     seeds: Sequence[int],
     gpus: int,
@@ -165,16 +165,8 @@ def of_methods(
         :func:`histotransfer.evaluation.ranking.rank` has it; the costs; ``shared_with``, how many of the other methods
         use a network of this one; the number of ``jobs``, and of those that are ``unmeasured``; ``note``. Named
         ``method_costs.csv``, it is no part of the results' content.
-    methods : mapping
-        Method to ``features`` and ``classifier`` (names), ``sources`` (list of ``{"network": name, "layer": name or
-        None}``, empty for random windows; of a choice among layers those of all layers), ``selection`` (whether
-        features are selected), ``choice`` (names of the feature sets that it chooses among, else empty), ``fitted``
-        (the rules that fit its own models, each with the classifier that it fits), ``cell_px`` (of a method on the
-        slide itself at low resolution, else None) and ``trained`` (list of ``{"network": name, "start": name or "",
-        "rules": [...]}``: networks that are trained for it, the network whose features their heads begin on, and the
-        rules that train them).
-    datasets : mapping
-        Dataset to ``tasks``, ``shards`` and ``parts`` (names).
+    methods : mapping of str to MethodParts
+    datasets : mapping of str to DatasetParts
     split : str
     seeds : sequence of int
     gpus : int
@@ -210,12 +202,12 @@ def of_methods(
     ranked = [pair for pair in pairs if None not in [pair.mean(method) for method in methods]]
     ranks = [dict(zip(methods, ranking.mean_ranks([pair.mean(m) for m in methods]), strict=True)) for pair in ranked]
     untrained = {run.method for run in runs if run.untrained and run.split == split}
-    networks = {name: _networks(one) for name, one in methods.items()}
     metrics = sorted({pair.metric for pair in ranked})
+    counter = _Counter(Path(benchmarks), datasets, split, seeds, extraction_rule, on_gpu=gpus > 0)
     disk = _Disk(Path(results), datasets)
     rows = []
     for name, one in methods.items():
-        jobs = _jobs(one, datasets, split, seeds, gpus, extraction_rule, Path(benchmarks))
+        jobs = counter.jobs(one)
         notes = []
         if len(metrics) > 1:
             words = " and ".join(scoreboard.metric_name(metric) for metric in metrics)
@@ -233,7 +225,7 @@ def of_methods(
                 "gpu_seconds": round(jobs.gpu_seconds, 2),
                 "peak_mb": max(jobs.peak_mb, default=None),
                 "disk_bytes": disk.of(one, split, seeds),
-                "shared_with": sum(bool(networks[name] & networks[other]) for other in methods if other != name),
+                "shared_with": sum(bool(one.networks & methods[other].networks) for other in methods if other != name),
                 "jobs": jobs.count,
                 "unmeasured": jobs.unmeasured,
                 "note": "; ".join(notes),
@@ -242,89 +234,81 @@ def of_methods(
     store.write_csv(table, METHOD_COLUMNS, rows)
 
 
-def _networks(method: Mapping[str, Any]) -> set[str]:
-    """Return the networks behind a method: those that it takes features of, those trained, and where these began."""
-    trained = [name for one in method["trained"] for name in (one["network"], one["start"]) if name]
-    return {*trained, *(source["network"] for source in method["sources"])}
+@dataclass(frozen=True)
+class _Counter:
+    """Where the benchmark files of a study's jobs lie, and whether Keras ran on a GPU."""
 
+    benchmarks: Path
+    datasets: Mapping[str, DatasetParts]
+    split: str
+    seeds: Sequence[int]
+    extraction_rule: str
+    on_gpu: bool
 
-def _jobs(
-    method: Mapping[str, Any],
-    datasets: Mapping[str, Mapping[str, Sequence[str]]],
-    split: str,
-    seeds: Sequence[int],
-    gpus: int,
-    extraction_rule: str,
-    benchmarks: Path,
-) -> _Jobs:
-    jobs = _Jobs()
-    features, classifier = method["features"], method["classifier"]
-    trained = {one["network"] for one in method["trained"]}
-    extracted = {source["network"] for source in method["sources"]}
-    for dataset, of_dataset in datasets.items():
-        folder = benchmarks / dataset
-        if method["cell_px"]:
-            for part in of_dataset["parts"]:
-                jobs.add(folder / "slide_image" / str(method["cell_px"]) / f"{part}.tsv")
-        for network in sorted(_networks(method) - trained):
-            for shard in of_dataset["shards"]:
-                jobs.add(folder / extraction_rule / network / f"{shard}.tsv", on_gpu=gpus > 0)
-        for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
-            for one in method["trained"]:
-                for rule in one["rules"]:
-                    jobs.add(folder / rule / run / f"{one['network']}.tsv", on_gpu=gpus > 0)
-                if one["network"] in extracted:
-                    for shard in of_dataset["shards"]:
-                        place = folder / "extract_trained_features" / run / one["network"]
-                        jobs.add(place / f"{shard}.tsv", on_gpu=gpus > 0)
-            if method["selection"]:
-                jobs.add(folder / "select_features" / run / f"{features}.tsv")
-            for layer in method["choice"]:
-                jobs.add(folder / "train_classifier" / run / layer / f"{classifier}.tsv")
-            for rule, fits in method["fitted"]:
-                jobs.add(folder / rule / run / features / f"{fits}.tsv", on_gpu=gpus > 0 and rule in ON_GPU)
-    return jobs
+    def jobs(self, method: MethodParts) -> _Jobs:
+        """Return the jobs behind a method."""
+        jobs = _Jobs()
+        trained = {one.network for one in method.trained}
+        for name, dataset in self.datasets.items():
+            folder = self.benchmarks / name
+            if method.cell_px:
+                for part in dataset.parts:
+                    jobs.add(folder / "slide_image" / str(method.cell_px) / f"{part}.tsv")
+            for network in sorted(method.networks - trained):
+                for shard in dataset.shards:
+                    jobs.add(folder / self.extraction_rule / network / f"{shard}.tsv", on_gpu=self.on_gpu)
+            for run in (Path(task, self.split, str(seed)) for task in dataset.tasks for seed in self.seeds):
+                self._add_run(jobs, folder, run, method, dataset)
+        return jobs
+
+    def _add_run(self, jobs: _Jobs, folder: Path, run: Path, method: MethodParts, dataset: DatasetParts) -> None:
+        """Add the jobs of one task and seed."""
+        extracted = {source.network for source in method.sources}
+        for training in method.trained:
+            for rule in training.rules:
+                jobs.add(folder / rule / run / f"{training.network}.tsv", on_gpu=self.on_gpu)
+            if training.network in extracted:
+                for shard in dataset.shards:
+                    place = folder / "extract_trained_features" / run / training.network
+                    jobs.add(place / f"{shard}.tsv", on_gpu=self.on_gpu)
+        if method.selection:
+            jobs.add(folder / "select_features" / run / f"{method.features}.tsv")
+        for layer in method.choice:
+            jobs.add(folder / "train_classifier" / run / layer / f"{method.classifier}.tsv")
+        for fit in method.fitted:
+            path = folder / fit.rule / run / method.features / f"{fit.classifier}.tsv"
+            jobs.add(path, on_gpu=self.on_gpu and fit.rule in ON_GPU)
 
 
 class _Disk:
     """Sizes of what methods leave on the disk; each network's feature files are looked at once."""
 
-    def __init__(self, results: Path, datasets: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    def __init__(self, results: Path, datasets: Mapping[str, DatasetParts]) -> None:
         self._results = results
         self._datasets = datasets
         self._networks: dict[tuple[str, str], tuple[int, dict[str | None, int]]] = {}
 
-    def of(self, method: Mapping[str, Any], split: str, seeds: Sequence[int]) -> int:
+    def of(self, method: MethodParts, split: str, seeds: Sequence[int]) -> int:
         """Return the bytes behind a method."""
         total = 0.0
-        for dataset, of_dataset in self._datasets.items():
-            trained = {one["network"] for one in method["trained"]}
-            layers: dict[str, set[str | None]] = {one["start"]: {None} for one in method["trained"] if one["start"]}
-            for source in method["sources"]:
-                layers.setdefault(source["network"], set()).add(source["layer"])
+        trained = {one.network for one in method.trained}
+        layers: dict[str, set[str | None]] = {one.start: {None} for one in method.trained if one.start}
+        for source in method.sources:
+            layers.setdefault(source.network, set()).add(source.layer)
+        for name, dataset in self._datasets.items():
+            home = self._results / name
             for network in sorted(layers.keys() - trained):
-                total += self._features(dataset, network, layers[network])
-            home = self._results / dataset
-            if method["cell_px"]:
-                images = home / "slide_images" / str(method["cell_px"])
-                total += sum(_size(images / f"{part}.h5") for part in of_dataset["parts"])
-            for run in (Path(task, split, str(seed)) for task in of_dataset["tasks"] for seed in seeds):
+                total += self._features(name, network, layers[network])
+            if method.cell_px:
+                images = home / "slide_images" / str(method.cell_px)
+                total += sum(_size(images / f"{part}.h5") for part in dataset.parts)
+            for run in (Path(task, split, str(seed)) for task in dataset.tasks for seed in seeds):
                 for network in sorted(trained):
-                    for folder in (home / "models" / run / network / SOFTMAX, home / "heads" / run / network):
-                        total += sum(_size(folder / name) for name in TRAINED_FILES)
+                    folders = (home / "models" / run / network / SOFTMAX, home / "heads" / run / network)
+                    total += sum(_size(folder / file) for folder in folders for file in TRAINED_FILES)
                     if network in layers:
-                        total += self._features(dataset, f"{run}/{network}", layers[network])
-                if method["classifier"] == SOFTMAX:
-                    continue
-                fitted = {fits for _, fits in method["fitted"]}
-                for folder in (home / "models" / run / method["features"] / fits for fits in sorted(fitted)):
-                    total += sum(_size(folder / name) for name in FITTED_FILES)
-                for layer in method["choice"]:
-                    folder = home / "models" / run / layer / method["classifier"]
-                    total += sum(_size(folder / name) for name in FITTED_FILES)
-                if method["selection"]:
-                    folder = home / "selections" / run / method["features"]
-                    total += sum(_size(folder / name) for name in ("subsets.h5", "curve.tsv"))
+                        total += self._features(name, f"{run}/{network}", layers[network])
+                total += _fitted_bytes(home, run, method)
         return round(total)
 
     def _features(self, dataset: str, network: str, layers: set[str | None]) -> float:
@@ -340,7 +324,7 @@ class _Disk:
 
         folder = self._results / dataset / "features" / network
         files = []
-        for shard in self._datasets[dataset]["shards"]:
+        for shard in self._datasets[dataset].shards:
             manifest = folder / f"{shard}.json"
             slides = store.read_json(manifest)["slides"] if manifest.is_file() else []
             files += [folder / entry["file"] for entry in slides if entry["status"] == "ok"]
@@ -351,6 +335,20 @@ class _Disk:
                 widths[None] = file["features"].shape[1]
                 widths |= {layer: data.shape[1] for layer, data in file.get("layers", {}).items()}
         return sum(map(_size, files)), widths
+
+
+def _fitted_bytes(home: Path, run: Path, method: MethodParts) -> int:
+    """Return the bytes of a method's own models and selection, of one task and seed of a dataset."""
+    if method.classifier == SOFTMAX:
+        return 0
+    models = home / "models" / run
+    folders = [models / method.features / name for name in sorted({fit.classifier for fit in method.fitted})]
+    folders += [models / layer / method.classifier for layer in method.choice]
+    total = sum(_size(folder / file) for folder in folders for file in FITTED_FILES)
+    if method.selection:
+        folder = home / "selections" / run / method.features
+        total += sum(_size(folder / file) for file in ("subsets.h5", "curve.tsv"))
+    return total
 
 
 def _size(path: Path) -> int:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import metrics, seeds, store
-from histotransfer.evaluation import ranking
-from histotransfer.evaluation.scores import percentile_interval
+from histotransfer.evaluation import ranking, resampling
 from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
 from histotransfer.problems import listing
 
@@ -19,9 +18,6 @@ COLUMNS = (
     *("dataset", "task", "metric", "method", "untrained", "reference", "reference_untrained"),
     *("difference", "low", "high", "groups", "unit", "seeds", "note"),
 )
-
-#: Numbers in an array of resampled weights: 8 MB, and a metric holds about ten such arrays.
-_CHUNK = 1_000_000
 
 #: What a resample lacks in which a difference is undefined, by metric.
 _LACKING = {"accuracy": "all test groups of a seed", "roc_auc": "a class in the test groups of a seed"}
@@ -115,7 +111,7 @@ def compare(
     if twice:
         raise ValueError(f"methods to compare must be named once each; found {listing(twice)} twice")
     tasks = _read(predictions, {*methods, reference}, split)
-    there = {method for task in tasks.values() for of in task.test_sets.values() for method in of.said}
+    there = {method for task in tasks.values() for test_set in task.test_sets.values() for method in test_set.said}
     absent = [method for method in (*methods, reference) if method not in there]
     if absent:
         raise ValueError(
@@ -211,15 +207,15 @@ def _rows(
         notes = _missing(method, reference, used[method], scores)
         if used[method]:
             row["difference"] = float(_difference(scores, method, reference, used[method])[0])
-            interval = percentile_interval(
+            interval = resampling.percentile_interval(
                 sums.get(method),
                 n_groups=len(names),
                 unit=task.unit,
                 bootstrap=bootstrap,
                 lacking=_LACKING[task.metric],
             )
-            notes.append(interval.pop("note", ""))
-            row |= interval
+            notes.append(interval.note)
+            row |= {"low": interval.low, "high": interval.high}
         rows.append({**row, "note": "; ".join(filter(None, notes))})
     return rows
 
@@ -242,8 +238,8 @@ def _seeds_of(method: str, reference: str, scores: Mapping[str, Mapping[str, np.
     """Return the seeds in which both have a score."""
     return [
         seed
-        for seed, of in scores.items()
-        if all(name in of and not np.isnan(of[name][0]) for name in (method, reference))
+        for seed, of_methods in scores.items()
+        if all(name in of_methods and not np.isnan(of_methods[name][0]) for name in (method, reference))
     ]
 
 
@@ -275,15 +271,17 @@ def _resampled(
     random: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Return each method's difference in all resamples, (bootstrap,)."""
-    largest = max(n_groups, *(len(of) for of in group.values()))
-    at_once = max(1, min(bootstrap, _CHUNK // largest))
-    found: dict[str, list[np.ndarray]] = {method: [] for method, seeds_used in used.items() if seeds_used}
-    for start in range(0, bootstrap, at_once):
-        size = min(at_once, bootstrap - start)
-        drawn = random.integers(0, n_groups, size=(size, n_groups))
-        drawn += np.arange(size)[:, None] * n_groups
-        times = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups).T.astype(np.float64)
+    methods = [method for method, seeds_used in used.items() if seeds_used]
+
+    def differences(times: np.ndarray) -> np.ndarray:
         scores = {seed: _scores(task.metric, test_set, group[seed], times) for seed, test_set in task.test_sets.items()}
-        for method in found:
-            found[method].append(_difference(scores, method, reference, used[method]))
-    return {method: np.concatenate(parts) for method, parts in found.items()}
+        return np.stack([_difference(scores, method, reference, used[method]) for method in methods])
+
+    values = resampling.resampled(
+        differences,
+        n_groups=n_groups,
+        bootstrap=bootstrap,
+        random=random,
+        n_rows=max(len(rows) for rows in group.values()),
+    )
+    return dict(zip(methods, values, strict=True))

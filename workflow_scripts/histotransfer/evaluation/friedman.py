@@ -77,7 +77,7 @@ def critical_value(k: int) -> float:
 
 
 def critical_distance(k: int, n: int) -> float:
-    """Return the distance of average ranks that tells two of `k` strategies apart over `n` datasets (Nemenyi 1963)."""
+    """Return how far average ranks of two of `k` strategies over `n` datasets must be apart (Nemenyi 1963)."""
     return critical_value(k) * math.sqrt(k * (k + 1) / (6 * n))
 
 
@@ -96,7 +96,7 @@ def _ranks_by_dataset(rows: Sequence[dict[str, str]], strategies: Sequence[str],
     for (dataset, _), of_task in scores.items():
         if strategies and all(name in of_task for name in strategies):
             of_tasks.setdefault(dataset, []).append(ranking.mean_ranks([of_task[name] for name in strategies]))
-    return {dataset: ranking.mean_ranks(np.mean(of, axis=0)) for dataset, of in of_tasks.items()}
+    return {dataset: ranking.mean_ranks(np.mean(ranks, axis=0)) for dataset, ranks in of_tasks.items()}
 
 
 def _why_not(strategies: Sequence[str], found: dict[str, np.ndarray], ranks: np.ndarray) -> str:
@@ -136,7 +136,7 @@ def _tested(strategies: Sequence[str], ranks: np.ndarray) -> dict[str, Any]:
         "average_ranks": average,
         "q": critical_value(k),
         "critical_distance": distance,
-        # the distance tells pairs apart only after the test has found that not all are equal
+        # pairs are compared by the distance only after the test has found that not all are equal
         "different": different if p < ALPHA else [],
         "sentence": _sentence(n, k, chi2, p, distance),
     }

@@ -7,7 +7,7 @@ important the features are, beside the network's share of the features.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,22 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from histotransfer import store
 from histotransfer.classifiers import fitting
+from histotransfer.definitions import Factors
+from histotransfer.evaluation.compared_tables import PARTS
 from histotransfer.predictions import read_predictions
-
-#: How much of all importance the most important features hold together, in percent; cumulative.
-PARTS = (10, 25, 50, 100)
 
 COLUMNS = ("source", "features", "feature_share", *(f"importance_{part}" for part in PARTS), "untrained")
 
 
-def share(*, models: Sequence[str], predictions: Sequence[str], of: Sequence[Mapping[str, Any]], table: str) -> None:
+def share(*, models: Sequence[str], predictions: Sequence[str], runs: Sequence[Factors], table: str) -> None:
     """Share out the importances of forests on merged features among their sources, and average over forests.
 
     Parameters
     ----------
     models, predictions : sequence of path
         ``model.skops`` of ExtraTrees, and ``predictions.h5`` beside each.
-    of : sequence of mapping
-        Of each: ``dataset``, ``task``, ``seed``, for messages.
+    runs : sequence of Factors
+        Of each, for messages.
     table : path
         CSV, a row per source in declared order (layers by depth): ``features``, its number of features and
         ``feature_share``, their share of all; ``importance_10``: the sum of importances of those of its features that
@@ -44,8 +43,8 @@ def share(*, models: Sequence[str], predictions: Sequence[str], of: Sequence[Map
         If a model is no forest of ExtraTrees, or the models are of different features.
     """
     shares, columns, untrained = [], None, False
-    for model, predicted, one in zip(models, predictions, of, strict=True):
-        which = f"{model} ({one['dataset']}/{one['task']}, seed {one['seed']})"
+    for model, predicted, run in zip(models, predictions, runs, strict=True):
+        which = f"{model} ({run.dataset}/{run.task}, seed {run.seed})"
         attributes = read_predictions(predicted)[2]
         own = json.loads(attributes["columns"])
         columns = own if columns is None else columns
@@ -96,7 +95,7 @@ def shares_of_sources(importance: np.ndarray, widths: Sequence[int]) -> np.ndarr
 
 
 def _names(columns: Sequence[Sequence[Any]]) -> list[str]:
-    """Return what tells the sources apart: networks, or layers of one network."""
+    """Return names of the sources: of networks, of layers of one network, or of both."""
     networks, layers = [network for network, _, _ in columns], [str(layer) for _, layer, _ in columns]
     if len(set(networks)) == len(columns):
         return networks

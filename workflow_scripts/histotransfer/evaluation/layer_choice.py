@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from histotransfer import predictions, store
 from histotransfer.classifiers import cross_validation
+from histotransfer.definitions import Factors
 from histotransfer.evaluation import ranking, scoreboard
 
 LAYER_COLUMNS = (
@@ -96,9 +96,9 @@ def tabulate(
     scores: str,
     layer_tunings: Sequence[str],
     layer_predictions: Sequence[str],
-    layer_runs: Sequence[Mapping[str, Any]],
+    layer_runs: Sequence[Factors],
     choices: Sequence[str],
-    choice_runs: Sequence[Mapping[str, Any]],
+    choice_runs: Sequence[Factors],
     table: str,
     layers: Mapping[str, str],
     classifier: str,
@@ -111,27 +111,28 @@ def tabulate(
     scores : path
         The study's ``scores.tsv``.
     layer_tunings, layer_predictions, layer_runs
-        Tuning table and predictions of each layer's model, with its ``dataset``, ``task``, ``seed`` and ``layer``.
+        Tuning table and predictions of each layer's model, and what it is of.
     choices, choice_runs
-        Predictions of the strategy that chooses, each with its ``dataset``, ``task`` and ``seed``.
+        Predictions of the strategy that chooses, and what each is of.
     table : path
         CSV to write: a row for each dataset, task and layer. ``score`` is the mean over seeds of ROC AUC (two classes)
         or accuracy on the tiles held out, ``validation`` the mean over seeds of what the layer was chosen by, which is
         the ``validation_metric`` that its classifier is tuned by.
     layers : mapping
-        Layer by depth to the name of its feature set.
+        Layer by depth to the name of its feature set; these are the `features` of `layer_runs`.
     classifier, split : str
     """
     depth = {layer: k for k, layer in enumerate(layers, start=1)}
+    layer_of = {features: layer for layer, features in layers.items()}
     measured: dict[tuple[str, str, str], list[tuple[float | None, int, str]]] = {}
     for tuning, path, run in zip(layer_tunings, layer_predictions, layer_runs, strict=True):
         tuned = store.read_table(tuning)
         said = (chosen_score(tuned), int(predictions.read_attributes(path)["n_features"]), tuned[0]["metric"])
-        measured.setdefault((run["dataset"], run["task"], run["layer"]), []).append(said)
+        measured.setdefault((run.dataset, run.task, layer_of[run.features]), []).append(said)
     chosen: dict[tuple[str, str, str], int] = {}
     for path, run in zip(choices, choice_runs, strict=True):
         layer = json.loads(predictions.read_attributes(path)["chosen"])["layer"]
-        chosen[run["dataset"], run["task"], layer] = chosen.get((run["dataset"], run["task"], layer), 0) + 1
+        chosen[run.dataset, run.task, layer] = chosen.get((run.dataset, run.task, layer), 0) + 1
     groups = scoreboard.comparisons(scoreboard.read(scores))
     rows = []
     for (dataset, task, layer), found in measured.items():

@@ -1,12 +1,13 @@
 """Learning curves of trained networks as tables: by epoch, by iteration, and what was reached when.
 
 Training writes ``history.tsv`` (an epoch a row) and ``curve.tsv`` (accuracy on samples of tiles several times an epoch,
-for the eye alone) beside each network. Here those of a split's networks and seeds come together.
+by which nothing is chosen) beside each network. Here those of a split's networks and seeds come together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from histotransfer import metrics, store
 from histotransfer.evaluation.ranking import mean_of
 from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
 from histotransfer.problems import listing
+from histotransfer.settings import TrainedModel
 
-#: What tells one trained network from others, in every row of the tables.
+#: What every row of the tables begins with: the network, and what it is trained on.
 OF_COLUMNS = ("dataset", "task", "network", "architecture", "start", "recipe", "transfer", "seed")
 
 HISTORY_COLUMNS = (
@@ -39,7 +41,7 @@ def tabulate(
     histories: Sequence[str],
     curves: Sequence[str],
     predictions: Sequence[str],
-    of: Sequence[Mapping[str, Any]],
+    trainings: Sequence[TrainedModel],
     epochs: str,
     steps: str,
     table: str,
@@ -51,10 +53,8 @@ def tabulate(
     ----------
     histories, curves, predictions : sequence of path
         ``history.tsv``, ``curve.tsv`` and ``predictions.h5`` of the same networks in the same order.
-    of : sequence of mapping
-        What each is of: ``dataset``, ``task``, ``network``, ``architecture``, ``start``, ``recipe`` (names), ``seed``,
-        ``transfer``: whether it began with trained weights, and of a segmentation network ``features``, what it stands
-        on (elsewhere that is the network itself).
+    trainings : sequence of TrainedModel
+        What each is.
     epochs : path
         CSV to write: the rows of the histories.
     steps : path
@@ -80,27 +80,36 @@ def tabulate(
     The highest point of a test curve is a maximum over epochs chosen on the test set, as Bayramoglu and Heikkilä (2016)
     report it. It is never a result, and the more points a curve has, the more it gains by chance.
     """
-    lengths = {"histories": len(histories), "curves": len(curves), "predictions": len(predictions), "of": len(of)}
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{n} {name}" for name, n in lengths.items())
+    files = {"histories": histories, "curves": curves, "predictions": predictions, "trainings": trainings}
+    if len({len(several) for several in files.values()}) > 1:
+        found = ", ".join(f"{len(several)} {name}" for name, several in files.items())
         raise ValueError(f"learning curves need a history, a curve and predictions of each network; found {found}")
-    epoch_rows: list[dict[str, Any]] = []
-    step_rows: list[dict[str, Any]] = []
-    reached: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for history_file, curve_file, prediction_file, one in zip(histories, curves, predictions, of, strict=True):
-        about = {**one, "transfer": "yes" if one["transfer"] else "no"}
-        about = {name: about[name] for name in OF_COLUMNS}
+    epoch_rows: list[dict[str, str]] = []
+    step_rows: list[dict[str, str]] = []
+    reached: dict[tuple[str, ...], list[_Reached]] = {}
+    for history_file, curve_file, prediction_file, training in zip(*files.values(), strict=True):
+        about = _about(training)
         history, curve = _read(history_file, HISTORY_COLUMNS), _read(curve_file, CURVE_COLUMNS)
         held_out, _, said = read_predictions(prediction_file)
-        _check_of(prediction_file, said, one, split)
+        _check_of(prediction_file, said, training, split)
         epoch_rows += [{**about, **row} for row in history]
         step_rows += [{**about, **row} for row in curve]
-        key = tuple(str(about[name]) for name in OF_COLUMNS[:-1])
+        key = tuple(about[name] for name in OF_COLUMNS[:-1])
         reached.setdefault(key, []).append(_reached(history_file, history, curve, held_out, said))
     store.write_csv(epochs, EPOCH_COLUMNS, epoch_rows)
     store.write_csv(steps, STEP_COLUMNS, step_rows)
-    rows = [{**dict(zip(OF_COLUMNS, key, strict=False)), **_over_seeds(found)} for key, found in reached.items()]
+    rows = [{**dict(zip(OF_COLUMNS, key, strict=False)), **_over_seeds(seeds)} for key, seeds in reached.items()]
     store.write_csv(table, ACCURACY_COLUMNS, rows)
+
+
+def _about(training: TrainedModel) -> dict[str, str]:
+    """Return the cells of :data:`OF_COLUMNS`."""
+    factors = training.factors
+    return {
+        **{"dataset": factors.dataset, "task": factors.task, "network": training.network},
+        **{"architecture": training.architecture, "start": training.start, "recipe": training.recipe},
+        **{"transfer": "yes" if training.transfer else "no", "seed": str(factors.seed)},
+    }
 
 
 def _read(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -111,12 +120,31 @@ def _read(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
     return [{name: row[name] for name in columns} for row in rows]
 
 
-def _check_of(path: str, said: Mapping[str, Any], one: Mapping[str, Any], split: str) -> None:
-    features = one.get("features", one["network"])
-    wanted = [str(one["dataset"]), str(one["task"]), str(features), str(one["seed"]), split]
+def _check_of(path: str, said: Mapping[str, Any], training: TrainedModel, split: str) -> None:
+    factors = training.factors
+    wanted = [factors.dataset, factors.task, factors.features, str(factors.seed), split]
     found = [str(said[name]) for name in ("dataset", "task", "features", "seed", "split")]
     if wanted != found:
         raise ValueError(f"{path}: these must be the predictions of {'/'.join(wanted)}; found {'/'.join(found)}")
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """What one network of one seed had reached when; numbers are None where no curve has them, texts empty."""
+
+    weights: str
+    untrained: bool
+    train_tiles: int
+    epochs: int
+    kept_epochs: int
+    kept_by: str
+    first_epoch: float | None
+    last_epoch: float | None
+    kept: float | None
+    highest: float | None
+    highest_at: str
+    curve_tiles: str
+    test_tiles: int
 
 
 def _reached(
@@ -125,8 +153,7 @@ def _reached(
     curve: Sequence[Mapping[str, str]],
     held_out: Predictions,
     said: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return what one network of one seed had reached when; None where no curve tells it."""
+) -> _Reached:
     if not history:
         raise ValueError(f"{history_file}: a trained network has an epoch; found none")
     step_of = {int(row["epoch"]): int(row["step"]) for row in history}
@@ -142,36 +169,37 @@ def _reached(
     at = {step: float(row["accuracy"]) for step, row in test.items()}
     # the first of equal points: less training has reached it
     best = min(at, key=lambda step: (-at[step], step), default=None)
-    return {
-        "weights": str(said.get("weights", "")),
-        "untrained": bool(said["untrained"]),
-        "train_tiles": int(said["n_train_tiles"]),
-        "epochs": last,
-        "kept_epochs": kept,
-        "kept_by": str(said.get("kept_by", "")),
-        "first_epoch": result if kept == 1 else at.get(step_of[min(step_of)]),
-        "last_epoch": result if kept == last else at.get(step_of[last]),
-        "kept": result,
-        "highest": None if best is None else at[best],
-        "highest_at": "" if best is None else f"{round(float(test[best]['epoch']), 2):g}",
-        "curve_tiles": "" if best is None else test[best]["tiles"],
-        "test_tiles": int(labelled.sum()),
-    }
+    return _Reached(
+        weights=str(said.get("weights", "")),
+        untrained=bool(said["untrained"]),
+        train_tiles=int(said["n_train_tiles"]),
+        epochs=last,
+        kept_epochs=kept,
+        kept_by=str(said.get("kept_by", "")),
+        first_epoch=result if kept == 1 else at.get(step_of[min(step_of)]),
+        last_epoch=result if kept == last else at.get(step_of[last]),
+        kept=result,
+        highest=None if best is None else at[best],
+        highest_at="" if best is None else f"{round(float(test[best]['epoch']), 2):g}",
+        curve_tiles="" if best is None else test[best]["tiles"],
+        test_tiles=int(labelled.sum()),
+    )
 
 
-def _over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"seeds": len(found), "untrained": "yes" if any(one["untrained"] for one in found) else "no"}
+def _over_seeds(seeds: Sequence[_Reached]) -> dict[str, Any]:
+    """Return the row of a network in the table of accuracies."""
+    row: dict[str, Any] = {"seeds": len(seeds), "untrained": "yes" if any(one.untrained for one in seeds) else "no"}
     for name in ("weights", "kept_by"):
-        row[name] = ", ".join(dict.fromkeys(one[name] for one in found))
+        row[name] = ", ".join(dict.fromkeys(getattr(one, name) for one in seeds))
     for name in ("train_tiles", "epochs", "kept_epochs", "highest_at", "curve_tiles", "test_tiles"):
-        texts = [str(one[name]) for one in found]
+        texts = [str(getattr(one, name)) for one in seeds]
         row[name] = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
     for name in ("first_epoch", "last_epoch", "kept", "highest"):
-        values = [one[name] for one in found]
+        values = [getattr(one, name) for one in seeds]
         row[name] = None if None in values else mean_of(values)
-    if any(one["kept"] is None for one in found):
+    if any(one.kept is None for one in seeds):
         row["note"] = "no test tile has a label"
-    elif any(one["highest"] is None for one in found):
+    elif any(one.highest is None for one in seeds):
         row["note"] = "without a learning curve on the test tiles"
     elif row["curve_tiles"] != row["test_tiles"]:
         row["note"] = "first, last and highest accuracy are of a sample of the test tiles, drawn by the master seed"

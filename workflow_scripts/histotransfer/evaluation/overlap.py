@@ -8,7 +8,7 @@ a feature that every dataset has (their supplementary table 3), and what pairs o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from histotransfer import store
 from histotransfer.classifiers.cross_validation import MEAN
 from histotransfer.classifiers.subsets import Subsets, read_subsets
+from histotransfer.definitions import Factors
 
 PAIR_COLUMNS = (
     *("features", "seed", "first", "second", "size_first", "size_second"),
@@ -26,15 +27,15 @@ KEPT_COLUMNS = ("features", "dataset", "task", "seed", "n_features", "k_min", "s
 CURVE_COLUMNS = ("dataset", "task", "size", "share", "score", "seeds", "kept")
 
 
-def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: str, common: str, kept: str) -> None:
+def tabulate(*, subsets: Sequence[str], runs: Sequence[Factors], pairs: str, common: str, kept: str) -> None:
     """Tabulate what is kept for each dataset and task, and what they have in common.
 
     Parameters
     ----------
     subsets : sequence of path
         ``subsets.h5`` of one split.
-    of : sequence of mapping
-        Of each: ``features``, ``dataset``, ``task``, ``seed``.
+    runs : sequence of Factors
+        Of each.
     pairs : path
         CSV, a row per feature set, seed and pair of ``dataset/task``: sizes of the subsets kept, how many features are
         ``common`` to both, ``jaccard`` (common to both of all in either), ``share_of_smaller`` (of the smaller subset),
@@ -52,21 +53,21 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
     ValueError
         If selections of one feature set are of different features.
     """
-    found: dict[tuple[str, Any], list[tuple[str, Subsets]]] = {}
+    selections: dict[tuple[str, int], list[tuple[str, Subsets]]] = {}
     kept_rows, columns = [], {}
-    for path, one in zip(subsets, of, strict=True):
+    for path, run in zip(subsets, runs, strict=True):
         own = read_subsets(path)
-        expected = columns.setdefault(one["features"], own.attributes["columns"])
+        expected = columns.setdefault(run.features, own.attributes["columns"])
         if own.attributes["columns"] != expected:
             raise ValueError(
                 f"{path}: overlaps are those of the same features, {expected}; found {own.attributes['columns']}"
             )
-        found.setdefault((one["features"], one["seed"]), []).append((f"{one['dataset']}/{one['task']}", own))
+        selections.setdefault((run.features, run.seed), []).append((f"{run.dataset}/{run.task}", own))
         notice = own.attributes["notice"]
-        which = f"{one['features']}, {one['dataset']}/{one['task']}, seed {one['seed']}"
+        which = f"{run.features}, {run.dataset}/{run.task}, seed {run.seed}"
         kept_rows.append(
             {
-                **{name: one[name] for name in ("features", "dataset", "task", "seed")},
+                **{name: getattr(run, name) for name in ("features", "dataset", "task", "seed")},
                 "n_features": len(own.order),
                 "k_min": own.k_min,
                 "share": own.k_min / len(own.order),
@@ -76,7 +77,7 @@ def tabulate(*, subsets: Sequence[str], of: Sequence[Mapping[str, Any]], pairs: 
             }
         )
     pair_rows, common_rows = [], []
-    for (features, seed), named in found.items():
+    for (features, seed), named in selections.items():
         said = {"features": features, "seed": seed}
         for (first, one), (second, other) in itertools.combinations(named, 2):
             pair_rows.append({**said, "first": first, "second": second, **_overlap(one, other)})
@@ -105,15 +106,15 @@ def smallest_common_top(importances: Sequence[np.ndarray]) -> int:
     return int(np.max(places, axis=0).min())
 
 
-def curve(*, curves: Sequence[str], of: Sequence[Mapping[str, Any]], table: str) -> None:
+def curve(*, curves: Sequence[str], runs: Sequence[Factors], table: str) -> None:
     """Average the elimination curves of a feature set over seeds.
 
     Parameters
     ----------
     curves : sequence of path
         ``curve.tsv`` of each dataset, task and seed.
-    of : sequence of mapping
-        Of each: ``dataset``, ``task``, ``seed``.
+    runs : sequence of Factors
+        Of each.
     table : path
         CSV, a row per dataset, task and size: its ``share`` of the features, the mean ``score`` over those ``seeds``
         whose elimination came by this size (an adaptive one comes by sizes of its own) and has a score there, and in
@@ -121,20 +122,20 @@ def curve(*, curves: Sequence[str], of: Sequence[Mapping[str, Any]], table: str)
     """
     scores: dict[tuple[str, str], dict[int, list[float]]] = {}
     kept: dict[tuple[str, str, int], int] = {}
-    for path, one in zip(curves, of, strict=True):
-        task = (one["dataset"], one["task"])
+    for path, run in zip(curves, runs, strict=True):
+        task = (run.dataset, run.task)
         for row in store.read_table(path):
             if row["fold"] == MEAN:
                 size = int(row["size"])
-                found = scores.setdefault(task, {}).setdefault(size, [])
-                found += [float(row["score"])] if row["score"] else []
+                of_size = scores.setdefault(task, {}).setdefault(size, [])
+                of_size += [float(row["score"])] if row["score"] else []
                 kept[*task, size] = kept.get((*task, size), 0) + (row["kept"] == "yes")
     rows = []
     for task, by_size in scores.items():
         for size in sorted(by_size):
-            found = by_size[size]
+            of_size = by_size[size]
             row = {"dataset": task[0], "task": task[1], "size": size, "share": size / max(by_size)}
-            row |= {"score": float(np.mean(found)) if found else None, "seeds": len(found)}
+            row |= {"score": float(np.mean(of_size)) if of_size else None, "seeds": len(of_size)}
             rows.append(row | {"kept": kept[*task, size]})
     store.write_csv(table, CURVE_COLUMNS, rows)
 

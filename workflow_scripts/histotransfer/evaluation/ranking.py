@@ -18,7 +18,7 @@ from histotransfer.problems import counted, listing
 RANK_COLUMNS = ("method", "kind", "untrained", "average_rank")
 STRATEGY_COLUMNS = (
     *("strategy", "dataset", "task", "metric", "oracle", "oracle_method", "chosen", "chosen_methods", "variants"),
-    *("seeds", "note"),
+    *("seeds", "oracle_untrained", "chosen_untrained", "note"),
 )
 
 #: Scores this close are equal: they differ by rounding.
@@ -143,7 +143,7 @@ def scored(
             if estimate is not None and estimate.value is not None:
                 values.setdefault(run.method, {})[run.seed] = estimate.value
         if seeds:
-            shared = tuple(seed for seed in seeds if values and all(seed in of for of in values.values()))
+            shared = tuple(seed for seed in seeds if values and all(seed in of_method for of_method in values.values()))
             others = tuple(seed for seed in seeds if seed not in shared)
             found.append(Scored(dataset, task, metric, values, shared, others))
     return found
@@ -216,7 +216,7 @@ def _seeds(seeds: Sequence[str]) -> str:
 
 
 def _what_it_tells(ranked: Sequence[Scored]) -> list[str]:
-    """Return what an average over these tasks is worth, where that is less than it seems."""
+    """Return what limits the meaning of an average over these tasks."""
     tasks = Counter(pair.dataset for pair in ranked)
     if not ranked:
         return ["no ranks: there is no task in which every method has a score"]
@@ -253,7 +253,8 @@ def tabulate_strategies(
         scores, each averaged over seeds, and ``oracle_method``, whose it is (the first of equal ones); ``chosen``, the
         test score of the variant with the highest validation score, chosen for each seed anew, averaged over seeds;
         ``chosen_methods``, the variants that were chosen and how often; the number of ``variants`` that have a score
-        and of ``seeds``; ``note``: what is missing, and why, and which validation scores are better than they should.
+        and of ``seeds``; ``oracle_untrained`` and ``chosen_untrained``, yes where a method behind that score has a
+        network with random weights; ``note``: what is missing, and why, and which validation scores are too high.
     strategies : mapping
         Name to its variants, ``FEATURES+CLASSIFIER`` each.
     split : str
@@ -278,14 +279,16 @@ def tabulate_strategies(
     empty = [name for name, variants in strategies.items() if not variants]
     if empty:
         raise ValueError(f"a strategy must name its methods; found none in {listing(empty)}")
-    pairs = scored(scoreboard.read(scores), methods=methods, split=split, path=scores)
+    runs = scoreboard.read(scores)
+    pairs = scored(runs, methods=methods, split=split, path=scores)
+    untrained = {run.method for run in runs if run.untrained and run.split == split}
     choosers = {method for variants in strategies.values() if len(variants) > 1 for method in variants}
     validated = _validation_scores(predictions, choosers, split)
     rows = []
     for strategy, variants in strategies.items():
         for pair in pairs:
             common = {"strategy": strategy, "dataset": pair.dataset, "task": pair.task, "metric": pair.metric}
-            rows.append({**common, **_best_and_chosen(strategy, list(variants), pair, validated)})
+            rows.append({**common, **_best_and_chosen(strategy, list(variants), pair, validated, untrained)})
     store.write_csv(table, STRATEGY_COLUMNS, rows)
 
 
@@ -358,6 +361,7 @@ def _best_and_chosen(
     variants: list[str],
     pair: Scored,
     validated: Mapping[tuple[str, str, str, str], _Judged],
+    untrained: set[str],
 ) -> dict[str, Any]:
     means = {method: pair.mean(method) for method in variants if pair.mean(method) is not None}
     absent = [method for method in variants if method not in pair.values]
@@ -368,6 +372,7 @@ def _best_and_chosen(
     if means:
         best = max(means.values())
         row |= {"oracle": best, "oracle_method": next(name for name in means if means[name] >= best - TIE)}
+        row["oracle_untrained"] = "yes" if row["oracle_method"] in untrained else "no"
         judged = _judged(strategy, list(means), pair, validated) if len(means) > 1 else {}
         notes += _about(judged)
         candidates = [
@@ -382,6 +387,7 @@ def _best_and_chosen(
         else:
             row["chosen"] = mean_of(pair.values[name][seed] for name, seed in zip(chosen, pair.seeds, strict=True))
             row["chosen_methods"] = _how_often(chosen, variants)
+            row["chosen_untrained"] = "no" if untrained.isdisjoint(chosen) else "yes"
     return {**row, "note": "; ".join(notes)}
 
 

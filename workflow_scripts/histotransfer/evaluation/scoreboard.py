@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from histotransfer import store
+from histotransfer.problems import counted
 
 #: How metrics are written in words; a metric that is not here is written by its name.
 METRIC_NAMES = {
@@ -26,9 +27,6 @@ METRIC_NAMES = {
 
 #: Metrics of which the lowest value is the best.
 LOWER_IS_BETTER = frozenset({"log_loss"})
-
-#: What the levels of a score count, in words: singular, plural.
-LEVEL_WORDS = {"tile": ("tile", "tiles"), "slide": ("slide", "slides")}
 
 #: What stands in `weights` where a network was never trained.
 UNTRAINED = "untrained"
@@ -180,10 +178,17 @@ def metric_name(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
-def counted(n: int, unit: str) -> str:
-    """Return ``"1 patient"``, ``"6 patients"``; a group of the sheet's own split is a "given group"."""
-    word = "given group" if unit == "given" else unit
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
+def counted_span(numbers: Iterable[int], unit: str = "") -> str:
+    """Return one number or the least and the greatest, with their unit.
+
+    Examples
+    --------
+    >>> counted_span([6, 6], "patient"), counted_span([5, 6], "patient"), counted_span([1200])
+    ('6 patients', '5 to 6 patients', '1,200')
+    """
+    ends = sorted(set(numbers))
+    last = counted(ends[-1], unit) if unit else f"{ends[-1]:,}"
+    return last if len(ends) == 1 else f"{ends[0]:,} to {last}"
 
 
 def classes(runs: Iterable[Run]) -> list[str]:

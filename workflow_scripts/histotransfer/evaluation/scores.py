@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import metrics, seeds, store
+from histotransfer.evaluation import resampling
 from histotransfer.predictions import NO_LABEL, Predictions, read_attributes, read_predictions
 
 SCORE_COLUMNS = ("level", "metric", "class", "value", "low", "high", "n", "groups", "unit", "note")
@@ -22,18 +23,6 @@ FACTOR_COLUMNS = ("dataset", "task", "split", "share_groups", "seed", "features"
 OVERALL = ("accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "precision", "recall", "f1", "log_loss")
 OF_PATCHES = ("eta_p", "eta_w", "eta_total")
 PER_CLASS = ("roc_auc", "pr_auc", "precision", "recall", "f1")
-
-#: Percentiles of the resampled values that bound the interval.
-INTERVAL = (2.5, 97.5)
-
-#: Resamples without a class are left out; from this share of them on the note says so,
-NOTED = 0.05
-#: and from this one on there is no interval. ASSUME what is left then is no picture of the spread: with one group
-#: a class, it would be the same sample again and again, and the interval would have no width.
-TOO_MANY = 0.5
-
-#: Numbers in an array of resampled weights: 8 MB, so that a chunk of resamples stays near the cores.
-_CHUNK = 1_000_000
 
 UNTRAINED = "untrained"
 
@@ -101,7 +90,8 @@ def score(*, predictions: str, scores: str, confusion: str, bootstrap: int, mast
         random = seeds.generator(master_seed, "bootstrap", *factors)
         rows += _score_rows(level, classes, bootstrap, random)
         if not level.note:
-            counts += _confusion_rows(level, classes)
+            matrix = metrics.confusion_matrix(level.true, level.score.argmax(axis=1), len(classes))
+            counts += confusion_rows(level.name, classes, matrix)
     store.write_table(scores, SCORE_COLUMNS, rows)
     store.write_table(confusion, CONFUSION_COLUMNS, counts)
 
@@ -206,7 +196,10 @@ def _score_rows(
         else:
             row["value"] = float(values[k])
             of_metric = None if resampled is None else resampled[k]
-            row |= percentile_interval(of_metric, n_groups=n_groups, unit=level.unit, bootstrap=bootstrap)
+            interval = resampling.percentile_interval(
+                of_metric, n_groups=n_groups, unit=level.unit, bootstrap=bootstrap
+            )
+            row |= vars(interval)
         rows.append(row)
     return rows
 
@@ -244,18 +237,12 @@ def _values(level: Level, n_classes: int, weights: np.ndarray, copies: np.ndarra
 
 def _resampled(level: Level, n_classes: int, n_groups: int, bootstrap: int, random: np.random.Generator) -> np.ndarray:
     """Return all metrics of all resamples, (n_metrics, bootstrap)."""
-    n = len(level.true)
-    at_once = max(1, min(bootstrap, _CHUNK // max(n, n_groups)))
     slide_groups = _group_of_slides(level)
-    found = []
-    for start in range(0, bootstrap, at_once):
-        size = min(at_once, bootstrap - start)
-        drawn = random.integers(0, n_groups, size=(size, n_groups))
-        drawn += np.arange(size)[:, None] * n_groups
-        times = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups).T.astype(np.float64)
-        copies = None if slide_groups is None else times[slide_groups]
-        found.append(_values(level, n_classes, times[level.group], copies))
-    return np.concatenate(found, axis=1)
+
+    def values(times: np.ndarray) -> np.ndarray:
+        return _values(level, n_classes, times[level.group], None if slide_groups is None else times[slide_groups])
+
+    return resampling.resampled(values, n_groups=n_groups, bootstrap=bootstrap, random=random, n_rows=len(level.true))
 
 
 def _group_of_slides(level: Level) -> np.ndarray | None:
@@ -265,50 +252,6 @@ def _group_of_slides(level: Level) -> np.ndarray | None:
     return group if (group[level.slide] == level.group).all() else None
 
 
-def percentile_interval(
-    resampled: np.ndarray | None,
-    *,
-    n_groups: int,
-    unit: str,
-    bootstrap: int,
-    lacking: str = "a class that it takes",
-) -> dict[str, Any]:
-    """Return ``low``, ``high`` and ``note`` of a table's row, from the values that resampled groups gave.
-
-    Parameters
-    ----------
-    resampled : ndarray of float64, shape (bootstrap,), or None
-        NaN where a resample leaves the value undefined; None if nothing was resampled.
-    n_groups : int
-        Groups that were resampled, each a `unit`.
-    unit : str
-    bootstrap : int
-        Resamples that were asked for.
-    lacking : str
-        What a resample has not in which the value is undefined, for the note.
-
-    Returns
-    -------
-    dict
-        Without ``low`` and ``high`` where there is no interval; ``note`` says why.
-
-    Notes
-    -----
-    Efron and Tibshirani (1993), chapter 13.
-    """
-    if n_groups < 2:
-        return {"note": f"no interval: it takes two {unit}s to resample"}
-    if resampled is None:
-        return {}
-    defined = resampled[~np.isnan(resampled)]
-    left_out = f"{bootstrap - len(defined)} of {bootstrap} resamples lack {lacking}"
-    if len(defined) <= (1 - TOO_MANY) * bootstrap:
-        return {"note": f"no interval: {left_out}"}
-    low, high = np.percentile(defined, INTERVAL)
-    note = f"interval without the resamples in which it is undefined: {left_out}"
-    return {"low": low, "high": high, "note": note if len(defined) < (1 - NOTED) * bootstrap else ""}
-
-
 def _why_undefined(metric: str, name: str, classes: Sequence[str], of_class: np.ndarray) -> str:
     absent = [name for name, count in zip(classes, of_class, strict=True) if count == 0]
     if name and name not in absent:
@@ -316,10 +259,10 @@ def _why_undefined(metric: str, name: str, classes: Sequence[str], of_class: np.
     return f"undefined: absent from the test groups: {', '.join(absent)}"
 
 
-def _confusion_rows(level: Level, classes: Sequence[str]) -> list[dict[str, Any]]:
-    counts = metrics.confusion_matrix(level.true, level.score.argmax(axis=1), len(classes))
+def confusion_rows(level: str, classes: Sequence[str], counts: np.ndarray) -> list[dict[str, Any]]:
+    """Return the rows of a confusion matrix, with the columns :data:`CONFUSION_COLUMNS`."""
     return [
-        {"level": level.name, "true": true, "predicted": predicted, "count": int(counts[i, j])}
+        {"level": level, "true": true, "predicted": predicted, "count": int(counts[i, j])}
         for i, true in enumerate(classes)
         for j, predicted in enumerate(classes)
     ]

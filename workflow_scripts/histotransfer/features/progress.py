@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from histotransfer import durations
+from histotransfer.amounts import duration
 
 log = logging.getLogger("histotransfer")
 
@@ -40,7 +40,7 @@ class Progress:
             log.info(
                 "%s: %d of %d slides, %d of %d tiles, %.1f tiles/s, %s left",
                 *(self._network_name, self._slides_done, self._slides, self._tiles_done, self._tiles),
-                *(rate, durations.in_words(left)),
+                *(rate, duration(left, tenths=False)),
             )
 
     def slide_done(self) -> None:
@@ -52,6 +52,6 @@ class Progress:
         seconds = max(time.monotonic() - self._started, 1e-9)
         log.info(
             "%s: %d slides, %d tiles in %s, %.1f tiles/s",
-            *(self._network_name, self._slides_done, self._tiles_done, durations.in_words(seconds)),
+            *(self._network_name, self._slides_done, self._tiles_done, duration(seconds, tenths=False)),
             self._tiles_done / seconds,
         )

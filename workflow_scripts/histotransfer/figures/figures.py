@@ -13,7 +13,7 @@ from typing import Any
 
 from histotransfer import canvas, store
 from histotransfer.canvas import SMALL, TEXT, WIDTH
-from histotransfer.evaluation import scoreboard
+from histotransfer.problems import counted
 
 #: What a status of ``slides.tsv`` is called, in the order in which a slide is checked.
 STATUS_WORDS = {
@@ -74,7 +74,7 @@ def draw_attrition(*, slides: str | Path, figure: str | Path, noun: str = "slide
     panel.set_axis_off()
 
     reasons = ", ".join(f"{lost[status]:,} {STATUS_WORDS.get(status, status)}" for status in order)
-    statement = f"{scoreboard.counted(asked, noun)} asked for, {used:,} used"
+    statement = f"{counted(asked, noun)} asked for, {used:,} used"
     statement += f"; excluded: {reasons}." if reasons else "; none excluded."
     canvas.save(chart, figure, statement)
     return statement
@@ -107,7 +107,7 @@ def draw_splits(*, counts: str | Path, figure: str | Path) -> str:
         width = WIDTH - names - 10
         wide = [("tiles", "tiles", names)]
     else:
-        wide = [("groups", scoreboard.counted(2, unit)[2:], names), ("tiles", "tiles", names + width + gap)]
+        wide = [("groups", counted(2, unit)[2:], names), ("tiles", "tiles", names + width + gap)]
     for column, title, left in wide:
         canvas.write(chart, title, left, chart_top - 4, va="bottom", weight="bold", fontsize=SMALL)
         panel = canvas.axes(chart, left, chart_top, width, pitch * len(parts))
@@ -144,7 +144,7 @@ def draw_splits(*, counts: str | Path, figure: str | Path) -> str:
         # groups of several classes count once
         of_part = next(int(row["groups_of_set"]) for row in rows if (row["set"], row["fold"]) == (name, fold))
         totals[name] = totals.get(name, 0) + of_part
-    statement = ", ".join(f"{scoreboard.counted(n, unit)} in {name}" for name, n in totals.items()) + "."
+    statement = ", ".join(f"{counted(n, unit)} in {name}" for name, n in totals.items()) + "."
     statement = statement[0].upper() + statement[1:]
     canvas.save(chart, figure, statement)
     return statement
@@ -248,7 +248,7 @@ def draw_cost(*, cost: str | Path, figure: str | Path) -> str:
         middle = top + pitch * (place + 0.5)
         name = canvas.wrap(row["rule"], names - 10, lines=1)
         canvas.write(chart, name, names - 6, middle - 5.5, ha="right", va="center")
-        words = scoreboard.counted(int(row["jobs"]), "job")
+        words = counted(int(row["jobs"]), "job")
         style = {"ha": "right", "va": "center", "fontsize": SMALL - 1, "color": canvas.FAINT}
         canvas.write(chart, words, names - 6, middle + 6, **style)
     longest = max(rows, key=lambda row: float(row["seconds_total"]))

@@ -212,7 +212,7 @@ def draw(
     Raises
     ------
     ValueError
-        If the model is refused, is of another form, or tells other classes apart, or a test tile has no pixels.
+        If the model is refused, is of another form, or has other classes, or a test tile has no pixels.
     """
     from histotransfer.backends import process
     from histotransfer.networks import trained

@@ -21,13 +21,19 @@ from histotransfer.canvas import SMALL, WIDTH
 from histotransfer.evaluation import scoreboard
 from histotransfer.evaluation.compared_tables import (
     IMPORTANCE_COLUMNS,
-    INFORMATION,
     LAYER_COLUMNS,
+    PARTS,
     SELECTION_COLUMNS,
     number,
     read,
+    rows_of_task,
+    task_names,
 )
-from histotransfer.figures.rows import Blocks, Names, across, of_task, percent, percents, rows_panel, scale
+from histotransfer.figures.rows import Blocks, Names, fit_axis, in_widths, percent, percent_span, rows_panel
+from histotransfer.problems import counted
+
+#: Colours of the parts of the importance (figure 5 of Mormont et al. 2018).
+_PART_COLOURS = (canvas.BLUE, canvas.ORANGE, canvas.GREEN, canvas.VERMILION)
 
 
 def draw_layers(*, table: str | Path, figure: str | Path) -> str:
@@ -54,7 +60,7 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
         return canvas.draw_nothing(figure, "No inner layer was scored.")
     depths = {row["layer"]: number(row, "depth", table) or 0.0 for row in rows}
     layers = sorted(depths, key=lambda layer: depths[layer])
-    tasks = list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
+    tasks = task_names(rows)
     untrained = {row["layer"] for row in rows if row.get("untrained") == "yes"}
     statement = _layers_statement(rows, layers, tasks, table)
 
@@ -66,7 +72,7 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     names = Names(layers, [layer in untrained for layer in layers], most=132.0)
 
     def titled(task: str) -> tuple[str, str]:
-        first = of_task(rows, task)[0]
+        first = rows_of_task(rows, task)[0]
         held_out, inner = (scoreboard.metric_name(first[name]) for name in ("metric", "validation_metric"))
         return task, held_out if inner == held_out else f"{held_out}; in inner cross-validation {inner}"
 
@@ -76,7 +82,7 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
     chart = canvas.new(canvas.legend_height(legend) + blocks.height + 6)
     canvas.draw_legend(chart, legend, 0)
     for task, panel in blocks.panels(chart, canvas.legend_height(legend)):
-        of_layer = {row["layer"]: row for row in of_task(rows, task)}
+        of_layer = {row["layer"]: row for row in rows_of_task(rows, task)}
         ends: list[float] = []
         for column, style in (
             ("validation", {"color": canvas.ORANGE, "linewidth": 0.9, "zorder": 3}),
@@ -99,8 +105,8 @@ def draw_layers(*, table: str | Path, figure: str | Path) -> str:
                 style = {"markerfacecolor": "none", "markeredgecolor": canvas.INK, "markeredgewidth": 1.3}
                 panel.plot([score], [middle], marker="o", markersize=7.0, zorder=5, **style)
             style = {"ha": "left", "weight": "bold", "fontsize": SMALL - 0.8}
-            canvas.label(panel, f"{chosen}/{seeds}", 1.04, middle, **style, **across(panel))
-        scale(panel, ends or [0.0, 1.0], blocks.width)
+            canvas.label(panel, f"{chosen}/{seeds}", 1.04, middle, **style, **in_widths(panel))
+        fit_axis(panel, ends or [0.0, 1.0], blocks.width)
     canvas.save(chart, figure, statement)
     return statement
 
@@ -110,7 +116,7 @@ def _layers_statement(
 ) -> str:
     gaps, first = [], ""
     for task in tasks:
-        scored = [(value, row) for row in of_task(rows, task) if (value := number(row, "score", path)) is not None]
+        scored = [(value, row) for row in rows_of_task(rows, task) if (value := number(row, "score", path)) is not None]
         if not scored:
             continue
         value, best = max(scored, key=lambda pair: pair[0])
@@ -129,7 +135,7 @@ def _layers_statement(
     if len(tasks) == 1 and first:
         return f"{first}."
     if not gaps:
-        return f"{scoreboard.counted(len(layers), 'layer')} on {len(tasks)} tasks; none is chosen."
+        return f"{counted(len(layers), 'layer')} on {len(tasks)} tasks; none is chosen."
     hit = sum(gap < 1e-12 for gap in gaps)
     return (
         f"The layer that inner cross-validation chooses most often is the best of {len(layers)} on the groups held out "
@@ -158,10 +164,11 @@ def draw_importance(*, table: str | Path, figure: str | Path) -> str:
         return canvas.draw_nothing(figure, "No importance was measured.")
     untrained = [row.get("untrained") == "yes" for row in rows]
     names = Names([row["source"] for row in rows], untrained, most=150.0, least_height=14.5)
-    bounds = [[number(row, f"importance_{part}", table) or 0.0 for part, _ in INFORMATION] for row in rows]
+    bounds = [[number(row, f"importance_{part}", table) or 0.0 for part in PARTS] for row in rows]
     shares = [number(row, "feature_share", table) or 0.0 for row in rows]
     legend = [
-        (colour, f"{part} %" if part < 100 else "100 % of the information", "bar") for part, colour in INFORMATION
+        (colour, f"{part} %" if part < 100 else "100 % of the information", "bar")
+        for part, colour in zip(PARTS, _PART_COLOURS, strict=True)
     ]
     legend.append((canvas.INK, "share of features", "black"))
     top = canvas.legend_height(legend) + 30
@@ -173,7 +180,7 @@ def draw_importance(*, table: str | Path, figure: str | Path) -> str:
     highest = max([*(total[-1] for total in bounds), *shares, 1e-9])
     for total, share, middle in zip(bounds, shares, names.middles, strict=True):
         start = 0.0
-        for end, (_, colour) in zip(total, INFORMATION, strict=True):
+        for end, colour in zip(total, _PART_COLOURS, strict=True):
             panel.barh(middle - 1.4, max(end - start, 0), left=start, height=6.4, color=colour, linewidth=0, zorder=2)
             start = max(end, start)
         panel.barh(middle + 3.6, share, height=2.4, color=canvas.INK, linewidth=0, zorder=2)
@@ -222,8 +229,8 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
     rows = read(table, SELECTION_COLUMNS)
     if not rows:
         return canvas.draw_nothing(figure, "No features were eliminated.")
-    tasks = list(dict.fromkeys(f"{row['dataset']}/{row['task']}" for row in rows))
-    curves = {task: [_Point.of(row, table) for row in of_task(rows, task)] for task in tasks}
+    tasks = task_names(rows)
+    curves = {task: [_Point.of(row, table) for row in rows_of_task(rows, task)] for task in tasks}
     curves = {
         task: sorted((p for p in points if p.score is not None), key=lambda p: p.size)
         for task, points in curves.items()
@@ -263,12 +270,7 @@ def draw_selection(*, table: str | Path, figure: str | Path) -> str:
     panel.minorticks_off()
     low, high = min(values), max(values)
     margin = max((high - low) * 0.06, 0.005)
-    panel.set_ylim(low - margin, high + margin)
-    ticks = canvas.ticks(low - margin, high + margin, 5)
-    panel.set_yticks(ticks, canvas.tick_words(ticks))
-    panel.tick_params(axis="y", labelsize=SMALL)
-    for tick in ticks:
-        panel.axhline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
+    canvas.scale_values(panel, low - margin, high + margin, most=5)
     words = "number of features (rings: the numbers kept)"
     canvas.write(chart, words, WIDTH - 12, top + height + 18, ha="right", fontsize=SMALL)
     statement = _selection_statement(curves)
@@ -317,10 +319,10 @@ def _selection_statement(curves: Mapping[str, Sequence[_Point]]) -> str:
             dict.fromkeys(f"{value:.3f}" for value in (min(p.score for p in kept), max(p.score for p in kept)))
         )
         return (
-            f"On {task} {_kept_words(points)} are kept ({percents(shares)}), with a cross-validated score of {scores} "
-            f"where all features give {points[-1].score:.3f}."
+            f"On {task} {_kept_words(points)} are kept ({percent_span(shares)}), with a cross-validated score of "
+            f"{scores} where all features give {points[-1].score:.3f}."
         )
     return (
-        f"Over {len(curves)} tasks {percents(shares)} of the features are kept, {percent(sum(shares) / len(shares))} "
-        "on average."
+        f"Over {len(curves)} tasks {percent_span(shares)} of the features are kept, "
+        f"{percent(sum(shares) / len(shares))} on average."
     )

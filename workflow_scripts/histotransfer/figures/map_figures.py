@@ -22,12 +22,11 @@ import numpy as np
 
 from histotransfer import canvas, seeds, store
 from histotransfer.canvas import SMALL, TEXT, WIDTH
-from histotransfer.evaluation import scoreboard
 from histotransfer.evaluation.ranking import method_of
 from histotransfer.maps import probability_maps, tumour_points
 from histotransfer.maps.probability_maps import Grid
 from histotransfer.predictions import NO_LABEL, Predictions, read_predictions
-from histotransfer.problems import listing
+from histotransfer.problems import counted, listing
 
 #: Maps beside slide and annotation; and the least number of pixels across that a panel is stored with.
 _BESIDE, _STORED_PX = 3, 280
@@ -98,7 +97,7 @@ def draw_maps(
     if not len(grids) == len(descriptions) == len(overlays):
         found = f"{len(grids)}, {len(descriptions)} and {len(overlays)}"
         raise ValueError(f"each slide has a grid, a description and an overlay; found {found}")
-    methods, about = _read_methods(predictions)
+    methods, compared = _read_methods(predictions)
     by_slide = {Path(path).stem: rest for path, *rest in zip(grids, grids, descriptions, overlays, strict=True)}
     truth = _truth(methods)
     absent = sorted(set(truth) - set(by_slide))
@@ -109,9 +108,9 @@ def draw_maps(
     shown = choose(truth, at_most=at_most, master_seed=master_seed)
     if not shown:
         return canvas.draw_nothing(figure, "No test tile was predicted.")
-    blocks = [_block(slide, by_slide[slide], truth[slide], methods, about["classes"]) for slide in shown]
-    statement = _statement(about, methods, shown, len(truth))
-    _draw(blocks, methods, about["classes"], figure, statement)
+    blocks = [_block(slide, by_slide[slide], truth[slide], methods, compared.classes) for slide in shown]
+    statement = _statement(compared, methods, shown, len(truth))
+    _draw(blocks, methods, compared.classes, figure, statement)
     return statement
 
 
@@ -129,24 +128,34 @@ def choose(truth: Mapping[str, Mapping[str, int]], *, at_most: int, master_seed:
     return sorted(drawn, key=lambda slide: not any(true > 0 for true in truth[slide].values()))[:at_most]
 
 
-def _read_methods(predictions: Sequence[str]) -> tuple[list[_Method], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Compared:
+    """What methods side by side are all of."""
+
+    dataset: str
+    task: str
+    split: str
+    seed: int
+    classes: list[str]
+
+    def __str__(self) -> str:
+        factors = f"{self.dataset}/{self.task}/{self.split}/{self.seed}"
+        return f"{factors} with the classes {', '.join(self.classes)}"
+
+
+def _read_methods(predictions: Sequence[str]) -> tuple[list[_Method], _Compared]:
     if not predictions:
         raise ValueError("maps must be of one method at least; found none")
-    methods, about = [], {}
+    methods, compared = [], None
     for path in predictions:
         held_out, _, said = read_predictions(path)
-        own = {name: said[name] for name in ("dataset", "task", "split", "seed", "classes")}
-        about = about or own
-        if own != about:
-            raise ValueError(f"{path}: maps side by side must be of {_words(about)}; found {_words(own)}")
+        own = _Compared(**{name: said[name] for name in ("dataset", "task", "split", "seed", "classes")})
+        compared = compared or own
+        if own != compared:
+            raise ValueError(f"{path}: maps side by side must be of {compared}; found {own}")
         rows = probability_maps.rows_by_image(held_out)
         methods.append(_Method(method_of(said), bool(said["untrained"]), held_out, rows))
-    return methods, about
-
-
-def _words(about: Mapping[str, Any]) -> str:
-    of = f"{about['dataset']}/{about['task']}/{about['split']}/{about['seed']}"
-    return f"{of} with the classes {', '.join(about['classes'])}"
+    return methods, compared
 
 
 def _truth(methods: Sequence[_Method]) -> dict[str, dict[str, int]]:
@@ -160,14 +169,14 @@ def _truth(methods: Sequence[_Method]) -> dict[str, dict[str, int]]:
     return truth
 
 
-def _statement(about: Mapping[str, Any], methods: Sequence[_Method], shown: Sequence[str], n_slides: int) -> str:
-    classes = about["classes"]
-    which = f"all {scoreboard.counted(n_slides, 'test slide')}" if n_slides > 1 else "the one test slide"
+def _statement(compared: _Compared, methods: Sequence[_Method], shown: Sequence[str], n_slides: int) -> str:
+    classes = compared.classes
+    which = f"all {counted(n_slides, 'test slide')}" if n_slides > 1 else "the one test slide"
     if len(shown) < n_slides:
         first = f"those with {classes[1]} first" if len(classes) == 2 else f"those with more than {classes[0]} first"
-        which = f"{len(shown)} of {scoreboard.counted(n_slides, 'test slide')}, {first}, drawn by the master seed"
-    of = f"{about['dataset']}, {about['task']}, split {about['split']}, seed {about['seed']}"
-    said = f"{of}: {which}, cut to the part with tiles."
+        which = f"{len(shown)} of {counted(n_slides, 'test slide')}, {first}, drawn by the master seed"
+    factors = f"{compared.dataset}, {compared.task}, split {compared.split}, seed {compared.seed}"
+    said = f"{factors}: {which}, cut to the part with tiles."
     if len(classes) == 2:
         counts = [
             f"{one.name}{' (untrained)' if one.untrained else ''} "

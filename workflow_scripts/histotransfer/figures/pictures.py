@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from histotransfer import canvas, seeds, store
-from histotransfer.evaluation import scoreboard
+from histotransfer.problems import counted
 
 #: Longest side of a slide's picture, and side of a sample tile, in pixels: twice what a laptop shows.
 SLIDE_SIDE, TILE_SIDE, COLUMNS, GAP = 720, 200, 6, 8
@@ -126,7 +126,7 @@ def draw_tiles(
         read |= {(number, *key): tile for key, tile in _read_tiles(pixels[number], wanted).items()}
     # a tile that could not be read is in no sheet
     shown = [read[key] for key in chosen if key in read]
-    sources = scoreboard.counted(len(sample.slides), noun)
+    sources = counted(len(sample.slides), noun)
     statement = f"{len(shown)} of {sample.tiles:,} tiles of {sources}, drawn by the master seed"
     if not sample.tiles:
         statement = "No tile has this label"

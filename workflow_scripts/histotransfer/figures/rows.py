@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from histotransfer import canvas
@@ -24,20 +24,22 @@ KIND_LOOKS = {
 }
 
 
-def of_task(rows: Sequence[Mapping[str, str]], task: str) -> list[Mapping[str, str]]:
-    return [row for row in rows if f"{row['dataset']}/{row['task']}" == task]
-
-
-def percents(shares: Sequence[float]) -> str:
-    words = dict.fromkeys(percent(value) for value in (min(shares), max(shares)))
-    return " to ".join(words)
-
-
 def percent(share: float) -> str:
-    """Return a share in percent with two digits: ``27 %``, ``2.7 %``, ``0.27 %``."""
-    percent = 100 * share
-    digits = 0 if percent >= 9.95 or percent == 0 else 1 if percent >= 0.995 else 2
-    return f"{percent:.{digits}f} %"
+    """Return a share in percent with two digits.
+
+    Examples
+    --------
+    >>> percent(0.271), percent(0.0271), percent(0.00271)
+    ('27 %', '2.7 %', '0.27 %')
+    """
+    value = 100 * share
+    digits = 0 if value >= 9.95 or value == 0 else 1 if value >= 0.995 else 2
+    return f"{value:.{digits}f} %"
+
+
+def percent_span(shares: Sequence[float]) -> str:
+    """Return the least and the greatest of shares in percent, once if they are written alike."""
+    return " to ".join(dict.fromkeys(percent(value) for value in (min(shares), max(shares))))
 
 
 class Names:
@@ -155,13 +157,24 @@ def _bare_panel(chart: Any, names: Names, top: float, left: float, width: float)
     return panel
 
 
-def across(panel: Any) -> dict[str, Any]:
-    """Return the coordinates of a text whose x is a part of the panel's width and whose y is a value."""
+def in_widths(panel: Any) -> dict[str, Any]:
+    """Return the style of a text whose x is given in widths of the panel, and whose y is a value of its axis."""
     return {"transform": panel.get_yaxis_transform()}
 
 
-def scale(panel: Any, ends: Sequence[float], width: float, *, signed: bool = False) -> None:
-    """Set limits around `ends` and as many ticks as their labels leave room for."""
+def fit_axis(panel: Any, ends: Sequence[float], width: float, *, signed: bool = False) -> None:
+    """Set the ends of a panel's axis across around some values, and as many ticks as their labels leave room for.
+
+    Parameters
+    ----------
+    panel : Axes
+    ends : sequence of float
+        Values that must lie on it.
+    width : float
+        Of the panel, in points.
+    signed : bool
+        Whether ticks above zero have a plus.
+    """
     low, high = min(ends), max(ends)
     margin = max((high - low) * 0.06, 0.004)
     low, high = low - margin, high + margin

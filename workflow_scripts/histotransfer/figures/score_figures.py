@@ -17,6 +17,7 @@ from histotransfer import canvas, store
 from histotransfer.canvas import SMALL, TEXT, WIDTH
 from histotransfer.evaluation import scoreboard
 from histotransfer.predictions import read_attributes
+from histotransfer.problems import counted
 
 #: How the two levels are drawn: colour, marker.
 _LEVEL_LOOKS = {"tile": (canvas.BLUE, "o"), "slide": (canvas.ORANGE, "D")}
@@ -60,88 +61,120 @@ def draw_scores(
     has = {name for run in runs for _, name, cls in run.estimates if not cls}
     if metric not in has:
         raise ValueError(f"{scores} has no metric {metric!r} for {dataset}/{task}/{split}; it has {sorted(has)}")
-    defined = {key for run in runs for key, estimate in run.estimates.items() if estimate.value is not None}
-    levels = [level for level in _LEVEL_LOOKS if (level, metric, "") in defined] or list(_LEVEL_LOOKS)[:1]
-    standings = scoreboard.ranking(runs, levels[0], metric)
-    statement = _best_of(standings, levels[0], metric)
+    shown = _Shown.of(runs, metric)
+    statement = _best_of(shown.standings, shown.levels[0], metric)
     left_out = len({run.method for run in every} - {run.method for run in runs})
     if left_out:
-        statement += f" {scoreboard.counted(left_out, 'single layer')} left out, which have a chapter of their own."
+        statement += f" {counted(left_out, 'single layer')} left out, which have a chapter of their own."
 
-    names_width, step, line = 132.0, 7.0, 12.5
-    names = [canvas.wrap(one.method, names_width - 8, lines=8) for one in standings]
-    rows = []
-    for one, name in zip(standings, names, strict=True):
-        text = line * (name.count("\n") + 1 + one.untrained)
-        rows.append(max(text, step * len(one.runs) * len(levels)) + 9)
-    legend = 14.0 * len(levels)
-    top = legend + 20
-    chart = canvas.new(top + sum(rows) + 34)
+    low, high, chance = _limits(shown.standings, shown.levels, metric, scoreboard.classes(runs))
+    marked = chance is not None and low <= chance <= high
+    top = _LEGEND_LINE * len(shown.levels) + 20
+    chart = canvas.new(top + sum(shown.heights) + 34)
+    panel = canvas.axes(chart, _NAMES, top, _ACROSS, sum(shown.heights))
+    _scale_scores(panel, low, high, sum(shown.heights))
+    if marked:
+        panel.axvline(chance, color=canvas.FAINT, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
+    place = 0.0
+    for index, (standing, name, height) in enumerate(shown.rows):
+        if index % 2 == 0:
+            _band(chart, top + place, height)
+        middle = place + height / 2
+        _write_name(chart, name, top + middle, untrained=standing.untrained)
+        _whiskers(panel, standing, shown.levels, metric, middle)
+        place += height
+    _draw_levels(chart, shown, metric)
+    foot = scoreboard.metric_name(metric) + (f" (dashes: chance, {chance:.2f})" if marked else "")
+    foot = canvas.wrap(foot, WIDTH - 20, SMALL, lines=1)
+    right = min(_NAMES + _ACROSS / 2 + canvas.text_width(foot, SMALL) / 2, WIDTH - 4)
+    canvas.write(chart, foot, right, top + sum(shown.heights) + 18, ha="right", fontsize=SMALL)
+    canvas.save(chart, figure, statement)
+    return statement
 
-    left, width = names_width, WIDTH - names_width - 10
-    low, high, chance = _limits(standings, levels, metric, scoreboard.classes(runs))
-    panel = canvas.axes(chart, left, top, width, sum(rows))
+
+#: Widths of the names and of the plot beside them, heights of a line of a name, of a whisker and of the key, in points.
+_NAMES, _LINE, _STEP, _LEGEND_LINE = 132.0, 12.5, 7.0, 14.0
+_ACROSS = WIDTH - _NAMES - 10
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The methods of a chart, best first, with their names in lines, and the levels at which any has a score."""
+
+    levels: list[str]
+    standings: list[scoreboard.Standing]
+    names: list[str]
+
+    @classmethod
+    def of(cls, runs: Sequence[scoreboard.Run], metric: str) -> _Shown:
+        defined = {key for run in runs for key, estimate in run.estimates.items() if estimate.value is not None}
+        levels = [level for level in _LEVEL_LOOKS if (level, metric, "") in defined] or list(_LEVEL_LOOKS)[:1]
+        standings = scoreboard.ranking(runs, levels[0], metric)
+        return cls(levels, standings, [canvas.wrap(one.method, _NAMES - 8, lines=8) for one in standings])
+
+    @property
+    def heights(self) -> list[float]:
+        """Height of each method's row, which holds its name and a whisker a run and level."""
+        return [
+            max(_LINE * (name.count("\n") + 1 + one.untrained), _STEP * len(one.runs) * len(self.levels)) + 9
+            for one, name in zip(self.standings, self.names, strict=True)
+        ]
+
+    @property
+    def rows(self) -> list[tuple[scoreboard.Standing, str, float]]:
+        return list(zip(self.standings, self.names, self.heights, strict=True))
+
+
+def _scale_scores(panel: Any, low: float, high: float, height: float) -> None:
     panel.set_xlim(low, high)
-    panel.set_ylim(sum(rows), 0)
+    panel.set_ylim(height, 0)
     panel.set_yticks([])
     ticks = _score_ticks(low, high)
     panel.set_xticks(ticks, [f"{tick:.1f}" if len(ticks) < 12 else f"{tick:.2f}" for tick in ticks])
     panel.tick_params(labeltop=True, top=True)
     for tick in ticks:
         panel.axvline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
-    if chance is not None and low <= chance <= high:
-        panel.axvline(chance, color=canvas.FAINT, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
 
-    place = 0.0
-    for index, (one, name, height) in enumerate(zip(standings, names, rows, strict=True)):
-        if index % 2 == 0:
-            _band(chart, top + place, height)
-        middle = place + height / 2
-        lines = name.count("\n") + 1
-        above = -line * one.untrained / 2
-        canvas.write(chart, name, 4, top + middle + above, va="center")
-        if one.untrained:
-            below = top + middle + above + line * lines / 2 + line / 2
-            canvas.write(chart, "untrained", 4, below, va="center", fontsize=SMALL, color=canvas.VERMILION)
-        _whiskers(panel, one, levels, metric, middle, step)
-        place += height
 
-    units = _interval_units(standings, levels, metric)
-    for index, level in enumerate(levels):
+def _write_name(chart: Any, name: str, middle: float, *, untrained: bool) -> None:
+    above = -_LINE * untrained / 2
+    canvas.write(chart, name, 4, middle + above, va="center")
+    if untrained:
+        below = middle + above + _LINE * (name.count("\n") + 1) / 2 + _LINE / 2
+        canvas.write(chart, "untrained", 4, below, va="center", fontsize=SMALL, color=canvas.VERMILION)
+
+
+def _draw_levels(chart: Any, shown: _Shown, metric: str) -> None:
+    """Draw the key: the look of each level, and what its intervals are over."""
+    units = _interval_units(shown.standings, shown.levels, metric)
+    for index, level in enumerate(shown.levels):
         colour, marker = _LEVEL_LOOKS[level]
-        head = canvas.axes(chart, 0, 14.0 * index, WIDTH, 14)
-        head.set_xlim(0, WIDTH)
-        head.set_ylim(14, 0)
-        head.set_axis_off()
-        head.plot([4, 22], [7, 7], color=colour, linewidth=1.4)
-        head.plot([13], [7], marker=marker, color=colour, markersize=4.5)
-        words = f"{scoreboard.LEVEL_WORDS[level][1]}, 95 % interval over {units[level]}"
-        canvas.label(head, canvas.wrap(words, WIDTH - 30, SMALL, lines=1), 28, 7, ha="left")
-    foot = scoreboard.metric_name(metric)
-    if chance is not None and low <= chance <= high:
-        foot += f" (dashes: chance, {chance:.2f})"
-    foot = canvas.wrap(foot, WIDTH - 20, SMALL, lines=1)
-    right = min(left + width / 2 + canvas.text_width(foot, SMALL) / 2, WIDTH - 4)
-    canvas.write(chart, foot, right, top + sum(rows) + 18, ha="right", fontsize=SMALL)
-    canvas.save(chart, figure, statement)
-    return statement
+        line = canvas.axes(chart, 0, _LEGEND_LINE * index, WIDTH, _LEGEND_LINE)
+        line.set_xlim(0, WIDTH)
+        line.set_ylim(_LEGEND_LINE, 0)
+        line.set_axis_off()
+        line.plot([4, 22], [7, 7], color=colour, linewidth=1.4)
+        line.plot([13], [7], marker=marker, color=colour, markersize=4.5)
+        words = f"{level}s, 95 % interval over {units[level]}"
+        canvas.label(line, canvas.wrap(words, WIDTH - 30, SMALL, lines=1), 28, 7, ha="left")
 
 
-def _whiskers(panel: Any, one: scoreboard.Standing, levels: list[str], metric: str, middle: float, step: float) -> None:
-    drawn = [(level, run.estimates.get((level, metric, ""))) for level in levels for run in one.runs]
+def _whiskers(panel: Any, standing: scoreboard.Standing, levels: Sequence[str], metric: str, middle: float) -> None:
+    """Draw a method's scores, one below the other: a dot and a line each, or a word at a level that has none."""
+    drawn = [(level, run.estimates.get((level, metric, ""))) for level in levels for run in standing.runs]
     unsaid = set(levels)
     for place, (level, estimate) in enumerate(drawn):
-        height = middle + step * (place - (len(drawn) - 1) / 2)
+        height = middle + _STEP * (place - (len(drawn) - 1) / 2)
         colour, marker = _LEVEL_LOOKS[level]
         if estimate is None or estimate.value is None:
             if level in unsaid:
-                text = f" {scoreboard.LEVEL_WORDS[level][1]}: undefined"
+                text = f" {level}s: undefined"
                 canvas.label(panel, text, panel.get_xlim()[0], height, ha="left", fontsize=7, color=canvas.FAINT)
             unsaid.discard(level)
             continue
         if estimate.low is not None and estimate.high is not None:
             panel.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4, zorder=3)
-        style = {"markerfacecolor": canvas.PAPER if one.untrained else colour, "markeredgecolor": colour}
+        style = {"markerfacecolor": canvas.PAPER if standing.untrained else colour, "markeredgecolor": colour}
         panel.plot([estimate.value], [height], marker=marker, markersize=4.5, zorder=4, clip_on=False, **style)
 
 
@@ -189,19 +222,15 @@ def _interval_units(standings: list[scoreboard.Standing], levels: list[str], met
         found = [estimate for one in standings for estimate in one.estimates(level, metric)]
         sizes = sorted({estimate.groups for estimate in found})
         unit = found[0].unit if found else "group"
-        if not sizes:
-            words[level] = "nothing: every value is undefined"
-        elif len(sizes) == 1:
-            words[level] = scoreboard.counted(sizes[0], unit)
-        else:
-            words[level] = f"{sizes[0]:,} to {scoreboard.counted(sizes[-1], unit)}"
+        undefined = "nothing: every value is undefined"
+        words[level] = scoreboard.counted_span(sizes, unit) if sizes else undefined
     return words
 
 
 def _best_of(standings: list[scoreboard.Standing], level: str, metric: str) -> str:
     best = standings[0]
     name = scoreboard.metric_name(metric)
-    words = scoreboard.LEVEL_WORDS[level][1]
+    words = f"{level}s"
     if best.mean is None:
         return f"No method has a defined {name} of {words}."
     tied = [one.method for one in standings if one.mean == best.mean]
@@ -212,7 +241,7 @@ def _best_of(standings: list[scoreboard.Standing], level: str, metric: str) -> s
         sentence += f" (mean of {len(values)} seeds)"
     elif values[0].low is not None and values[0].high is not None:
         sentence += f" (95 % interval {values[0].low:.3f} to {values[0].high:.3f})"
-    sentence += f", over {scoreboard.counted(values[0].groups, values[0].unit)}"
+    sentence += f", over {counted(values[0].groups, values[0].unit)}"
     untrained = any(one.untrained for one in standings if one.mean == best.mean)
     return sentence + ("; untrained network." if untrained else ".")
 
@@ -273,7 +302,7 @@ def _draw_confusion(confusion: str | Path, name: str, figure: str | Path) -> str
         left = grid.names + (index * (grid.width + 14) if grid.side_by_side else 0)
         top = title + (0 if grid.side_by_side else index * grid.height)
         n = int(counts.sum())
-        words = f"{n:,} {scoreboard.LEVEL_WORDS.get(level, (level, level + 's'))[n != 1]}"
+        words = counted(n, level)
         canvas.write(chart, words, left, top, fontsize=SMALL, weight="bold")
         canvas.write(chart, "predicted", left, top + 13, fontsize=SMALL, color=canvas.FAINT)
         grid.label_columns(chart, left, top)

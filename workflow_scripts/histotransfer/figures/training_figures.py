@@ -217,7 +217,7 @@ def draw_epochs(*, table: str | Path, figure: str | Path, dataset: str, task: st
     for row in rows:
         by_seed.setdefault(row["seed"], []).append(row)
     validated = any(row["validation_loss"] for row in rows)
-    kept = {seed: next((row for row in of if row["kept"] == "yes"), None) for seed, of in by_seed.items()}
+    kept = {seed: next((row for row in epochs if row["kept"] == "yes"), None) for seed, epochs in by_seed.items()}
     ends = _phase_ends(rows, table)
     statement = _epochs_statement(network, by_seed, kept, validated, table)
 
@@ -244,8 +244,10 @@ def draw_epochs(*, table: str | Path, figure: str | Path, dataset: str, task: st
         values = []
         for column, colour in zip(columns, (canvas.BLUE, canvas.ORANGE), strict=True):
             lines = {
-                seed: [(int(row["epoch"]), value) for row in of if (value := number(row, column, table)) is not None]
-                for seed, of in by_seed.items()
+                seed: [
+                    (int(row["epoch"]), value) for row in epochs if (value := number(row, column, table)) is not None
+                ]
+                for seed, epochs in by_seed.items()
             }
             values += [value for points in lines.values() for _, value in points]
             _draw_lines(panel, lines, colour)
@@ -294,7 +296,7 @@ def _epochs_statement(
     validated: bool,
     path: str | Path,
 ) -> str:
-    epochs = sorted({len(of) for of in by_seed.values()})
+    epochs = sorted({len(rows) for rows in by_seed.values()})
     ran = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
     chosen = sorted({int(row["epoch"]) for row in kept.values() if row is not None})
     which = f"{chosen[0]}" if len(chosen) == 1 else f"{chosen[0]} to {chosen[-1]}" if chosen else "none"
@@ -311,12 +313,7 @@ def _epochs_statement(
 def _scale_values(panel: Any, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
     margin = max((high - low) * 0.06, 0.005)
-    panel.set_ylim(low - margin, high + margin)
-    ticks = canvas.ticks(low - margin, high + margin, 7)
-    panel.set_yticks(ticks, canvas.tick_words(ticks))
-    panel.tick_params(axis="y", labelsize=SMALL)
-    for tick in ticks:
-        panel.axhline(tick, color=canvas.RULE, linewidth=0.6, zorder=0)
+    canvas.scale_values(panel, low - margin, high + margin, most=7)
 
 
 def _scale_across(panel: Any, last: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from histotransfer import store
+from histotransfer.definitions import Factors
 from histotransfer.evaluation import scoreboard
 from histotransfer.maps import tumour_points
 from histotransfer.problems import listing
@@ -76,8 +77,8 @@ def _sorted(
     runs: Iterable[scoreboard.Run], datasets: Sequence[str], split: str
 ) -> list[tuple[tuple[str, str, str], list[scoreboard.Run]]]:
     found = [
-        (key, of)
-        for key, of in scoreboard.comparisons(run for run in runs if run.split == split).items()
+        (key, of_task)
+        for key, of_task in scoreboard.comparisons(run for run in runs if run.split == split).items()
         if key[0] in datasets
     ]
     return sorted(found, key=lambda pair: datasets.index(pair[0][0]))
@@ -110,7 +111,7 @@ def _over_seeds(
     row["tiles"] = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
     fewer = [seed for seed, n in sizes.items() if n < most[seed]]
     if fewer:
-        scored, all_tiles = (sum(of[seed] for seed in fewer) for of in (sizes, most))
+        scored, all_tiles = (sum(tiles[seed] for seed in fewer) for tiles in (sizes, most))
         which = ("seed " if len(fewer) == 1 else "seeds ") + ", ".join(fewer)
         notes[f"scored on {scored:,} of the {all_tiles:,} tiles that others are scored on, {which}"] = None
     known = [one for one in points if one is not None]
@@ -132,7 +133,7 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
     }
 
 
-def tabulate_canvases(*, canvases: Sequence[str], of: Sequence[Mapping[str, Any]], table: str) -> None:
+def tabulate_canvases(*, canvases: Sequence[str], runs: Sequence[Factors], table: str) -> None:
     """Write how each piece of a slide lies on its canvas, once for all tasks, splits and seeds that agree.
 
     Parameters
@@ -140,8 +141,8 @@ def tabulate_canvases(*, canvases: Sequence[str], of: Sequence[Mapping[str, Any]
     canvases : sequence of path
         ``canvases.tsv`` of runs: a row a piece, with ``image``, number of the ``piece``, its ``tiles``, edge of the
         ``canvas`` in cells, and how many tiles are ``cut_off``.
-    of : sequence of mapping
-        ``dataset`` and ``method`` of each.
+    runs : sequence of Factors
+        Of each.
     table : path
         CSV to write: ``dataset``, the columns of the runs, and the ``methods`` that agree.
 
@@ -151,24 +152,24 @@ def tabulate_canvases(*, canvases: Sequence[str], of: Sequence[Mapping[str, Any]
         If the lists are not equally long, or a table lacks a column.
     """
     methods: dict[tuple[str, ...], dict[str, None]] = {}
-    for _, about, rows in _each(canvases, of, CANVAS_COLUMNS):
+    for run, rows in _read_each(canvases, runs, CANVAS_COLUMNS):
         for row in rows:
-            key = (str(about["dataset"]), *(row[name] for name in CANVAS_COLUMNS))
-            methods.setdefault(key, {})[str(about["method"])] = None
-    found = ({**dict(zip(CANVASES_COLUMNS, key, strict=False)), "methods": ", ".join(methods[key])} for key in methods)
-    store.write_csv(table, CANVASES_COLUMNS, found)
+            key = (run.dataset, *(row[name] for name in CANVAS_COLUMNS))
+            methods.setdefault(key, {})[run.method] = None
+    rows = ({**dict(zip(CANVASES_COLUMNS, key, strict=False)), "methods": ", ".join(methods[key])} for key in methods)
+    store.write_csv(table, CANVASES_COLUMNS, rows)
 
 
-def tabulate_moved(*, moved: Sequence[str], of: Sequence[Mapping[str, Any]], table: str) -> None:
+def tabulate_moved(*, moved: Sequence[str], runs: Sequence[Factors], table: str) -> None:
     """Write what share of the weights the steps of end-to-end learning moved, of all runs of a split.
 
     Parameters
     ----------
     moved : sequence of path
         ``moved.tsv`` of runs: a row an epoch and group of layers, with the number of ``weights``, the share of them
-        that a step moved (mean, least and most over the epoch's steps), and that which differs from the start.
-    of : sequence of mapping
-        ``dataset``, ``task``, ``seed`` and ``method`` of each.
+        that a step moved (mean, least and most over the epoch's steps), and the share that differs from the start.
+    runs : sequence of Factors
+        Of each.
     table : path
         CSV to write: what each run is of, and its rows.
 
@@ -178,19 +179,20 @@ def tabulate_moved(*, moved: Sequence[str], of: Sequence[Mapping[str, Any]], tab
         If the lists are not equally long, or a table lacks a column.
     """
     rows = [
-        {**{name: about[name] for name in MOVEMENT_COLUMNS[:4]}, **{name: row[name] for name in MOVED_COLUMNS}}
-        for _, about, own in _each(moved, of, MOVED_COLUMNS)
+        {**{name: getattr(run, name) for name in MOVEMENT_COLUMNS[:4]}, **{name: row[name] for name in MOVED_COLUMNS}}
+        for run, own in _read_each(moved, runs, MOVED_COLUMNS)
         for row in own
     ]
     store.write_csv(table, MOVEMENT_COLUMNS, rows)
 
 
-def _each(
-    paths: Sequence[str], of: Sequence[Mapping[str, Any]], columns: Sequence[str]
-) -> Iterable[tuple[str, Mapping[str, Any], list[dict[str, str]]]]:
-    if len(paths) != len(of):
-        raise ValueError(f"each table must be told what it is of; found {len(paths)} tables and {len(of)} descriptions")
-    return [(path, about, _read(store.read_table(path), columns, path)) for path, about in zip(paths, of, strict=True)]
+def _read_each(
+    paths: Sequence[str], runs: Sequence[Factors], columns: Sequence[str]
+) -> list[tuple[Factors, list[dict[str, str]]]]:
+    if len(paths) != len(runs):
+        found = f"{len(paths)} tables and {len(runs)} descriptions"
+        raise ValueError(f"each table must be told what it is of; found {found}")
+    return [(run, _read(store.read_table(path), columns, path)) for path, run in zip(paths, runs, strict=True)]
 
 
 def _read(rows: list[dict[str, str]], columns: Sequence[str], path: str | Path) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from histotransfer.predictions import Predictions
 from histotransfer.problems import counted
+from histotransfer.settings import Staging
 from histotransfer.sheets.samples import METASTASES
 from histotransfer.slides import grid
 
@@ -23,9 +24,8 @@ from histotransfer.slides import grid
 #: micrometastasis (at most 2 mm), a macrometastasis (Bandi et al. 2019).
 SLIDE_CLASSES = METASTASES
 
-#: Probabilities over which a tile counts as tumour. ASSUME these three: even odds, and two surer ones, at which regions
-#: that touch by chance fall apart.
-THRESHOLDS = (0.5, 0.7, 0.9)
+#: Probabilities over which a tile counts as tumour, where a study does not say others.
+THRESHOLDS = Staging.thresholds
 
 #: Quantiles of the probabilities of a slide's tiles, in percent.
 QUANTILES = (50, 90, 99)
@@ -127,7 +127,7 @@ def _grids_by_slide(grids: Iterable[str]) -> dict[str, str]:
 
 def check_thresholds(thresholds: Sequence[float]) -> None:
     """Raise ValueError unless there are thresholds, each once, between 0 and 1."""
-    # what names a feature tells thresholds apart
+    # thresholds that are written alike would give features of one name
     names = {f"{threshold:g}" for threshold in thresholds}
     if not names or len(names) < len(thresholds) or not all(0 < threshold < 1 for threshold in thresholds):
         raise ValueError(
@@ -240,7 +240,7 @@ def longest_axis(col: np.ndarray, row: np.ndarray) -> float:
     -----
     The greatest Feret diameter, over the corners of the convex hull (monotone chain, Andrew 1979).
 
-    ASSUME the greatest dimension, since isolated tumour cells, micro- and macrometastases are told apart by it (0.2
+    ASSUME the greatest dimension, since isolated tumour cells, micro- and macrometastases differ by it (0.2
     and 2 mm), and not the major axis of an ellipse of equal moments, which is shorter for a bent or ragged region. A
     map knows a lesion's ends to a tile: it may be up to two diagonals of a tile too long, in all maps alike.
 

@@ -1,7 +1,7 @@
 """Maps of predicted probabilities, one set of files a slide: to measure, to look at, and to open in QuPath.
 
 A map has one pixel for each cell of the slide's grid. Beside it lies where it is: ``l0_`` is pixels of level 0,
-``col, row`` count grid cells. The classes' colours are told apart with every kind of colour vision.
+``col, row`` count grid cells. The classes' colours differ with every kind of colour vision.
 """
 
 from __future__ import annotations
@@ -214,8 +214,7 @@ def write_maps(
     absent = [slide for slide in slides if slide not in by_slide]
     if absent:
         raise ValueError(f"{predictions}: every predicted slide must have a grid; found none of {listing(absent, 5)}")
-    about = {name: said[name] for name in ("dataset", "task", "split", "seed", "features", "classifier", "classes")}
-    about |= {"unit": said["unit"], "untrained": bool(said["untrained"])}
+    model = _Model.of(said)
     folder = Path(index).with_suffix("")
     entries = []
     for slide in slides:
@@ -223,9 +222,34 @@ def write_maps(
         parts = {name: (of_set[name], found[slide]) for name, found in rows.items() if slide in found}
         tiles = _PredictedTiles.of(parts, read_grid(grid_file), predictions)
         size = store.read_json(description)["size"]
-        entries.append(_write_slide(tiles, about, folder, overlay=overlay, l0_width=int(size[0])))
+        entries.append(_write_slide(tiles, model, folder, overlay=overlay, l0_width=int(size[0])))
     _remove_others(folder, {file["file"] for entry in entries for file in entry["files"]})
-    store.write_json(index, {**about, "folder": folder.name, "slides": entries})
+    store.write_json(index, {**vars(model), "folder": folder.name, "slides": entries})
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What maps are of, as every file of them says."""
+
+    dataset: str
+    task: str
+    split: str
+    seed: int
+    features: str
+    classifier: str
+    classes: list[str]
+    unit: str
+    untrained: bool
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> _Model:
+        """Take it from the attributes of predictions."""
+        names = ("dataset", "task", "split", "seed", "features", "classifier", "classes", "unit")
+        return cls(**{name: said[name] for name in names}, untrained=bool(said["untrained"]))
+
+    @property
+    def method(self) -> str:
+        return f"{self.features}+{self.classifier}" + (" (untrained network)" if self.untrained else "")
 
 
 def rows_by_image(part: Predictions) -> dict[str, np.ndarray]:
@@ -278,13 +302,10 @@ class _PredictedTiles:
         )
 
 
-def _write_slide(
-    tiles: _PredictedTiles, about: Mapping[str, Any], folder: Path, *, overlay: str, l0_width: int
-) -> dict[str, Any]:
+def _write_slide(tiles: _PredictedTiles, model: _Model, folder: Path, *, overlay: str, l0_width: int) -> dict[str, Any]:
     """Write the files of one slide and return what the index says of them."""
-    grid, classes = tiles.grid, about["classes"]
+    grid, classes, method = tiles.grid, model.classes, model.method
     positive = positive_class(classes)
-    method = f"{about['features']}+{about['classifier']}" + (" (untrained network)" if about["untrained"] else "")
     shown = range(len(classes)) if positive is None else [positive]
     maps = []
     for k in shown:
@@ -294,13 +315,13 @@ def _write_slide(
     placement = {
         name: getattr(grid, name) for name in ("l0_x", "l0_y", "l0_step", "l0_size", "mpp", "n_cols", "n_rows")
     }
-    placement |= {"slide": grid.image, "image_in_sheet": grid.image_in_sheet, "maps": maps, **about}
+    placement |= {"slide": grid.image, "image_in_sheet": grid.image_in_sheet, "maps": maps, **vars(model)}
     placement["grey"] = f"0: no tile; else probability = (grey - 1) / {STEPS}"
     store.write_json(folder / f"{grid.image}.json", placement)
     what = "predicted class" if positive is None else f"probability of {classes[positive]}"
     statement = f"{what} by {method} on {grid.image_in_sheet}: {len(tiles.tile):,} tiles"
     _write_overlay(folder / f"{grid.image}.jpg", tiles, classes, overlay, l0_width, statement)
-    _write_geojson(folder / f"{grid.image}.geojson", tiles, about)
+    _write_geojson(folder / f"{grid.image}.geojson", tiles, model)
     names = [*(one["file"] for one in maps), *(f"{grid.image}{ending}" for ending in _ENDINGS[1:])]
     return {
         "slide": grid.image,
@@ -403,11 +424,11 @@ def _named_colours(classes: Sequence[str]) -> Iterable[tuple[str, str]]:
     return zip(class_colours(classes), classes, strict=True)
 
 
-def _write_geojson(path: Path, tiles: _PredictedTiles, about: Mapping[str, Any]) -> None:
+def _write_geojson(path: Path, tiles: _PredictedTiles, model: _Model) -> None:
     """Write the tiles as QuPath's tile objects, a line each: a whole slide is never held as objects."""
-    grid, classes = tiles.grid, about["classes"]
+    grid, classes = tiles.grid, model.classes
     looks = [{"name": name, "color": list(rgb(colour))} for colour, name in _named_colours(classes)]
-    said = {**about, "slide": grid.image, "image_in_sheet": grid.image_in_sheet}
+    said = {**vars(model), "slide": grid.image, "image_in_sheet": grid.image_in_sheet}
     # from the corner of the scanned part, as QuPath counts
     origin = {"l0_x": grid.l0_x, "l0_y": grid.l0_y}
     with store.replacing(path) as part, open(part, "w", encoding="utf-8") as file:

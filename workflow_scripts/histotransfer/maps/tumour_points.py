@@ -100,7 +100,7 @@ def count(part: Predictions, images: Sequence[str] | None = None) -> Points:
     -----
     Predicted positive is what has the higher score of the second class, over 0.5 where scores are probabilities. ASSUME
     a region that touches true tumour anywhere is no point: it leads a reader to the tumour, only its border is wrong.
-    A region without any label is not counted, since nobody says that it is false.
+    A region without any label is not counted, since it is not known to be false.
     """
     total = dict.fromkeys(Points.__dataclass_fields__, 0)
     for image, rows in probability_maps.rows_by_image(part).items():

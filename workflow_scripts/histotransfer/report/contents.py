@@ -1,16 +1,17 @@
-"""What a study's report holds: every figure and table with its path, its place on the page and the rule behind it."""
+"""What a study's report holds: every file behind it with its path, its place on the page and its rule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from histotransfer import seeds
-from histotransfer.definitions import Augmentation, EndToEnd, ExtraTrees
+from histotransfer.definitions import Augmentation, EndToEnd, ExtraTrees, Factors
 from histotransfer.networks import groups
-from histotransfer.plain_data import plain
-from histotransfer.study import paths, segmenters
+from histotransfer.report.entries import DescribedMethod, Entry
+from histotransfer.settings import TrainedModel
+from histotransfer.study import paths, runs, segmenters
 from histotransfer.study.configuration import Dataset, Study
 from histotransfer.study.feature_sets import cell_px_of, layers_of, selection_of, sources_of
 
@@ -19,9 +20,6 @@ SHOWN_SLIDES = 40
 
 #: Test tiles of each class beside their Grad-CAM maps, and of all classes together, at most.
 EXPLAINED, EXPLAINED_IN_ALL = 4, 48
-
-#: A file, and what the page needs to know to place it.
-Entry = tuple[str, dict[str, str]]
 
 
 def sample_slides(slides: Sequence[str], *, at_most: int = 40, master_seed: int) -> list[str]:
@@ -34,26 +32,6 @@ def sample_slides(slides: Sequence[str], *, at_most: int = 40, master_seed: int)
     return [slide for slide in slides if slide in shown]
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """One table of numbers that compares methods.
-
-    Attributes
-    ----------
-    stem : str
-        Its path without the ending: ``.csv`` for the numbers, ``.svg`` for the figure.
-    about : dict
-        ``section``, ``kind``, ``split`` and what tells it from others.
-    rule, drawn_by : str
-        The rules behind table and figure; `drawn_by` is empty where there is no figure.
-    """
-
-    stem: str
-    about: dict[str, str]
-    rule: str
-    drawn_by: str = ""
-
-
 class Contents:
     """The report of a study. Paths are relative to the working directory.
 
@@ -64,6 +42,8 @@ class Contents:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._runs = runs.Runs(study)
+        self._first_seed = next(iter(study.seeds))
         self._slides = {name: self._shown_slides(one) for name, one in study.datasets.items()}
         of_layers = {name for one in study.feature_sets.values() for name in layers_of(one).values()}
         #: Methods with pictures of their own: a single layer among many is a point of a curve.
@@ -75,84 +55,143 @@ class Contents:
             if (tasks := [task for task, definition in one.tasks.items() if definition.regions])
         }
 
-    def _path(self, pattern: str, **about: Any) -> str:
-        """Return a path of :mod:`histotransfer.study.paths` in this study."""
-        return pattern.format(study=self._study.name, **about)
-
     def _shown_slides(self, dataset: Dataset) -> list[str]:
         if dataset.kind != "slides":
             return []
         return sample_slides(dataset.parts, at_most=SHOWN_SLIDES, master_seed=self._study.master_seed)
 
-    def descriptions(self) -> list[Entry]:
-        """What is known of each slide that is shown."""
+    # ---- files behind the pages
+
+    def entries(self) -> list[Entry]:
+        """Every file behind the report, in the order in which its last chapter lists them."""
+        tables = self.tables()
         return [
-            (paths.DESCRIPTION.format(dataset=name, slide=slide), {"dataset": name})
-            for name, slides in self._slides.items()
-            for slide in slides
+            self._entry(paths.SCORES, "collect_scores", "scores", "scores"),
+            *self._cohorts(),
+            *(
+                self._entry(paths.SPLIT_COUNTS, "count_split", "splits", "counts", **_draw(factors))
+                for factors in self._runs.draws()
+            ),
+            *self._figures(tables),
+            *tables,
+            *(
+                self._entry(paths.FRIEDMAN, "friedman_test", "strategies", "friedman", split=split)
+                for split in (self._study.splits if self._study.strategies else ())
+            ),
+            # of the first seed, since GeoJSON of a whole study takes gigabytes
+            *(
+                self._entry(paths.MAPS_INDEX, "write_maps", "maps", "index", **run.wildcards)
+                for run in self.map_runs(seed=self._first_seed)
+            ),
+            *(
+                self._entry(paths.DESCRIPTION, "inspect_slide", "slides", "description", dataset=name, slide=slide)
+                for name, slides in self._slides.items()
+                for slide in slides
+            ),
+            *self._predictions(),
         ]
 
-    def split_counts(self) -> list[Entry]:
-        """The tables of groups and tiles, one for each dataset, task, split and seed."""
+    def costs(self) -> list[Entry]:
+        """The files behind the page of what the run cost; methods are compared in the first split."""
+        entries = [
+            self._entry(paths.COST, "collect_costs", "cost", "cost"),
+            self._entry(paths.COST_FIGURE, "draw_cost", "cost", "cost"),
+        ]
+        if len(self._study.methods) > 1:
+            split = next(iter(self._study.splits))
+            for ending, rule in ((".csv", "cost_methods"), (".svg", "draw_method_costs")):
+                entries.append(self._entry(paths.METHOD_COSTS + ending, rule, "methods", "costs", split=split))
+        return entries
+
+    def tables(self) -> list[Entry]:
+        """Every table that compares methods, in the order of the page."""
+        entries = []
+        for split in self._study.splits:
+            entries += self._comparisons(split)
+            if self._study.strategies:
+                about = ("tabulate_strategies", "strategies", "strategies")
+                entries.append(self._entry(f"{paths.STRATEGIES}.csv", *about, split=split))
+            for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
+                path = f"{paths.CURVES}/{kind}.csv"
+                entries.append(self._entry(path, "tabulate_training", "training", kind, split=split))
+            entries += self._layers_and_importances(split)
+            entries += self._selections(split)
+            entries += self._maps(split)
+        if self.segmentations():
+            path = f"{paths.STUDY_MAPS}/canvases.csv"
+            entries.append(self._entry(path, "tabulate_canvases", "maps", "canvases"))
+        return entries
+
+    def _entry(self, pattern: str, rule: str, section: str, kind: str, **fields: Any) -> Entry:
+        """Return an entry with its path: a pattern of :mod:`histotransfer.study.paths`, filled with the fields."""
+        return Entry(pattern.format(study=self._study.name, **fields), rule, section, kind, **fields)
+
+    def _cohorts(self) -> list[Entry]:
         return [
-            (paths.SPLIT_COUNTS.format(**about), about)
+            self._entry(
+                paths.SLIDES_TABLE,
+                "cohort" if dataset.kind == "slides" else "cohort_of_table",
+                *("attrition", "slides"),
+                dataset=name,
+            )
             for name, dataset in self._study.datasets.items()
-            for task in dataset.tasks
-            for split in self._study.splits
-            for seed in self._study.seeds
-            for about in [{"dataset": name, "task": task, "split": split, "seed": str(seed)}]
         ]
 
-    def figures(self) -> list[Entry]:
-        """Every figure."""
-        found = [
-            (f"{chapter.stem}.svg", {**chapter.about, "rule": chapter.drawn_by})
-            for chapter in self.chapters()
-            if chapter.drawn_by
+    def _predictions(self) -> list[Entry]:
+        """What every model predicts."""
+        rule_of = {method.name: runs.rule_of_model(self._study, method) for method in self._study.methods}
+        return [
+            self._entry(paths.PREDICTIONS, rule_of[run.method], "asked", "predictions", **run.wildcards)
+            for run in self._runs.factors()
+        ]
+
+    # ---- figures
+
+    def _figures(self, tables: Sequence[Entry]) -> list[Entry]:
+        """Every figure: those drawn of tables, then those of datasets, splits, training and maps."""
+        entries = [
+            replace(table, path=f"{table.path.removesuffix('.csv')}.svg", rule=rule)
+            for table in tables
+            if (rule := _DRAWN_BY.get((table.section, table.kind)))
         ]
         for dataset in self._study.datasets.values():
-            found += self._of_dataset(dataset)
+            entries += self._of_dataset(dataset)
             for task in dataset.tasks:
                 for split in self._study.splits:
-                    found += self._of_split(dataset.name, task, split)
+                    entries += self._of_split(dataset.name, task, split)
         for split in self._study.splits:
-            found += self._of_training(split)
-        return found + self._of_maps()
+            entries += self._of_training(split)
+        return entries + self._of_maps()
 
     def _of_dataset(self, dataset: Dataset) -> list[Entry]:
-        home = {"dataset": dataset.name}
-        found = [
-            (paths.ATTRITION_FIGURE.format(**home), {"section": "attrition", "rule": "draw_attrition", **home}),
-        ]
-        for name in self._varied(dataset):
-            about = {"kind": "augmentation", "rule": "draw_augmentation", "network": name, **home}
-            found.append((paths.AUGMENTATION_PICTURE.format(**about), {"section": "training", **about}))
-        for slide in self._slides[dataset.name]:
-            about = {"section": "slides", "rule": "draw_slide_tiles", "slide": slide, **home}
-            found.append((paths.SLIDE_PICTURE.format(**about), about))
+        name = dataset.name
+        entries = [self._entry(paths.ATTRITION_FIGURE, "draw_attrition", "attrition", "attrition", dataset=name)]
+        for network in self._varied(dataset):
+            about = ("draw_augmentation", "training", "augmentation")
+            entries.append(self._entry(paths.AUGMENTATION_PICTURE, *about, dataset=name, network=network))
+        for slide in self._slides[name]:
+            about = ("draw_slide_tiles", "slides", "slides")
+            entries.append(self._entry(paths.SLIDE_PICTURE, *about, dataset=name, slide=slide))
         if self._study.pixels == "stream" and dataset.kind == "slides":
-            return found
-        return found + [
-            (
-                paths.TILES_PICTURE.format(task=task, class_number=number, **home),
-                {"section": "tiles", "rule": "draw_tiles", "task": task, "class": name, **home},
-            )
-            for task, definition in dataset.tasks.items()
-            for number, name in enumerate(definition.classes)
-        ]
+            return entries
+        for task, definition in dataset.tasks.items():
+            for number, class_name in enumerate(definition.classes):
+                path = paths.TILES_PICTURE.format(dataset=name, task=task, class_number=number)
+                about = ("draw_tiles", "tiles", "tiles")
+                entries.append(Entry(path, *about, dataset=name, task=task, class_name=class_name))
+        return entries
 
     def _of_split(self, dataset: str, task: str, split: str) -> list[Entry]:
-        key = {"dataset": dataset, "task": task, "split": split}
-        scores = self._path(paths.SCORES_FIGURE, **key)
-        found = [(scores, {"section": "scores", "rule": "draw_scores", **key})]
+        factors: dict[str, Any] = {"dataset": dataset, "task": task, "split": split}
+        entries = [self._entry(paths.SCORES_FIGURE, "draw_scores", "scores", "scores", **factors)]
         for seed in self._study.seeds:
-            about = {"section": "splits", "rule": "draw_splits", "seed": str(seed), **key}
-            found.append((paths.SPLIT_FIGURE.format(**about), about))
-            about = {"section": "confusion", "rule": "draw_confusion", "seed": str(seed), **key}
+            factors["seed"] = seed
+            entries.append(self._entry(paths.SPLIT_FIGURE, "draw_splits", "splits", "splits", **factors))
             for method in self.methods:
                 of_method = {"features": method.features, "classifier": method.classifier}
-                found.append((paths.CONFUSION_FIGURE.format(**of_method, **about), about))
-        return found
+                about = ("draw_confusion", "confusion", "confusion")
+                entries.append(self._entry(paths.CONFUSION_FIGURE, *about, **factors, **of_method))
+        return entries
 
     def _varied(self, dataset: Dataset) -> list[str]:
         """Return networks whose training varies the tiles, one for each way to do it."""
@@ -165,171 +204,186 @@ class Contents:
 
     def _of_training(self, split: str) -> list[Entry]:
         """Return the learning curves of a split's trained networks, and what they look at with the first seed."""
-        found: list[Entry] = []
-        trained = self._study.trained
-        curves = {one.start.architecture.name: None for one in trained.values() if one.recipe.curve is not None}
-        seed = next(iter(self._study.seeds))
+        entries: list[Entry] = []
         for dataset in self._study.datasets.values():
             for task in dataset.tasks:
-                home = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
-                for name in curves:
-                    about = {"kind": "iterations", "rule": "draw_iterations", "architecture": name, **home}
-                    named = {**about, "architecture": name.lower()}
-                    found.append((self._path(paths.ITERATIONS_FIGURE, **named), about))
-                for name, one in trained.items():
-                    about = {"kind": "epochs", "rule": "draw_epochs", "network": name, **home}
-                    found.append((self._path(paths.EPOCHS_FIGURE, **about), about))
-                    if one.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
-                        # no tiles are stored for it, and a picture is not worth cutting all of them
-                        continue
-                    about = {"kind": "grad_cam", "rule": "grad_cam", "network": name, "seed": str(seed), **home}
-                    found.append((paths.GRAD_CAM.format(**about), about))
-        for one in self.segmentations(split=split):
-            if one["seed"] != seed:
+                entries += self._of_trained(dataset, task, split)
+        for run in self.segmentations(split=split):
+            if run.seed == self._first_seed:
+                path = paths.SEGMENTATION_EPOCHS_FIGURE.format(study=self._study.name, **run.wildcards)
+                about = ("draw_segmentation_epochs", "training", "epochs")
+                factors = {"dataset": run.dataset, "task": run.task, "split": split}
+                entries.append(Entry(path, *about, network=run.method, **factors))
+        return entries
+
+    def _of_trained(self, dataset: Dataset, task: str, split: str) -> list[Entry]:
+        entries: list[Entry] = []
+        factors = {"section": "training", "dataset": dataset.name, "task": task, "split": split}
+        trained = self._study.trained
+        curves = {one.start.architecture.name: None for one in trained.values() if one.recipe.curve is not None}
+        for architecture in curves:
+            path = paths.ITERATIONS_FIGURE.format(study=self._study.name, architecture=architecture.lower(), **factors)
+            entries.append(Entry(path, "draw_iterations", kind="iterations", architecture=architecture, **factors))
+        for name, network in trained.items():
+            entries.append(self._entry(paths.EPOCHS_FIGURE, "draw_epochs", kind="epochs", network=name, **factors))
+            if network.head_only and dataset.kind == "slides" and self._study.pixels == "stream":
+                # no tiles are stored for it, and cutting all of them for one picture takes too long
                 continue
-            about = {"kind": "epochs", "rule": "draw_segmentation_epochs", "network": one["method"]}
-            about |= {"section": "training", **{name: one[name] for name in ("dataset", "task", "split")}}
-            found.append((self._path(paths.SEGMENTATION_EPOCHS_FIGURE, **one), about))
-        return found
+            of_network = {"network": name, "seed": self._first_seed}
+            entries.append(self._entry(paths.GRAD_CAM, "grad_cam", kind="grad_cam", **of_network, **factors))
+        return entries
 
     def _of_maps(self) -> list[Entry]:
         """Return the slides with their regions, and with the first seed the maps of all methods side by side."""
-        found: list[Entry] = []
-        seed = next(iter(self._study.seeds))
+        entries: list[Entry] = []
         for name, tasks in self.mapped.items():
             for task in tasks:
-                home = {"dataset": name, "task": task}
+                factors = {"dataset": name, "task": task}
                 for slide in self._slides[name]:
-                    about = {"section": "annotations", "rule": "draw_annotation", "slide": slide, **home}
-                    found.append((paths.ANNOTATION_PICTURE.format(**about), about))
+                    about = ("draw_annotation", "annotations", "annotations")
+                    entries.append(self._entry(paths.ANNOTATION_PICTURE, *about, slide=slide, **factors))
                 for split in self._study.splits:
-                    about = {"section": "maps", "kind": "maps", "rule": "draw_maps", "split": split, **home}
-                    about["seed"] = str(seed)
-                    found.append((self._path(paths.MAPS_FIGURE, **about), about))
-        return found
+                    of_split = {"split": split, "seed": self._first_seed, **factors}
+                    entries.append(self._entry(paths.MAPS_FIGURE, "draw_maps", "maps", "maps", **of_split))
+        return entries
+
+    # ---- tables
+
+    def _maps(self, split: str) -> list[Entry]:
+        entries = []
+        rules = {"methods": "tabulate_map_methods", "points": "tabulate_points"} if self.mapped else {}
+        if self.segmentations(segmenters.END_TO_END):
+            rules["moved"] = "tabulate_moved"
+        for kind, rule in rules.items():
+            entries.append(self._entry(f"{paths.MAPS}/{kind}.csv", rule, "maps", kind, split=split))
+        for kind in ("stages", "left_out") if self.stagings(split) else ():
+            entries.append(self._entry(f"{paths.STAGES}/{kind}.csv", "collect_staging", "staging", kind, split=split))
+        return entries
+
+    def _comparisons(self, split: str) -> list[Entry]:
+        entries = []
+        for name, comparison in self._study.comparisons.items():
+            of_split = {"caption": comparison.title, "split": split, "comparison": name}
+            for pattern, rule, kind in (
+                (paths.RANKS, "rank_methods", "ranks"),
+                (paths.DIFFERENCES, "compare_methods", "differences"),
+            ):
+                entries.append(self._entry(f"{pattern}.csv", rule, "comparison", kind, **of_split))
+        return entries
+
+    def _layers_and_importances(self, split: str) -> list[Entry]:
+        entries = []
+        for method in self._study.methods:
+            features = self._study.feature_sets[method.features]
+            trees = isinstance(self._study.classifiers[method.classifier], ExtraTrees)
+            of_method = {"split": split, "features": method.features, "classifier": method.classifier}
+            if layers_of(features):
+                path = f"{paths.LAYERS}.csv"
+                entries.append(self._entry(path, "tabulate_layers", "layers", "layers", **of_method))
+            elif len(sources_of(features)) > 1 and trees and selection_of(features) is None:
+                path = f"{paths.IMPORTANCE}.csv"
+                entries.append(self._entry(path, "share_importance", "importance", "importance", **of_method))
+        return entries
+
+    def _selections(self, split: str) -> list[Entry]:
+        names = [one.name for one in self._study.feature_sets.values() if selection_of(one)]
+        entries = []
+        for name in names:
+            path, about = f"{paths.SELECTION_CURVE}.csv", ("tabulate_curve", "selection", "curve")
+            entries.append(self._entry(path, *about, split=split, features=name))
+        for kind in ("kept", "pairs", "common") if names else ():
+            path = f"{paths.OVERLAP}/{kind}.csv"
+            entries.append(self._entry(path, "tabulate_overlap", "selection", kind, split=split))
+        return entries
+
+    # ---- models
 
     def map_runs(
         self, *, split: str | None = None, dataset: str | None = None, task: str | None = None, seed: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Return the factors of every model whose predictions are shown as maps, or of those of some factors."""
+    ) -> list[Factors]:
+        """Return what every model is of whose predictions are shown as maps, or those of some factors."""
+        names = {method.name for method in self.methods}
         return [
-            {
-                "dataset": name,
-                "task": of,
-                "split": by,
-                "seed": number,
-                "features": method.features,
-                "classifier": method.classifier,
-                "method": method.name,
-            }
-            for name, tasks in self.mapped.items()
-            for of in tasks
-            for by in self._study.splits
-            for number in self._study.seeds
-            for method in self.methods
-            if dataset in (None, name) and task in (None, of) and split in (None, by) and seed in (None, number)
+            run
+            for run in self._runs.factors(names, split)
+            if run.task in self.mapped.get(run.dataset, ())
+            and dataset in (None, run.dataset)
+            and task in (None, run.task)
+            and seed in (None, run.seed)
         ]
 
-    def segmentations(self, *kinds: str, split: str | None = None) -> list[dict[str, Any]]:
-        """Return the factors of every segmentation network (of these kinds), whatever the labels come from."""
+    def segmentations(self, *kinds: str, split: str | None = None) -> list[Factors]:
+        """Return what every segmentation network (of these kinds) is of, whatever the labels come from."""
         wanted = kinds or segmenters.KINDS
-        methods = [one for one in self.methods if self._study.classifiers[one.classifier].kind in wanted]
+        names = [one.name for one in self.methods if self._study.classifiers[one.classifier].kind in wanted]
+        return self._runs.factors(names, split)
+
+    def stagings(self, split: str) -> list[Factors]:
+        """Return what every model is of whose maps stage patients: those on slides of lymph nodes."""
+        of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
         return [
-            {
-                "dataset": dataset.name,
-                "task": task,
-                "split": by,
-                "seed": seed,
-                "features": method.features,
-                "classifier": method.classifier,
-                "method": method.name,
-            }
-            for dataset in self._study.datasets.values()
-            for task in dataset.tasks
-            for by in self._study.splits
-            for seed in self._study.seeds
-            for method in methods
-            if split in (None, by)
+            run
+            for run in self.map_runs(split=split)
+            if run.dataset in of_nodes and len(self._study.datasets[run.dataset].tasks[run.task].classes) == 2
         ]
 
-    def maps(self) -> list[str]:
-        """The indexes of the maps' files: with the first seed, since GeoJSON of a whole study takes gigabytes."""
-        seed = next(iter(self._study.seeds))
-        return [paths.MAPS_INDEX.format(**one) for one in self.map_runs(seed=seed)]
+    def trainings(self, split: str) -> list[TrainedModel]:
+        """Return what was trained on a split: networks, then segmentation networks, each with what it is of."""
+        trainings = [
+            TrainedModel(
+                factors=replace(factors, features=name, classifier=groups.SOFTMAX),
+                network=name,
+                architecture=network.start.architecture.name,
+                start=network.start_name,
+                recipe=network.recipe.name,
+                transfer=network.transfer,
+            )
+            for draws in self._draws_of_tasks(split)
+            for name, network in self._study.trained.items()
+            for factors in draws
+        ]
+        for run in self.segmentations(split=split):
+            classifier = self._study.classifiers[run.classifier]
+            trainings.append(
+                TrainedModel(
+                    factors=run,
+                    network=run.method,
+                    architecture="U-Net",
+                    start=classifier.start if isinstance(classifier, EndToEnd) else run.features,
+                    recipe=classifier.recipe.name,
+                    transfer=isinstance(classifier, EndToEnd),
+                )
+            )
+        return trainings
 
-    def map_methods(self) -> list[dict[str, Any]]:
+    def _draws_of_tasks(self, split: str) -> list[list[Factors]]:
+        """Return the factors of every seed, by dataset and task."""
+        by_task: dict[tuple[str, str], list[Factors]] = {}
+        for factors in self._runs.draws(split):
+            by_task.setdefault((factors.dataset, factors.task), []).append(factors)
+        return list(by_task.values())
+
+    # ---- what the page explains
+
+    def described_methods(self) -> list[DescribedMethod]:
         """What each method of the chapter of maps is, for the page to say in words."""
         if not self.mapped and not self.segmentations():
             return []
-        found = []
+        described = []
         for method in self.methods:
-            features, classifier = (
-                self._study.feature_sets[method.features],
-                self._study.classifiers[method.classifier],
+            features = self._study.feature_sets[method.features]
+            classifier = self._study.classifiers[method.classifier]
+            networks = dict.fromkeys(source.network for source in sources_of(features))
+            described.append(
+                DescribedMethod(
+                    *(method.features, method.classifier, classifier.kind),
+                    sources=sources_of(features),
+                    trained=tuple(name for name in networks if name in self._study.trained),
+                    cell_px=cell_px_of(features),
+                    start=classifier.start if isinstance(classifier, EndToEnd) else None,
+                )
             )
-            networks = [source.network for source in sources_of(features)]
-            found.append(
-                {
-                    "name": method.name,
-                    "kind": classifier.kind,
-                    "cell_px": cell_px_of(features),
-                    "sources": plain(sources_of(features)),
-                    "trained": [name for name in dict.fromkeys(networks) if name in self._study.trained],
-                    "start": classifier.start if isinstance(classifier, EndToEnd) else None,
-                }
-            )
-        return found
-
-    def stagings(self, split: str) -> list[Entry]:
-        """How the stages of patients agree with the truth, for each model on slides of lymph nodes."""
-        of_nodes = {name for name, one in self._study.datasets.items() if any(r.metastasis for r in one.rows.values())}
-        return [
-            (paths.KAPPA.format(**one), {**one, "rule": "stage_patients"})
-            for one in self.map_runs(split=split)
-            if one["dataset"] in of_nodes and len(self._study.datasets[one["dataset"]].tasks[one["task"]].classes) == 2
-        ]
-
-    def trainings(self, split: str) -> list[dict[str, Any]]:
-        """What was trained on a split: the factors of each network, and what it is."""
-        found = [
-            {
-                "dataset": dataset.name,
-                "task": task,
-                "split": split,
-                "seed": seed,
-                "features": name,
-                "classifier": groups.SOFTMAX,
-                "network": name,
-                "architecture": one.start.architecture.name,
-                "start": one.start_name,
-                "recipe": one.recipe.name,
-                "transfer": one.transfer,
-            }
-            for dataset in self._study.datasets.values()
-            for task in dataset.tasks
-            for name, one in self._study.trained.items()
-            for seed in self._study.seeds
-        ]
-        for one in self.segmentations(split=split):
-            classifier = self._study.classifiers[one["classifier"]]
-            found.append(
-                {
-                    **{name: value for name, value in one.items() if name != "method"},
-                    "network": one["method"],
-                    "architecture": "U-Net",
-                    "start": classifier.start if isinstance(classifier, EndToEnd) else one["features"],
-                    "recipe": classifier.recipe.name,
-                    "transfer": isinstance(classifier, EndToEnd),
-                }
-            )
-        return found
-
-    def trained(self) -> list[dict[str, Any]]:
-        """What each trained network is, for the page to say in words."""
-        return [
-            {"name": name, "start": plain(one.start), "start_name": one.start_name, "recipe": plain(one.recipe)}
-            for name, one in self._study.trained.items()
-        ]
+        return described
 
     def architecture(self, name: str) -> str:
         """Return an architecture by its name in a path, which is in small letters."""
@@ -341,81 +395,17 @@ class Contents:
         classes = len(self._study.datasets[dataset].tasks[task].classes)
         return max(1, min(EXPLAINED, EXPLAINED_IN_ALL // classes))
 
-    def tables(self) -> list[Entry]:
-        """The numbers of each chapter."""
-        return [(f"{chapter.stem}.csv", {**chapter.about, "rule": chapter.rule}) for chapter in self.chapters()]
 
-    def friedman_tests(self) -> list[Entry]:
-        """The result of Friedman's test on each split."""
-        splits = self._study.splits if self._study.strategies else ()
-        return [(self._path(paths.FRIEDMAN, split=split), {"split": split}) for split in splits]
+#: The rules that draw the tables of a section and kind.
+_DRAWN_BY = {
+    ("comparison", "ranks"): "draw_ranks",
+    ("comparison", "differences"): "draw_differences",
+    ("layers", "layers"): "draw_layers",
+    ("importance", "importance"): "draw_importance",
+    ("selection", "curve"): "draw_selection",
+}
 
-    def chapters(self) -> list[Chapter]:
-        """Every table that compares methods, in the order of the page."""
-        found = []
-        for split in self._study.splits:
-            found += self._comparisons(split)
-            if self._study.strategies:
-                about = {"section": "strategies", "kind": "strategies", "split": split}
-                found.append(Chapter(self._path(paths.STRATEGIES, split=split), about, "tabulate_strategies"))
-            for kind in ("accuracy", "epochs", "steps") if self.trainings(split) else ():
-                about = {"section": "training", "kind": kind, "split": split}
-                found.append(Chapter(f"{self._path(paths.CURVES, split=split)}/{kind}", about, "tabulate_training"))
-            found += self._layers_and_importances(split)
-            found += self._selections(split)
-            found += self._maps(split)
-        if self.segmentations():
-            about = {"section": "maps", "kind": "canvases"}
-            found.append(Chapter(f"{self._path(paths.STUDY_MAPS)}/canvases", about, "tabulate_canvases"))
-        return found
 
-    def _maps(self, split: str) -> list[Chapter]:
-        place, found = self._path(paths.MAPS, split=split), []
-        rules = {"methods": "tabulate_map_methods", "points": "tabulate_points"} if self.mapped else {}
-        if self.segmentations(segmenters.END_TO_END):
-            rules["moved"] = "tabulate_moved"
-        for kind, rule in rules.items():
-            found.append(Chapter(f"{place}/{kind}", {"section": "maps", "kind": kind, "split": split}, rule))
-        for kind in ("stages", "left_out") if self.stagings(split) else ():
-            about = {"section": "staging", "kind": kind, "split": split}
-            found.append(Chapter(f"{self._path(paths.STAGES, split=split)}/{kind}", about, "collect_staging"))
-        return found
-
-    def _comparisons(self, split: str) -> list[Chapter]:
-        found = []
-        for name, one in self._study.comparisons.items():
-            home = {"section": "comparison", "split": split, "comparison": name, "title": one.title}
-            about = {"kind": "ranks", **home}
-            found.append(Chapter(self._path(paths.RANKS, **home), about, "rank_methods", "draw_ranks"))
-            about = {"kind": "differences", **home}
-            found.append(Chapter(self._path(paths.DIFFERENCES, **home), about, "compare_methods", "draw_differences"))
-        return found
-
-    def _layers_and_importances(self, split: str) -> list[Chapter]:
-        found = []
-        for method in self._study.methods:
-            features = self._study.feature_sets[method.features]
-            trees = isinstance(self._study.classifiers[method.classifier], ExtraTrees)
-            about = {"split": split, "features": method.features, "classifier": method.classifier}
-            if layers_of(features):
-                about |= {"section": "layers", "kind": "layers"}
-                stem = self._path(paths.LAYERS, **about)
-                found.append(Chapter(stem, about, "tabulate_layers", "draw_layers"))
-            elif len(sources_of(features)) > 1 and trees and selection_of(features) is None:
-                about |= {"section": "importance", "kind": "importance"}
-                stem = self._path(paths.IMPORTANCE, **about)
-                found.append(Chapter(stem, about, "share_importance", "draw_importance"))
-        return found
-
-    def _selections(self, split: str) -> list[Chapter]:
-        names = [one.name for one in self._study.feature_sets.values() if selection_of(one)]
-        home = {"section": "selection", "split": split}
-        found = []
-        for name in names:
-            about: dict[str, Any] = {"kind": "curve", "features": name, **home}
-            stem = self._path(paths.SELECTION_CURVE, **about)
-            found.append(Chapter(stem, about, "tabulate_curve", "draw_selection"))
-        for kind in ("kept", "pairs", "common") if names else ():
-            stem = f"{self._path(paths.OVERLAP, split=split)}/{kind}"
-            found.append(Chapter(stem, {"kind": kind, **home}, "tabulate_overlap"))
-        return found
+def _draw(factors: Factors) -> dict[str, Any]:
+    """Return dataset, task, split and seed."""
+    return {name: getattr(factors, name) for name in ("dataset", "task", "split", "seed")}

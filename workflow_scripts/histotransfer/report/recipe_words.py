@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from histotransfer.networks import specification
+from histotransfer.definitions import Adam, Constant, Cosine, Inverse, Phase, Recipe, RmsProp, Sgd
+from histotransfer.networks.specification import NetworkSpec
 from histotransfer.problems import counted
+from histotransfer.study.trained import TrainedNetwork
 
 _OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}
 _INITIALISATIONS = {"glorot": "Glorot's", "he": "He's", "xavier": "Caffe's Xavier"}
@@ -16,65 +16,49 @@ _MONITORS = {"loss": "loss", "accuracy": "accuracy", "balanced_accuracy": "balan
 _COLOURS = ("saturation", "contrast", "brightness", "sharpness")
 
 
-def describe(start: Mapping[str, Any], start_name: str, recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what was done to a network, each a term and a sentence.
-
-    Parameters
-    ----------
-    start, recipe : mapping
-        Resolved: see :mod:`histotransfer.study.recipes`.
-    start_name : str
-        The start's name among the networks.
-
-    Returns
-    -------
-    list of (str, str)
-    """
-    rows = [("Start", _start(start, start_name)), ("Head", _head(start, recipe))]
-    phases = recipe["phases"]
-    for number, phase in enumerate(phases, start=1):
-        rows.append(("Training" if len(phases) == 1 else f"Phase {number}", _phase(phase, recipe)))
+def describe(network: TrainedNetwork) -> list[tuple[str, str]]:
+    """Return what was done to a network, each a term and a sentence."""
+    start, recipe = network.start, network.recipe
+    rows = [("Start", _start(start, network.start_name)), ("Head", _head(start, recipe))]
+    for number, phase in enumerate(recipe.phases, start=1):
+        rows.append(("Training" if len(recipe.phases) == 1 else f"Phase {number}", _phase(phase, recipe)))
     rows.append(("Tiles", _tiles(start, recipe)))
-    varied = augmentation(recipe)
-    if any(phase["on"] == "tiles" for phase in phases):
-        rows.append(("Augmentation", varied or "none"))
+    if any(phase.on == "tiles" for phase in recipe.phases):
+        rows.append(("Augmentation", _augmentation(recipe) or "none"))
     rows.append(("Epoch kept", _kept(recipe)))
     return rows
 
 
-def _start(start: Mapping[str, Any], name: str) -> str:
-    weights = start["weights"]
-    alpha = f" of width {start['alpha']:g}" if start.get("alpha") not in (None, 1, 1.0) else ""
-    if weights == "random":
-        said = "random weights: trained from scratch"
-    elif weights == "imagenet":
-        said = "ImageNet weights"
+def _start(start: NetworkSpec, name: str) -> str:
+    alpha = f" of width {start.alpha:g}" if start.alpha not in (None, 1, 1.0) else ""
+    if start.untrained:
+        origin = "random weights: trained from scratch"
+    elif start.weights == "imagenet":
+        origin = "ImageNet weights"
     else:
-        said = f"weights of {Path(weights).name}"
-    return f"{start['architecture']}{alpha}, up to {start['layer']}, {said} (network {name})"
+        origin = f"weights of {Path(start.weights).name}"
+    return f"{start.architecture.name}{alpha}, up to {start.layer}, {origin} (network {name})"
 
 
-def _head(start: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
-    head = recipe["head"]
-    dense = start["layer"] in specification.specification(start).architecture.dense
-    parts = [] if dense else [{"average": "maps averaged", "flatten": "maps flattened"}[head["pool"]]]
-    if head["dense"]:
-        widths = ", ".join(map(str, head["dense"]))
-        parts.append(
-            f"{'dense layers' if len(head['dense']) > 1 else 'a dense layer'} of {widths} ({head['activation']})"
-        )
+def _head(start: NetworkSpec, recipe: Recipe) -> str:
+    head = recipe.head
+    dense = start.layer in start.architecture.dense
+    parts = [] if dense else [{"average": "maps averaged", "flatten": "maps flattened"}[head.pool]]
+    if head.dense:
+        widths = ", ".join(map(str, head.dense))
+        parts.append(f"{'dense layers' if len(head.dense) > 1 else 'a dense layer'} of {widths} ({head.activation})")
     parts.append("softmax")
     text = ", then ".join(parts)
-    if head["dropout"]:
-        text += f"; dropout {head['dropout']:g} before {'each dense layer' if head['dense'] else 'the output layer'}"
-    how = recipe["initialisation"]
-    if how["kind"] == "gaussian":
-        return f"{text}; new layers drawn from a Gaussian of deviation {how['deviation']:g}"
-    return f"{text}; new layers by {_INITIALISATIONS[how['kind']]} initialisation"
+    if head.dropout:
+        text += f"; dropout {head.dropout:g} before {'each dense layer' if head.dense else 'the output layer'}"
+    how = recipe.initialisation
+    if how.kind == "gaussian":
+        return f"{text}; new layers drawn from a Gaussian of deviation {how.deviation:g}"
+    return f"{text}; new layers by {_INITIALISATIONS[how.kind]} initialisation"
 
 
-def _phase(phase: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
-    train = phase["train"]
+def _phase(phase: Phase, recipe: Recipe) -> str:
+    train = phase.train
     if train == "head":
         what = "the head alone"
     elif train == "all":
@@ -83,84 +67,86 @@ def _phase(phase: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
         what = "the last block and the head" if train == 1 else f"the last {train} blocks and the head"
     else:
         what = f"from {train} on"
-    where = "on features of the start" if phase["on"] == "features" else "on tiles"
-    epochs = counted(phase["epochs"], "epoch")
-    text = f"{what}, {where}, {epochs}: {_optimiser(phase['optimiser'])}, rate {phase['rate']:g}"
-    if phase["rates"]:
+    where = "on features of the start" if phase.on == "features" else "on tiles"
+    epochs = counted(phase.epochs, "epoch")
+    text = f"{what}, {where}, {epochs}: {_optimiser(phase.optimiser)}, rate {phase.rate:g}"
+    if phase.rates:
         factors = (
             f"{group} {factor:g} times that" if factor else f"{group} kept as it is"
-            for group, factor in phase["rates"].items()
+            for group, factor in phase.rates.items()
         )
         text += f" ({', '.join(factors)})"
-    if phase["layer_decay"]:
-        text += f", {phase['layer_decay']:g} times that with each group below the head"
-    text += _schedule(phase["schedule"])
-    if phase["weight_decay"]:
-        text += f"; weight decay {phase['weight_decay']:g}"
-    if recipe["auxiliary"] and phase["on"] == "tiles":
-        text += f"; the losses of auxiliary outputs, where the network has them, count {recipe['auxiliary']:g} times"
+    if phase.layer_decay:
+        text += f", {phase.layer_decay:g} times that with each group below the head"
+    text += _schedule(phase.schedule)
+    if phase.weight_decay:
+        text += f"; weight decay {phase.weight_decay:g}"
+    if recipe.auxiliary and phase.on == "tiles":
+        text += f"; the losses of auxiliary outputs, where the network has them, count {recipe.auxiliary:g} times"
     return text
 
 
-def _optimiser(optimiser: Mapping[str, Any]) -> str:
+def _optimiser(optimiser: Sgd | Adam | RmsProp) -> str:
     constants = [
         f"{name.replace('_', ' ')} {value:g}"
-        for name, value in optimiser.items()
-        if name not in ("kind", "nesterov") and value is not None and not (name == "momentum" and not value)
+        for name, value in vars(optimiser).items()
+        if name not in ("kind", "nesterov") and not (name == "momentum" and not value)
     ]
-    constants += ["Nesterov"] if optimiser.get("nesterov") else []
-    said = f" ({', '.join(constants)})" if constants else ""
-    return f"{_OPTIMISERS[optimiser['kind']]}{said}"
+    constants += ["Nesterov"] if getattr(optimiser, "nesterov", False) else []
+    in_brackets = f" ({', '.join(constants)})" if constants else ""
+    return f"{_OPTIMISERS[optimiser.kind]}{in_brackets}"
 
 
-def _schedule(schedule: Mapping[str, Any]) -> str:
-    if schedule["kind"] == "inv":
-        return f", falling as (1 + {schedule['gamma']:g} x iteration) to the power of -{schedule['power']:g}"
-    if schedule["kind"] == "cosine":
-        epochs = "epoch" if schedule["warm_up"] == 1 else "epochs"
-        warm = f" after a warm-up of {schedule['warm_up']:g} {epochs}" if schedule["warm_up"] else ""
-        floor = f" to {schedule['floor']:g} of it" if schedule["floor"] else ""
+def _schedule(schedule: Constant | Inverse | Cosine) -> str:
+    if isinstance(schedule, Inverse):
+        return f", falling as (1 + {schedule.gamma:g} x iteration) to the power of -{schedule.power:g}"
+    if isinstance(schedule, Cosine):
+        epochs = "epoch" if schedule.warm_up == 1 else "epochs"
+        warm = f" after a warm-up of {schedule.warm_up:g} {epochs}" if schedule.warm_up else ""
+        floor = f" to {schedule.floor:g} of it" if schedule.floor else ""
         return f", falling as a cosine{floor}{warm}"
     return ""
 
 
-def _tiles(start: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
-    px, stored = start["px"], recipe["crop_from"]
+def _tiles(start: NetworkSpec, recipe: Recipe) -> str:
+    px, stored = start.px, recipe.crop_from
     text = f"{px} px"
     if stored:
         text = f"{px} px, cut from {stored} px: at random in training, the centre in testing"
-    precision = "" if recipe["precision"] == "float32" else f", {recipe['precision'].replace('_', ' ')} precision"
-    return f"{text}; batches of {recipe['batch']}{precision}"
+    precision = "" if recipe.precision == "float32" else f", {recipe.precision.replace('_', ' ')} precision"
+    return f"{text}; batches of {recipe.batch}{precision}"
 
 
-def augmentation(recipe: Mapping[str, Any]) -> str:
+def _augmentation(recipe: Recipe) -> str:
     """Return in words how tiles are varied in training, ``""`` where they are not."""
-    asked = recipe["augmentation"] or {}
+    varied = recipe.augmentation
+    if varied is None:
+        return ""
     parts = []
-    if asked.get("maximal_crop"):
+    if varied.maximal_crop:
         parts.append("largest square at a random place")
-    if asked.get("quarter_turns"):
+    if varied.quarter_turns:
         parts.append("quarter turns")
-    if asked.get("flip", "none") != "none":
-        parts.append({"horizontal": "left-right flips", "both": "flips in both directions"}.get(asked["flip"], "flips"))
-    for name, word, unit in (("rotate", "rotation", "°"), ("shear", "shear", "°"), ("shift", "shift", " of the edge")):
-        if asked.get(name):
-            parts.append(f"{word} to {asked[name]:g}{unit}")
+    if varied.flip != "none":
+        parts.append({"horizontal": "left-right flips", "both": "flips in both directions"}.get(varied.flip, "flips"))
+    for word, most, unit in (
+        ("rotation", varied.rotate, "°"),
+        ("shear", varied.shear, "°"),
+        ("shift", varied.shift, " of the edge"),
+    ):
+        if most:
+            parts.append(f"{word} to {most:g}{unit}")
     for name in ("zoom", *_COLOURS):
-        if asked.get(name):
-            parts.append(f"{name} {_range(asked[name])}")
+        ends = getattr(varied, name)
+        if ends:
+            parts.append(f"{name} {ends[0]:g} to {ends[1]:g}")
     return ", ".join(parts)
 
 
-def _range(ends: Sequence[float]) -> str:
-    low, high = ends
-    return f"{low:g} to {high:g}"
-
-
-def _kept(recipe: Mapping[str, Any]) -> str:
-    stop = recipe["early_stopping"]
-    monitor = _MONITORS[recipe["monitor"]]
+def _kept(recipe: Recipe) -> str:
+    stop = recipe.early_stopping
+    monitor = _MONITORS[recipe.monitor]
     ends = f"; a phase ends early after {counted(stop, 'epoch')} without a better {monitor}" if stop else ""
-    if recipe["keep"] == "last":
+    if recipe.keep == "last":
         return f"the last{ends}"
     return f"the best by {monitor} on the validation tiles, the last where a split has none{ends}"

@@ -7,7 +7,9 @@ methods belongs to one study.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+
+from histotransfer.definitions import Factors
 
 # ---- a dataset: its sheet and its images
 
@@ -102,12 +104,13 @@ MAPS_FIGURE = f"{MAPS}/{{dataset}}/{{task}}/{{seed}}.svg"
 STAGES = f"{STUDY}/staging/{{split}}"
 
 
-def filled(pattern: str, factors: Iterable[Mapping[str, object]]) -> list[str]:
-    """Return the path of a pattern for each of several factors, which may have more keys than the pattern.
+def filled(pattern: str, runs: Iterable[Factors]) -> list[str]:
+    """Return the path of a pattern for the factors of each of several models; it need not have all of them.
 
     Examples
     --------
-    >>> filled(LABELS, [{"dataset": "demo", "task": "tumour", "seed": 1}])
+    >>> from histotransfer.definitions import Draw
+    >>> filled(LABELS, [Factors("demo", "tumour", "by-patient", Draw(1))])
     ['results/demo/labels/tumour.tsv']
     """
-    return [pattern.format(**values) for values in factors]
+    return [pattern.format(**run.wildcards) for run in runs]
