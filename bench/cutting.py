@@ -1,5 +1,6 @@
 """How fast tiles are cut, against the decoder alone and against a loop of OpenSlide's read_region."""
 
+import dataclasses
 import os
 import statistics
 from collections.abc import Iterator
@@ -11,21 +12,13 @@ import numpy as np
 from measuring import Row
 
 from histotransfer import store
+from histotransfer.definitions import Tiling
 from histotransfer.drawn import demo
 from histotransfer.drawn import pyramid as tiff
 from histotransfer.slides.grid import read_kept
 
 SIZE = (12000, 9000)
-TILING: dict[str, Any] = {
-    **{"size_um": None, "size_px": 256, "mpp": 0.5, "overlap": 0.0, "tissue_min": 0.5, "homogeneity": "none"},
-    **{
-        "homogeneity_drop_at": None,
-        "max_tiles_per_slide": None,
-        "upsample": False,
-        "level": "auto",
-        "grayscale": False,
-    },
-}
+TILING = Tiling(size_px=256, mpp=0.5, tissue_min=0.5)
 
 
 def rows(folder: Path, repetitions: int) -> Iterator[Row]:
@@ -68,7 +61,7 @@ class _Cut:
     """One slide cut one way, and what it is compared with on the same tiles."""
 
     def __init__(self, slide: Path, *, size_px: int, px: int) -> None:
-        self.slide, self.px, self.tiling = str(slide), px, {**TILING, "size_px": size_px}
+        self.slide, self.px, self.tiling = str(slide), px, dataclasses.replace(TILING, size_px=size_px)
         stem = slide.with_suffix("")
         self.grid, self.pixels = f"{stem}-{size_px}.h5", f"{stem}-{size_px}-{px}.h5"
         about = {"description": f"{stem}.json"}

@@ -50,6 +50,11 @@ def write_networks(folder: Path, start: NetworkSpec, crop_from: int | None) -> d
     return {"extractor": str(folder / "extractor.keras"), "segmentation": str(folder / "unet.keras")}
 
 
+def source(start: NetworkSpec) -> extractor.TrainedLayer:
+    """Return the layer whose outputs are the vectors: the dense one of a network of :func:`write_networks`."""
+    return extractor.TrainedLayer("bench-tuned", start, "bench", layer="head_1")
+
+
 def write_slides(folder: Path, tiles: Mapping[str, int], px: int) -> dict[str, Any]:
     """Write pixel files of slides of square tissue, the last for testing; return the inputs of a training."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -71,7 +76,7 @@ def arguments(study: Mapping[str, Any], networks: Mapping[str, str], folder: Pat
         **study,
         **networks,
         **{name: str(folder / f"{name}.{suffix.get(name, 'tsv')}") for name in written},
-        "source": extractor.TrainedLayer("bench-tuned", SMALL, "bench", layer="head_1"),
+        "source": source(SMALL),
         "classifier": EndToEnd(start="bench", recipe=how),
         "canvas": Canvas(CANVAS),
         **{"factors": small_study.factors("vectors", "end-to-end"), "master_seed": 1},
@@ -111,7 +116,7 @@ def _step_against_its_passes(folder: Path, repetitions: int) -> Iterator[Row]:
         px = crop_from or START.px
         networks = write_networks(home, START, crop_from)
         study = write_slides(home / "timed", {"s1": TIMED, "s2": 16, "s3": 16}, px)
-        given = {"recipe": recipe(varied, crop_from), "networks": networks, "start": START}
+        given = {"recipe": recipe(varied, crop_from), "networks": networks, "source": source(START)}
         given |= {"pixels": study["pixels"][0], "px": px, "canvas": 32}
         step = measuring.Waiting("end_to_end_step", given)
         parts = measuring.Waiting("end_to_end_passes", given)
@@ -141,7 +146,7 @@ def _gradient(folder: Path) -> Row:
     home = folder / "end-to-end"
     networks = write_networks(home, START, None)
     study = write_slides(home / "compared", {"s1": COMPARED, "s2": 16, "s3": 16}, START.px)
-    given = {"recipe": recipe(None, None), "networks": networks, "start": START, "pixels": study["pixels"][0]}
+    given = {"recipe": recipe(None, None), "networks": networks, "source": source(START), "pixels": study["pixels"][0]}
     given |= {"px": START.px, "canvas": 8, "batch": 10}
     said = measuring.run_process("end_to_end_gradient", given)
     n, far, kinked, of_one_pass = map(float, said.split()[-4:])

@@ -145,7 +145,7 @@ def run_process(name: str, *arguments: object, input: str | None = None, **more:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{name} {' '.join(map(str, arguments[:1]))}: {done.stderr[-4000:]}")
+        raise RuntimeError(f"{PROCESSES / name}.py: {done.stderr[-4000:]}")
     return done.stdout
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import small_study
 from measuring import Row
 
+from histotransfer.definitions import ExtraTrees, LinearSvm, RowClassifier
+from histotransfer.feature_kinds import Layers, Source
 from histotransfer.tables import feature_matrix
 
 TRAIN = "classifiers.fitting.train"
@@ -17,7 +19,7 @@ WIDTHS = {
     **{"vgg16": 512, "vgg19": 512, "inception": 2048, "resnet": 2048},
     **{"inception-resnet": 1536, "densenet": 1920, "mobilenet": 1024},
 }
-SOURCES = [{"network": name, "layer": None} for name in WIDTHS]
+SOURCES = tuple(Source(name) for name in WIDTHS)
 #: One network of all columns.
 ALONE = {"alone": sum(WIDTHS.values())}
 SLIDES, TILES = 10, 400
@@ -25,12 +27,12 @@ CLASSES = ["alpha", "beta", "gamma"]
 #: Slides of training, and tiles of each, for the measurement of memory: a third as many are held out.
 TRAINED, OF_EACH = 30, 67
 
-#: Kinds whose memory is measured; LIBLINEAR copies its rows by itself, so that its memory is said and has no bar.
-KINDS: dict[str, dict[str, Any]] = {
-    "libsvm": {"kind": "libsvm", "C": [0.001, 0.01]},
-    "extratrees": {"kind": "extratrees", "trees": 20, "max_features": ["sqrt"]},
-    "liblinear": {"kind": "liblinear", "C": [0.001]},
-}
+#: What memory is measured of; LIBLINEAR copies its rows by itself, so that its memory is said and has no bar.
+CLASSIFIERS = (
+    LinearSvm("libsvm", C=(0.001, 0.01)),
+    ExtraTrees(max_features=("sqrt",), trees=20),
+    LinearSvm("liblinear", C=(0.001,)),
+)
 
 
 def rows(folder: Path, repetitions: int) -> Iterator[Row]:
@@ -76,19 +78,18 @@ def _memory(folder: Path) -> Row:
     large = write_study(folder / "large", WIDTHS, OF_EACH)
     # what Python, its libraries and the reading of texts take: a run on next to nothing
     little = write_study(folder / "little", dict.fromkeys(WIDTHS, 4), 2)
-    found = {}
-    for kind, settings in KINDS.items():
-        found[kind] = (_peak(large, kind, settings) - _peak(little, kind, settings)) / size
+    found = {one.kind: (_peak(large, one) - _peak(little, one)) / size for one in CLASSIFIERS}
     worst = max(found["libsvm"], found["extratrees"])
     said = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in found.items())
     what = f"memory of training on merged features, {TRAINED * OF_EACH:,} x 9,600, 3 folds, 2 threads, over their size"
     return Row(what, worst, worst, worst, 2.2, at_least=False, note=f"{said}; above that of a run on little")
 
 
-def _peak(study: dict[str, Any], kind: str, settings: dict[str, Any]) -> float:
+def _peak(study: dict[str, Any], classifier: RowClassifier) -> float:
     home = Path(study["slides_table"]).parent
-    written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
-    asked = {**study, **written, "classifier": settings, "factors": small_study.factors("merged", kind)}
+    written = {name: str(home / f"{classifier.kind}.{name}") for name in ("model", "predictions", "tuning")}
+    asked = {**study, **written, "classifier": classifier}
+    asked["factors"] = small_study.factors("merged", classifier.kind)
     return measuring.in_own_process(TRAIN, **asked).mib
 
 
@@ -121,6 +122,6 @@ def write_study(folder: Path, widths: dict[str, int], tiles: int) -> dict[str, A
     ]
     return {
         **small_study.write_tables(folder, slides, folds=3),
-        **{"features": manifests, "feature_set": {"sources": SOURCES}, "classes": CLASSES},
+        **{"features": manifests, "feature_set": Layers(SOURCES), "classes": CLASSES},
         **{"master_seed": 1, "threads": 2},
     }

@@ -24,6 +24,7 @@ import small_study  # noqa: E402
 import training  # noqa: E402
 
 from histotransfer import predictions, store  # noqa: E402
+from histotransfer.definitions import ExtraTrees, LinearSvm, Perceptron, RowClassifier, Selection  # noqa: E402
 from histotransfer.drawn import demo  # noqa: E402
 from histotransfer.networks.specification import specification  # noqa: E402
 from histotransfer.networks.table import ARCHITECTURES  # noqa: E402
@@ -33,7 +34,6 @@ WORK = HERE.parent / ".bench" / "needs"
 #: A slide of so many level-0 pixels, and the same side by side and on top of itself so many times.
 SIZE, TIMES = (12000, 9000), (1, 6)
 MPP = 0.25
-TILING = {**cutting.TILING, "size_px": 256, "mpp": 0.5}
 #: Tiles that a network is measured on: enough for a few batches.
 BATCH, N = 32, 96
 #: Networks whose training is measured, with the edge of their tiles.
@@ -72,11 +72,11 @@ def of_slides() -> Iterator[str]:
         yield measure("slides.reader.inspect_slide", "inspect_slide", size, **common, **named)
         found = {"mask": mask, "overlay": f"{stem}.jpg", "threshold": "otsu", "exclude_pen": True}
         yield measure("slides.tissue.write_mask", "tissue_mask", size, **common, **found)
-        given = {"mask": mask, "grid": grid, "tiling": TILING, "finest_px": 256, "master_seed": 1}
+        given = {"mask": mask, "grid": grid, "tiling": cutting.TILING, "finest_px": 256, "master_seed": 1}
         yield measure("slides.grid.write_grid", "tile_grid", size, **common, **given)
         n = len(read_kept(grid).tile)
         pixels = f"{stem}-pixels.h5"
-        cut = {"slide_file": slide, "grid": grid, "pixels": pixels, "px": 256, "tiling": TILING}
+        cut = {"slide_file": slide, "grid": grid, "pixels": pixels, "px": 256, "tiling": cutting.TILING}
         measured = measuring.in_own_process("slides.pixels.write_pixels", **cut, threads=1, code="")
         yield row(measured, "tile_pixels", f"{n:,} tiles, {Path(pixels).stat().st_size / 1e6:.0f} MB")
         Path(pixels).unlink()
@@ -117,11 +117,11 @@ def of_training() -> Iterator[str]:
             yield measure(training.TRAIN, f"train_network, {name}", f"64 tiles of {px} px, batch {batch}", **given)
 
 
-KINDS: dict[str, dict[str, Any]] = {
-    "svm": {"kind": "libsvm", "C": [0.01]},
-    "svm-one-vs-rest": {"kind": "liblinear", "C": [0.01]},
-    "extratrees": {"kind": "extratrees", "trees": 250, "max_features": ["sqrt"]},
-    "perceptron": {"kind": "perceptron", "learning_rate": [0.001], "iterations": [100]},
+CLASSIFIERS: dict[str, RowClassifier] = {
+    "svm": LinearSvm("libsvm", C=(0.01,)),
+    "svm-one-vs-rest": LinearSvm("liblinear", C=(0.01,)),
+    "extratrees": ExtraTrees(max_features=("sqrt",)),
+    "perceptron": Perceptron(learning_rate=(0.001,), iterations=(100,)),
 }
 
 
@@ -141,14 +141,14 @@ def of_classifiers() -> Iterator[str]:
             tiles = [f"{tile:05d}" for tile in range(len(values))]
             small_study.write_features(path, tiles, values.astype(np.float32), network="net")
         size = f"{n:,} x {COLUMNS:,} ({4 * n * COLUMNS / 1e6:.0f} MB), 3 folds and refit"
-        for kind, settings in KINDS.items():
+        for kind, settings in CLASSIFIERS.items():
             written = {name: str(home / f"{kind}.{name}") for name in ("model", "predictions", "tuning")}
             asked = {**study, **written, "classifier": settings, "factors": small_study.factors("net", kind)}
             yield measure(merging.TRAIN, f"train_classifier, {kind}", size, **asked)
         if n == ROWS[0]:
             asked = {**study, "subsets": str(home / "subsets.h5"), "curve": str(home / "curve.tsv")}
             asked["factors"] = small_study.factors("net")
-            asked["selection"] = {"kind": "rfe", "step": 0.1, "tolerance": 0.005, "trees": 250}
+            asked["selection"] = Selection(step=0.1)
             yield measure("classifiers.selection.select", "select_features, step 0.1, 250 trees", size, **asked)
 
 

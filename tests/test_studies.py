@@ -17,6 +17,8 @@ from PIL import Image
 from snakemake.utils import update_config
 
 from histotransfer import store
+from histotransfer.definitions import Adam, Canvas, Initialisation, Inverse, Sgd
+from histotransfer.feature_kinds import Layers, Source
 from histotransfer.study import configuration
 
 STUDIES = study_factory.REPOSITORY / "studies"
@@ -81,34 +83,34 @@ def studies(tmp_path_factory):
     return {name: load(name, tmp_path_factory.mktemp(name)) for name in NAMES}
 
 
-SGD = {"kind": "sgd", "momentum": 0.9, "nesterov": False}
-ADAM = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+SGD = Sgd(momentum=0.9, nesterov=False)
+ADAM = Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-7)
 #: Rate, base x (1 + 0.001 x iteration)^-0.75; the minus is a choice (section 3).
-INV = {"kind": "inv", "gamma": 0.001, "power": 0.75}
+INV = Inverse(gamma=0.001, power=0.75)
 HEAD = ("features", "head")
 #: Of each trained network, typed from the papers: start, batch, dense layers of the head, and of each phase what it
 #: takes and trains, its epochs, rate and optimiser.
 TRAINED = {
     "kieffer2017": {
-        "vgg16-tuned": ("VGG16", "imagenet", 32, [256], [HEAD, ("tiles", 1, 200, 1e-4, SGD)]),
-        "inceptionv3-tuned": ("InceptionV3", "imagenet", 32, [1024], [HEAD, ("tiles", 2, 200, 1e-4, SGD)]),
-        "cnn": ("KiefferCNN", "random", 32, [], [("tiles", "all")]),
+        "vgg16-tuned": ("VGG16", "imagenet", 32, (256,), [HEAD, ("tiles", 1, 200, 1e-4, SGD)]),
+        "inceptionv3-tuned": ("InceptionV3", "imagenet", 32, (1024,), [HEAD, ("tiles", 2, 200, 1e-4, SGD)]),
+        "cnn": ("KiefferCNN", "random", 32, (), [("tiles", "all")]),
     },
     "bayramoglu2016": {
-        "alexnet-transfer": ("AlexNet-torchvision", "file", 100, [], [("tiles", "all", 10, 1e-3, SGD)]),
-        "alexnet-full": ("AlexNet-torchvision", "random", 100, [], [("tiles", "all", 10, 1e-3, SGD)]),
-        "gendernet-full": ("GenderNet", "random", 100, [], [("tiles", "all", 10, 1e-3, SGD)]),
-        "googlenet-transfer": ("GoogLeNet-torchvision", "file", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
-        "googlenet-full": ("GoogLeNet-torchvision", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
-        "vgg16-transfer": ("VGG16", "imagenet", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
-        "vgg16-full": ("VGG16", "random", 50, [], [("tiles", "all", 10, 1e-3, SGD)]),
+        "alexnet-transfer": ("AlexNet-torchvision", "file", 100, (), [("tiles", "all", 10, 1e-3, SGD)]),
+        "alexnet-full": ("AlexNet-torchvision", "random", 100, (), [("tiles", "all", 10, 1e-3, SGD)]),
+        "gendernet-full": ("GenderNet", "random", 100, (), [("tiles", "all", 10, 1e-3, SGD)]),
+        "googlenet-transfer": ("GoogLeNet-torchvision", "file", 50, (), [("tiles", "all", 10, 1e-3, SGD)]),
+        "googlenet-full": ("GoogLeNet-torchvision", "random", 50, (), [("tiles", "all", 10, 1e-3, SGD)]),
+        "vgg16-transfer": ("VGG16", "imagenet", 50, (), [("tiles", "all", 10, 1e-3, SGD)]),
+        "vgg16-full": ("VGG16", "random", 50, (), [("tiles", "all", 10, 1e-3, SGD)]),
     },
     "takahama2019": {
-        "extractor": ("GoogLeNet-torchvision", "file", 128, [16], [("tiles", "all", 30, 1e-4, ADAM)]),
+        "extractor": ("GoogLeNet-torchvision", "file", 128, (16,), [("tiles", "all", 30, 1e-4, ADAM)]),
     },
     "joyce2024": {
-        "transfer": ("ResNet50", "imagenet", 32, [512], [HEAD]),
-        "cnn": ("JoyceCNN", "random", 32, [], [("tiles", "all")]),
+        "transfer": ("ResNet50", "imagenet", 32, (512,), [HEAD]),
+        "cnn": ("JoyceCNN", "random", 32, (), [("tiles", "all")]),
     },
 }  # fmt: skip
 
@@ -117,115 +119,115 @@ TRAINED = {
 def test_the_recipes_hold_the_papers_values(studies, name):
     found = {}
     for network, one in studies[name].trained.items():
-        weights = one.start["weights"]
+        weights = one.start.weights
         phases = [
-            tuple(phase[key] for key in ("on", "train", "epochs", "rate", "optimiser"))[: len(expected)]
-            for phase, expected in zip(one.recipe["phases"], TRAINED[name][network][-1], strict=True)
+            (phase.on, phase.train, phase.epochs, phase.rate, phase.optimiser)[: len(expected)]
+            for phase, expected in zip(one.recipe.phases, TRAINED[name][network][-1], strict=True)
         ]
         start = weights if weights in ("imagenet", "random") else "file"
-        found[network] = (one.start["architecture"], start, one.recipe["batch"], one.recipe["head"]["dense"], phases)
+        found[network] = (one.start.architecture.name, start, one.recipe.batch, one.recipe.head.dense, phases)
     assert found == TRAINED[name]
 
 
 def test_kieffer_trains_on_a_hundred_grey_patches_of_each_slide(studies):
     study = studies["kieffer2017"]
     dataset, split = study.datasets["kimia-path24"], study.splits["as-given"]
-    assert (dataset.grayscale, len(dataset.tasks["scan"]["classes"])) == (True, 24)
-    assert (split["unit"], split["groups"], split["train_tiles_per_class"]) == ("given", "image", 100)
-    assert "by design" in split["share_groups"]
+    assert (dataset.grayscale, len(dataset.tasks["scan"].classes)) == (True, 24)
+    assert (split.unit, split.groups, split.train_tiles_per_class) == ("given", "image", 100)
+    assert "by design" in split.share_groups
     # values of [0, 1], patches of 224 px for every network
-    assert {(one["rescale"], one["px"]) for one in study.networks.values()} == {("unit", 224)}
-    assert {(one.start["rescale"], one.start["px"]) for one in study.trained.values()} == {("unit", 224)}
-    assert study.classifiers["svm"]["kind"] == "libsvm"
-    assert study.feature_sets["vgg16-fc2"].sources == ({"network": "vgg16", "layer": "fc2"},)
-    assert study.networks["inceptionv3"]["layer"] == "mixed10"
-    assert all(one.recipe["keep"] == "last" for one in study.trained.values())
+    assert {(one.rescale, one.px) for one in study.networks.values()} == {("unit", 224)}
+    assert {(one.start.rescale, one.start.px) for one in study.trained.values()} == {("unit", 224)}
+    assert study.classifiers["svm"].kind == "libsvm"
+    assert study.feature_sets["vgg16-fc2"].definition == Layers((Source("vgg16", "fc2"),))
+    assert study.networks["inceptionv3"].layer == "mixed10"
+    assert all(one.recipe.keep == "last" for one in study.trained.values())
 
 
 def test_bayramoglu_copies_all_but_the_output_layer_and_teaches_it_faster(studies):
     study = studies["bayramoglu2016"]
     dataset = study.datasets["crchistophenotypes"]
-    assert (dataset.kind, dataset.crop["px"]) == ("points", 32)
-    assert dataset.tasks["cell-type"]["classes"] == ["epithelial", "fibroblast", "inflammatory"]
-    assert dataset.tasks["cell-type"]["leave_out"] == ["others"]
+    assert (dataset.kind, dataset.crop.px) == ("points", 32)
+    assert dataset.tasks["cell-type"].classes == ("epithelial", "fibroblast", "inflammatory")
+    assert dataset.tasks["cell-type"].leave_out == ("others",)
     for name, one in study.trained.items():
-        (phase,) = one.recipe["phases"]
-        assert phase["schedule"] == INV, name
-        assert phase["rates"] == ({"head": 10} if name.endswith("transfer") else {}), name
+        (phase,) = one.recipe.phases
+        assert phase.schedule == INV, name
+        assert phase.rates == ({"head": 10} if name.endswith("transfer") else {}), name
         assert one.px == 256, name
-        assert one.recipe["augmentation"] is None, name
-        assert one.start["rescale"] == "training_mean", name
-        assert one.recipe["keep"] == "last", name
-        assert "test" in one.recipe["curve"]["sets"], name
+        assert one.recipe.augmentation is None, name
+        assert one.start.rescale == "training_mean", name
+        assert one.recipe.keep == "last", name
+        assert "test" in one.recipe.curve.sets, name
         gaussian = name in ("alexnet-full", "gendernet-full")
         if name.endswith("full"):
-            expected = {"kind": "gaussian", "deviation": 0.01} if gaussian else {"kind": "xavier", "deviation": None}
-            assert one.recipe["initialisation"] == expected, name
+            expected = Initialisation("gaussian", 0.01) if gaussian else Initialisation("xavier", None)
+            assert one.recipe.initialisation == expected, name
         googlenet = name.startswith("googlenet")
-        assert one.recipe["head"]["dropout"] == (0.4 if googlenet else 0.5), name
-        assert not googlenet or one.recipe["auxiliary"] == 0.3, name
-    layers = {one.start["architecture"]: one.start["layer"] for one in study.trained.values()}
+        assert one.recipe.head.dropout == (0.4 if googlenet else 0.5), name
+        assert not googlenet or one.recipe.auxiliary == 0.3, name
+    layers = {one.start.architecture.name: one.start.layer for one in study.trained.values()}
     assert layers == {
         **{"AlexNet-torchvision": "fc7", "GenderNet": "fc7", "GoogLeNet-torchvision": "inception_5b"},
         "VGG16": "fc2",
     }
     # 3,401 of 20,405 nuclei
-    assert round(20_405 * study.splits["at-random"]["test"]) == 3401
-    assert study.splits["at-random"]["unit"] == "tile"
-    assert "at random" in study.splits["at-random"]["share_groups"]
-    assert study.splits["by-image"]["unit"] == "image"
+    assert round(20_405 * study.splits["at-random"].test) == 3401
+    assert study.splits["at-random"].unit == "tile"
+    assert "at random" in study.splits["at-random"].share_groups
+    assert study.splits["by-image"].unit == "image"
 
 
 def test_joyce_trains_a_head_of_512_and_a_network_of_three_convolutions(studies):
     study = studies["joyce2024"]
     dataset = study.datasets["quilt-1m"]
     assert dataset.sheet == "results/quilt-1m/sheet.tsv"
-    assert dataset.table["columns"] == {"path": "image_path", "label": "pathology", "slide": "video_id"}
-    assert (dataset.table["several_labels"], dataset.table["missing_files"]) == ("drop", "exclude")
+    assert dataset.table.columns == {"path": "image_path", "label": "pathology", "slide": "video_id"}
+    assert (dataset.table.several_labels, dataset.table.missing_files) == ("drop", "exclude")
     transfer, cnn = study.trained["transfer"], study.trained["cnn"]
-    assert (transfer.head_only, transfer.recipe["head"]["pool"]) == (True, "average")
-    assert (cnn.start["layer"], cnn.recipe["head"]["dropout"], cnn.start["px"]) == ("fc1", 0.5, 224)
+    assert (transfer.head_only, transfer.recipe.head.pool) == (True, "average")
+    assert (cnn.start.layer, cnn.recipe.head.dropout, cnn.start.px) == ("fc1", 0.5, 224)
     for one in (transfer, cnn):
-        (phase,) = one.recipe["phases"]
-        assert phase["optimiser"]["kind"] == "adam"
-        assert (one.recipe["early_stopping"], one.recipe["keep"], one.recipe["monitor"]) == (3, "best", "loss")
+        (phase,) = one.recipe.phases
+        assert phase.optimiser.kind == "adam"
+        assert (one.recipe.early_stopping, one.recipe.keep, one.recipe.monitor) == (3, "best", "loss")
     # early stopping sees the validation set, and a test set stands beside it
     split = study.splits["by-video"]
-    assert (split["unit"], split["validation"] > 0, split["test"] > 0) == ("slide", True, True)
+    assert (split.unit, split.validation > 0, split.test > 0) == ("slide", True, True)
 
 
 def test_takahama_sees_tiles_in_their_slide(studies):
     study = studies["takahama2019"]
-    assert study.datasets["stomach"].canvas == {"size": 32, "per": "piece"}
+    assert study.datasets["stomach"].canvas == Canvas(size=32, per="piece")
     lymph_nodes = {name: study.config["datasets"][name] for name in ("camelyon16", "camelyon17")}
     assert {one["canvas"]["size"] for one in lymph_nodes.values()} == {512}
     tiling = study.datasets["stomach"].tiling
-    assert (tiling["size_px"], tiling["tissue_min"]) == (256, 0.8)
+    assert (tiling.size_px, tiling.tissue_min) == (256, 0.8)
     # section 4.1: "tumor" if over 20 % is tumour, "normal" if over 80 % is normal, else no label
     for task in ("tumour", "metastases"):
         rules = [(rule["class"], rule["above"]) for rule in study.config["tasks"][task]["regions"]["rules"]]
         assert rules == [("tumour", 0.2), ("normal", 0.8)]
     extractor = study.trained["extractor"].recipe
-    assert (extractor["crop_from"], study.trained["extractor"].start["px"]) == (256, 224)
-    varied = extractor["augmentation"]
-    assert {varied[name][0] for name in ("saturation", "contrast", "brightness", "sharpness")} == {0.75}
-    assert (varied["quarter_turns"], varied["flip"]) == (True, "horizontal")
-    assert study.feature_sets["vectors"].sources == ({"network": "extractor", "layer": "head_1"},)
+    assert (extractor.crop_from, study.trained["extractor"].start.px) == (256, 224)
+    varied = extractor.augmentation
+    assert {colour[0] for colour in (varied.saturation, varied.contrast, varied.brightness, varied.sharpness)} == {0.75}
+    assert (varied.quarter_turns, varied.flip) == (True, "horizontal")
+    assert study.feature_sets["vectors"].definition == Layers((Source("extractor", "head_1"),))
     # "we reduce the input tissue image to 1024 x 1024": 32 tiles of 32 px
-    assert study.feature_sets["tissue-image"].cell_px * 32 == 1024
-    unet, both = study.classifiers["unet"]["recipe"], study.classifiers["end-to-end"]["recipe"]
-    assert (unet["batch"], unet["phases"][0]["epochs"], unet["phases"][0]["rate"]) == (32, 50, 1e-4)
-    [phase] = both["phases"]
-    assert (both["batch"], phase["epochs"], phase["rate"]) == (128, 10, 1e-7)
-    assert phase["rate"] * phase["rates"]["extractor"] == pytest.approx(1e-9)
-    assert both["augmentation"] == extractor["augmentation"]
+    assert study.feature_sets["tissue-image"].definition.image.cell_px * 32 == 1024
+    unet, both = study.classifiers["unet"].recipe, study.classifiers["end-to-end"].recipe
+    assert (unet.batch, unet.phases[0].epochs, unet.phases[0].rate) == (32, 50, 1e-4)
+    [phase] = both.phases
+    assert (both.batch, phase.epochs, phase.rate) == (128, 10, 1e-7)
+    assert phase.rate * phase.rates["extractor"] == pytest.approx(1e-9)
+    assert both.augmentation == extractor.augmentation
     assert study.seeds == (1, 2, 3)
-    assert (study.staging["folds"], study.staging["nodes"]) == (5, 5)
+    assert (study.staging.folds, study.staging.nodes) == (5, 5)
 
 
 def test_a_table_without_videos_is_split_by_image(tmp_path):
     study = load("joyce2024", tmp_path, datasets={"quilt-1m": {"columns": {"slide": None}}})
-    assert study.datasets["quilt-1m"].table["columns"] == {"path": "image_path", "label": "pathology"}
+    assert study.datasets["quilt-1m"].table.columns == {"path": "image_path", "label": "pathology"}
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_the_cell_without_public_weights_runs_with_a_file_of_the_users(tmp_path)
         configuration.load(config, SCHEMA, folder=tmp_path)
     (tmp_path / "data/weights/gendernet.h5").touch()
     found = configuration.load(config, SCHEMA, folder=tmp_path).trained["gendernet-transfer"]
-    assert found.start["weights"] == "data/weights/gendernet.h5"
+    assert found.start.weights == "data/weights/gendernet.h5"
     config["networks"]["gendernet"]["weights"] = "imagenet"
     with pytest.raises(configuration.ConfigurationError, match="GenderNet has no public ImageNet source"):
         configuration.load(config, SCHEMA, folder=tmp_path)

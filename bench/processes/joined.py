@@ -19,12 +19,11 @@ class Joined(NamedTuple):
 
 
 def load(given: dict[str, Any]) -> Joined:
-    """Load what `given` names: networks and their start, pixels, the recipe, px of the tiles, canvas in cells."""
+    """Load what `given` names: networks and their layer, pixels, the recipe, px of the tiles, canvas in cells."""
     pair = measuring.call(
         end_to_end.load_pair,
         **given["networks"],
-        start=given["start"],
-        layer="head_1",
+        source=given["source"],
         px_stored=given["px"],
         n_classes=2,
         recipe=given["recipe"],

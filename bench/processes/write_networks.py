@@ -31,7 +31,7 @@ if __name__ == "__main__":
     for layer in trunk.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    noise = np.random.default_rng(0).uniform(-1, 1, (32, built.spec.px, built.spec.px, 3)).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(-1, 1, (32, start["px"], start["px"], 3)).astype(np.float32)
     trunk(noise, training=True)
     results.save_network(str(folder / "extractor.keras"), built.model)
     above = unet.build_unet(n_features=n_values, n_classes=len(classes), filters=32, depth=3, seed=1)

@@ -227,7 +227,7 @@ def content_digest(path: str | Path) -> str | None:
         ".h5": _hdf5_content,
         ".skops": _skops_content,
         ".json": _json_content,
-        # written without dates and addresses: see training_results.save_network
+        # written without dates and addresses: see histotransfer.training.results.save_network
         ".keras": file_sha256,
         ".tsv": file_sha256,
         ".csv": file_sha256,

@@ -46,7 +46,8 @@ def compiled_forward(
     batch : int, optional
         Largest number of tiles a call; JAX, which compiles once per shape, fills each call up to it.
     threads : int
-        Of OpenVINO; 0 leaves it to choose. The others follow :func:`histotransfer.backends.process.set_threads`.
+        Of OpenVINO; 0 leaves it to choose. The others follow
+        :func:`histotransfer.backends.process.set_threads`.
 
     Returns
     -------

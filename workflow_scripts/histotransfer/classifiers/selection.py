@@ -50,7 +50,7 @@ def select(
         See :func:`histotransfer.tables.tile_table.read`.
     tables : LearningTables
     subsets, curve : path
-        Written: ``subsets.h5`` (:class:`subsets.Subsets`), and ``curve.tsv`` with the score of every subset in every
+        Written: ``subsets.h5`` (:class:`Subsets`), and ``curve.tsv`` with the score of every subset in every
         fold and their mean (an empty cell where it is undefined), the pass of an adaptive elimination that the subset
         is from, and whether its size is kept.
     selection : Selection
@@ -60,7 +60,7 @@ def select(
     classes : sequence of str
         In declared order.
     split : Split
-        With the same caps on the tiles trained on as for :func:`fitting.train`.
+        With the same caps on the tiles trained on as for :func:`histotransfer.classifiers.fitting.train`.
     factors : Factors
         Random numbers are drawn for them; the classifier does not matter.
     master_seed : int

@@ -141,7 +141,7 @@ def filled(row: Mapping[str, str], column: str) -> str:
 
 
 def written(value: float | None, form: str) -> str:
-    """Write a number in a form of :func:`format`, of a share in percent with `` %`` behind; an undefined one is a dash.
+    """Write a number in a form of Python's ``format``, a share in percent with `` %`` behind, no number as a dash.
 
     Examples
     --------

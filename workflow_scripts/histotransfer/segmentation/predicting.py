@@ -36,9 +36,9 @@ class Predictor:
             self._map_of[piece.rows] = k
 
     def evaluate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits and true classes of the tiles of some maps that count.
+        """Return logits and true classes of the labelled tiles of some maps.
 
-        See :attr:`histotransfer.training.learner.Learner.evaluate`.
+        See :class:`histotransfer.training.learner.Learner`.
         """
         tiles = np.concatenate([np.empty(0, np.int64), *(self._maps.whole[k].rows for k in rows)])
         tiles = tiles[self._maps.label[tiles] != NO_LABEL]
