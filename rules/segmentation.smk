@@ -3,6 +3,14 @@
 # in the form of every strategy, its history, and canvases.tsv, what of each slide lies on its canvas. End-to-end
 # learning adds extractor.keras, and moved.tsv, the share of weights that its steps moved.
 
+SEGMENTATION_FILES = dict(
+    model=f"{paths.RUN}/model.keras",
+    predictions=paths.PREDICTIONS,
+    history=f"{paths.RUN}/history.tsv",
+    curve=f"{paths.RUN}/curve.tsv",
+    canvases=f"{paths.RUN}/canvases.tsv",
+)
+
 
 use rule run_step as slide_image with:
     input:
@@ -30,11 +38,7 @@ use rule run_step as train_unet with:
         **LEARNING_TABLES,
         features=paths_of_features,
     output:
-        model=f"{paths.RUN}/model.keras",
-        predictions=paths.PREDICTIONS,
-        history=f"{paths.RUN}/history.tsv",
-        curve=f"{paths.RUN}/curve.tsv",
-        canvases=f"{paths.RUN}/canvases.tsv",
+        **SEGMENTATION_FILES,
     log:
         "logs/{dataset}/train_unet/{task}/{split}/{seed}/{features}/{classifier}.log",
     benchmark:
@@ -64,12 +68,8 @@ use rule run_step as train_end_to_end with:
         extractor=path_of_extractor,
         segmentation=path_of_first_segmentation,
     output:
-        model=f"{paths.RUN}/model.keras",
+        **SEGMENTATION_FILES,
         trained_extractor=f"{paths.RUN}/extractor.keras",
-        predictions=paths.PREDICTIONS,
-        history=f"{paths.RUN}/history.tsv",
-        curve=f"{paths.RUN}/curve.tsv",
-        canvases=f"{paths.RUN}/canvases.tsv",
         moved=f"{paths.RUN}/moved.tsv",
     log:
         "logs/{dataset}/train_end_to_end/{task}/{split}/{seed}/{features}/{classifier}.log",
