@@ -14,7 +14,7 @@ from measuring import Row
 from histotransfer import store
 from histotransfer.definitions import Tiling
 from histotransfer.drawn import demo
-from histotransfer.drawn import pyramid as tiff
+from histotransfer.drawn.pyramid import write_slide
 from histotransfer.slides.grid import read_kept
 
 SIZE = (12000, 9000)
@@ -49,7 +49,7 @@ def _slides(folder: Path) -> tuple[Path, Path]:
     pyramid, flat = folder / "pyramid.tif", folder / "flat.tif"
     if not flat.exists():
         picture = demo.draw_pixels(slide="bench", patient="bench", label="glandular", master_seed=1, size=SIZE)
-        tiff.write_slide(pyramid, picture)
+        write_slide(pyramid, picture)
         image = pyvips.Image.new_from_array(picture)
         options = {"tile": True, "tile_width": 256, "tile_height": 256, "compression": "jpeg", "Q": 80, "resunit": "cm"}
         with store.replacing(flat) as part:

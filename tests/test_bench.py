@@ -100,6 +100,15 @@ def taken(function, *, as_a_rule):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_modules_of_the_library_have_what_a_script_takes_from_them(path):
+    tree = tree_of(path)
+    modules = {name: value for name, value in bound_by_imports(tree).items() if inspect.ismodule(value)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_functions_of_the_library_take_what_a_script_gives(path):
     for function, keywords, as_a_rule in calls(tree_of(path)):
         # those of `measure` itself

@@ -14,7 +14,7 @@ import joined
 import numpy as np
 import tensorflow as tf
 
-from histotransfer.segmentation import extractor
+from histotransfer.segmentation import feature_maps
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
@@ -23,7 +23,7 @@ if __name__ == "__main__":
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (n, px, px, 3), np.uint8)
     kept = generator.normal(size=(n, pair.extractor.n_features)).astype(np.float32)
-    maps = extractor.canvas_of(kept, piece)[None]
+    maps = feature_maps.canvas_of(kept, piece)[None]
     below, above = pair.extractor.trained, pair.segmentation.evaluated
     of_below = [variable.value for variable in below.trainable_variables]
     of_above = [variable.value for variable in above.trainable_variables]
