@@ -12,6 +12,9 @@ SEGMENTATION_FILES = dict(
 )
 
 
+SEGMENTATION_PARAMS = dict(**TRAINING_PARAMS, classifier=pick(get_classifier), canvas=pick(get_dataset, "canvas"))
+
+
 use rule run_step as slide_image with:
     input:
         slide_file=path_of_slide_file,
@@ -53,9 +56,7 @@ use rule run_step as train_unet with:
         gpu=GPU,
     params:
         **step("segmentation.unet_training.train_unet"),
-        **TRAINING_PARAMS,
-        classifier=pick(get_classifier),
-        canvas=pick(get_dataset, "canvas"),
+        **SEGMENTATION_PARAMS,
         feature_set=pick(get_feature_set, "definition"),
     message:
         "Training {wildcards.classifier} on maps of {wildcards.features}: {wildcards.dataset}, {wildcards.task}, {wildcards.split}, seed {wildcards.seed}"
@@ -84,9 +85,7 @@ use rule run_step as train_end_to_end with:
         gpu=GPU,
     params:
         **step("segmentation.end_to_end.train_end_to_end"),
-        **TRAINING_PARAMS,
-        classifier=pick(get_classifier),
-        canvas=pick(get_dataset, "canvas"),
+        **SEGMENTATION_PARAMS,
         start=pick(get_extractor, "start"),
         start_name=pick(get_extractor, "start_name"),
         network_name=pick(get_extractor, "name"),

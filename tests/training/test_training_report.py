@@ -11,6 +11,7 @@ from training_factory import phase, recipe
 from histotransfer import canvas, predictions, store
 from histotransfer.evaluation import learning_curves
 from histotransfer.figures import grad_cam, training_figures
+from histotransfer.settings import TrainedModel
 from histotransfer.training import network_on_tiles
 
 
@@ -37,15 +38,14 @@ def draw(trained, picture, **changes):
 
 def test_learning_curves_of_a_training(trained, tmp_path):
     factors = trained["factors"]
-    of = {"dataset": factors.dataset, "task": factors.task, "network": factors.features}
-    about = of | {"seed": factors.seed, "architecture": "MobileNetV2", "start": trained["start_name"]}
-    about |= {"recipe": "tiny", "transfer": False}
+    network, start = factors.features, trained["start_name"]
+    of = TrainedModel(factors, network=network, architecture="MobileNetV2", start=start, recipe="tiny", transfer=False)
     tables = {name: str(tmp_path / f"{name}.csv") for name in ("epochs", "steps", "table")}
     learning_curves.tabulate(
         histories=[trained["history"]],
         curves=[trained["curve"]],
         predictions=[trained["predictions"]],
-        of=[about],
+        trainings=[of],
         split=factors.split,
         **tables,
     )
@@ -64,14 +64,12 @@ def test_learning_curves_of_a_training(trained, tmp_path):
     last = store.read_csv(tables["epochs"])[-1]
     assert (last["epoch"], last["step"]) == ("2", points[-1]["step"])
     assert last["network"] == factors.features
-    charts = {"dataset": of["dataset"], "task": of["task"]}
+    charts = {"dataset": factors.dataset, "task": factors.task}
     said = training_figures.draw_iterations(
         table=tables["steps"], figure=tmp_path / "i.svg", architecture="MobileNetV2", **charts
     )
     assert said.startswith("Accuracy of MobileNetV2 on test tiles: full training ")
-    said = training_figures.draw_epochs(
-        table=tables["epochs"], figure=tmp_path / "e.svg", network=of["network"], **charts
-    )
+    said = training_figures.draw_epochs(table=tables["epochs"], figure=tmp_path / "e.svg", network=network, **charts)
     assert "of 2 kept, with an accuracy of" in said
 
 
