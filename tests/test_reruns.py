@@ -217,7 +217,7 @@ CHANGES = {
         },
     ),
     "scores": (
-        "evaluation/scores.py",
+        "evaluation/resampling.py",
         "INTERVAL = (2.5, 97.5)",
         "INTERVAL = (5.0, 95.0)",
         {"score": 1, "collect_scores": 1},
