@@ -134,7 +134,7 @@ def of_classifiers() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
         study = merging.write_study(home, {"net": COLUMNS}, n // merging.TRAINED)
         study["feature_set"] = {"sources": [{"network": "net", "layer": None}]}
-        # classes that can be told apart, so that solvers converge as they do on features of tissue
+        # classes that differ, so that solvers converge as they do on features of tissue
         for k, path in enumerate(sorted((home / "net").glob("*.h5"))):
             centre = centres.setdefault(k % 3, random.standard_normal(COLUMNS).astype(np.float32))
             values = np.maximum(random.standard_normal((n // merging.TRAINED, COLUMNS)) + 0.15 * centre, 0)

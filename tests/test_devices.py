@@ -1,4 +1,4 @@
-"""One job a GPU, whoever asks, and none that a rule did not ask for. The devices are numbers: no GPU is needed."""
+"""One job a GPU, for any user, and none that a rule did not ask for. The devices are numbers: no GPU is needed."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def begun(study, jobs):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # whoever runs the tests in the background may have it ignored
+        # where tests run in the background it may be ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process.stdout as lines:
@@ -205,7 +205,7 @@ def test_a_second_run_in_the_same_folder_is_refused(study, finished, faults, tmp
 
 
 def test_a_job_that_outlives_its_snakemake_and_its_successor_share_no_file(study, finished, faults, tmp_path):
-    """Snakemake alone is killed, as where it ran on another machine than its jobs; nobody ends what it has left."""
+    """Snakemake alone is killed, as where it ran on another machine than its jobs; nothing ends what it has left."""
     hold = tmp_path / "hold"
     hold.touch()
     forget(study, "scans/features", "scans/models")
@@ -224,7 +224,7 @@ def test_a_job_that_outlives_its_snakemake_and_its_successor_share_no_file(study
         [orphan] = part_of(features).iterdir()
         study.run("--unlock")
         study.run()
-        # it is still there, and what it writes was in nobody's way
+        # it is still there, and what it writes was in no other job's way
         assert list(part_of(features).iterdir()) == [orphan]
         assert features.is_file()
     finally:

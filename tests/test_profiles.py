@@ -68,6 +68,6 @@ def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_all_the_time(tmp_pa
     looks, jobs = seen["default"]
     assert jobs >= 7
     assert looks <= jobs + 1
-    # what somebody asks for stays
+    # what the user asks for stays
     assert "Submitting maximum 50 job(s) over 1.0 second(s)." in done.output
     assert seen["limited"][0] > looks

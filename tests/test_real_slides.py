@@ -38,7 +38,7 @@ def description(study, slide):
 
 @pytest.fixture(scope="module")
 def without_resolution(tmp_path_factory, workflow):
-    """The default: a slide whose resolution nobody states fails."""
+    """The default: a slide whose resolution is stated nowhere fails."""
     study = study_factory.Study(tmp_path_factory.mktemp("real") / "study", workflow)
     write_sheet(study)
     study.config["datasets"]["scans"]["tasks"] = []

@@ -169,7 +169,7 @@ def place_of(target, name, text="half", age_s=0):
 
 @pytest.fixture
 def ended():
-    """Return the number of a process that is no more."""
+    """Return the number of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

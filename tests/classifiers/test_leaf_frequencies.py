@@ -1,4 +1,4 @@
-"""ET-FL: leaf frequencies as counted by hand, told apart out of fold what differs, chance on noise, stored and read."""
+"""ET-FL: leaf frequencies as counted by hand, classes separated out of fold, chance on noise, stored and read."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class TestCount:
             "+- ---+-",
         ]
         # 1_1 touches 0_0, which is tumour: wrong, but no point. 3_0 and 4_1 are one point of two tiles, 0_3 is one of
-        # one tile. 7_2 and 6_3 have no label: nobody says that they are false. Missed: 1_0 and 0_1.
+        # one tile. 7_2 and 6_3 have no label: they do not count as false. Missed: 1_0 and 0_1.
         assert count(true, predicted) == Points(
             slides=1,
             tiles=25,

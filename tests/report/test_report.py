@@ -558,7 +558,7 @@ class TestSlidesAsMaps:
         rows = [row | {"accuracy": 0.5, "accuracy_sd": "", "pr_auc": ""} for row in rows]
         store.write_csv(tmp_path / "m.csv", list(rows[0]), rows)
         written = write(table(tmp_path / "m.csv", "maps", "methods"))
-        # of equal ones all are the best, and nobody is second
+        # equal methods are all the best, and none is second
         assert written.text("td.best") == "0.500 0.0 0.500 0.500 untrained 0.500 0.500"
         assert written.text("td.second") == "1.0"
 

@@ -212,7 +212,7 @@ def test_real_tiles_are_openslides_pixels(tmp_path):
             assert np.array_equal(tile, np.asarray(read))
 
 
-# whoever reads them
+# by either reader
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "odd", "lossless"])

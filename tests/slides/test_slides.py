@@ -134,7 +134,7 @@ class TestRealSlides:
                 assert np.array_equal(square, read(slide, 1, (x, 333, 100, 100)))
 
 
-# the same pixels, whoever reads them
+# the same pixels by either reader
 
 
 @pytest.mark.parametrize("vendor", ["aperio", "generic-tiff"])

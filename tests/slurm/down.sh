@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ends the Slurm of tests/slurm/up.sh with all its jobs, and takes its configuration away: while one is there and nobody
+# Ends the Slurm of tests/slurm/up.sh with all its jobs, and takes its configuration away: while one is there and no daemon
 # answers, every start of Snakemake takes 10 s longer. Its logs stay in $HISTOTRANSFER_SLURM.
 set -euo pipefail
 state=${HISTOTRANSFER_SLURM:-/tmp/histotransfer-slurm}
